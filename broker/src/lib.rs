@@ -1,1 +1,3 @@
-//! Placeholder.
+//! Leveret: an AMQP 0-9-1 broker, as a library.
+
+pub mod core;

@@ -1,0 +1,299 @@
+//! Queues: the trait that every kind of queue implements, and the words it is spoken in.
+//!
+//! A queue is called once per *batch*. It locks inside, never blocks on I/O, and never calls out
+//! while locked: bells are rung and dead letters handed over after the lock is gone.
+//!
+//! How a queue and a consumer meet (three states per consumer slot):
+//!
+//! ```text
+//!            offer() finds work, this slot is next
+//! Interested ────────────────────────────────────▶ Rung ──pull() took messages, room left──┐
+//!     ▲  ▲                                          │ ▲                                     │ stays Rung:
+//!     │  └── pull() found nothing more ─────────────┘ └─────────────────────────────────────┘ pulled again
+//!     │                                             │ prefetch reached, or pulled without room
+//!     └──── an ack freed prefetch / room again ── Stalled ◀┘
+//! ```
+//!
+//! Round robin is decided when messages are offered (each message is *assigned* to the next slot
+//! that can take it) and carried out when the slot's connection pulls.
+
+use std::sync::Arc;
+
+use crate::core::{Message, Moment};
+
+/// A queue's identity: never reused, not even by a queue of the same name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct QueueId(pub u64);
+
+/// A consumer's (or getter's) place in one queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct SlotId {
+    /// Where the slot lies.
+    pub index: u32,
+    /// How often the place was given out before; a stale id never hits a newer slot.
+    pub generation: u32,
+}
+
+/// One delivery of one slot; counts up from zero within the slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct DeliveryId(pub u64);
+
+/// Wakes whoever serves a consumer. Rung after the queue's lock is released, never under it.
+pub trait Bell: Send + Sync {
+    /// There is something for the consumer known as `token`: pull, or learn that the queue is gone.
+    fn ring(&self, token: u64);
+}
+
+/// The way from a slot to its consumer.
+#[derive(Clone)]
+pub struct Port {
+    /// The connection's bell.
+    pub bell: Arc<dyn Bell>,
+    /// Which of the connection's consumers is meant.
+    pub token: u64,
+}
+
+impl std::fmt::Debug for Port {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Port")
+            .field("token", &self.token)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What kind of slot to attach.
+#[derive(Clone, Debug)]
+pub struct SlotSpec {
+    /// The kind.
+    pub kind: SlotKind,
+    /// True when deliveries are settled by being sent.
+    pub no_ack: bool,
+}
+
+/// A consumer, or the place from which one channel gets.
+#[derive(Clone, Debug)]
+pub enum SlotKind {
+    /// `basic.consume`
+    Consumer {
+        /// No other consumer may share the queue (CONS-05).
+        exclusive: bool,
+        /// The most unsettled deliveries (assigned ones included); 0 = no limit (QOS-02, QOS-04).
+        prefetch: u16,
+        /// The channel has a limit over all its consumers (QOS-03). Its credit spans queues and can
+        /// not be judged here, so nothing is assigned: the slot takes what it has room for by pulling.
+        pull_only: bool,
+        /// `x-priority` (CPRIO).
+        priority: i64,
+    },
+    /// `basic.get`: not counted as a consumer, never rung, ignores prefetch (GET-05).
+    Getter,
+}
+
+/// Why a slot was not attached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AttachRefused {
+    /// An exclusive consumer exists, or exclusivity was asked for and others exist (CONS-05, CONS-06).
+    InExclusiveUse,
+    /// The queue has been deleted.
+    Gone,
+}
+
+/// One message handed out.
+#[derive(Clone, Debug)]
+pub struct Delivery {
+    /// Names the delivery when it is settled. Meaningless for a `no_ack` slot.
+    pub id: DeliveryId,
+    /// True after any requeue (DELIV-05).
+    pub redelivered: bool,
+    /// How often the message was returned to the queue.
+    pub return_count: u32,
+    /// The message.
+    pub message: Message,
+}
+
+/// How much a puller can take now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Room {
+    /// The most messages; 0 marks the slot as stalled.
+    pub messages: u32,
+    /// Stop once this many body bytes were taken; a first message is handed out whatever its size.
+    pub bytes: usize,
+}
+
+/// What a pull left behind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pulled {
+    /// There may be more for this slot: pull again when there is room.
+    More,
+    /// Nothing more; the bell rings when that changes.
+    Drained,
+    /// The queue has been deleted, and the slot with it.
+    Gone,
+}
+
+/// How deliveries are settled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Done with (ACK-01).
+    Ack,
+    /// Back to the original position, marked redelivered (ACK-09, DELIV-06).
+    Requeue,
+    /// Dropped, or dead-lettered with reason `rejected` (ACK-10).
+    Discard,
+}
+
+/// What becomes of a slot's unsettled deliveries when it is detached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unsettled {
+    /// They stay with the channel and can still be settled (CANCEL-04).
+    Keep,
+    /// They go back to the queue, marked redelivered (CHAN-16, CONN-43).
+    Requeue,
+}
+
+/// What became of an offered batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Offered {
+    /// The queue has every message that it did not reject.
+    Taken,
+    /// The queue has been deleted; the batch is dropped (ROUTE-04).
+    Gone,
+}
+
+/// Why a message left its queue for the dead-letter exchange; the words of `x-death` (DLX-01).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum DeathReason {
+    /// `rejected`
+    Rejected,
+    /// `expired`
+    Expired,
+    /// `maxlen`
+    MaxLength,
+    /// `delivery_limit`
+    DeliveryLimit,
+}
+
+impl DeathReason {
+    /// The word in `x-death`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Rejected => "rejected",
+            Self::Expired => "expired",
+            Self::MaxLength => "maxlen",
+            Self::DeliveryLimit => "delivery_limit",
+        }
+    }
+}
+
+/// A message to be routed on by whoever called the queue, after the queue's lock is gone.
+#[derive(Clone, Debug)]
+pub struct DeadLetter {
+    /// The message as it was queued.
+    pub message: Message,
+    /// Why it died.
+    pub reason: DeathReason,
+}
+
+/// What a call to a queue asks of its caller. Reused between calls; the caller drains it.
+#[derive(Debug, Default)]
+pub struct Effects {
+    /// Messages for the queue's dead-letter exchange, in queue order (DLX-20). Stays empty for a
+    /// queue without one.
+    pub dead_letters: Vec<DeadLetter>,
+    /// Indexes into the offered batch of messages that the queue refused (LEN-04).
+    pub rejected: Vec<u32>,
+    /// The queue has lost its last consumer and is to be deleted (AUTODEL-01).
+    pub auto_delete: bool,
+    /// The queue's earliest deadline changed: call [`Queue::tick`] no later than this.
+    pub tick_at: Option<Moment>,
+}
+
+/// When `queue.delete` may go ahead.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DeleteConditions {
+    /// Only without consumers (QUEUE-21).
+    pub if_unused: bool,
+    /// Only without ready messages (QUEUE-22).
+    pub if_empty: bool,
+}
+
+/// Why a queue was not deleted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DeleteRefused {
+    /// It has consumers.
+    InUse,
+    /// It has ready messages; reported first when both fail (QUEUE-23).
+    NotEmpty,
+    /// It was deleted before.
+    Gone,
+}
+
+/// A queue's counts at one moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct QueueStatus {
+    /// Messages waiting to be delivered (QUEUE-03).
+    pub ready: u64,
+    /// Messages delivered or assigned and not settled.
+    pub unsettled: u64,
+    /// Consumers, blocked ones included (QUEUE-02).
+    pub consumers: u32,
+    /// Body bytes of the ready messages (LEN-01).
+    pub ready_bytes: u64,
+}
+
+/// One queue, of any kind. Called once per batch; locks inside; never blocks on I/O.
+pub trait Queue: Send + Sync + std::fmt::Debug {
+    /// Takes a batch in order and empties it. Rejected messages and dead letters go to `effects`.
+    fn offer(&self, batch: &mut Vec<Message>, now: Moment, effects: &mut Effects) -> Offered;
+
+    /// Adds a consumer or getter.
+    ///
+    /// # Errors
+    /// When the queue is gone or in exclusive use.
+    fn attach(&self, spec: SlotSpec, port: Port, now: Moment) -> Result<SlotId, AttachRefused>;
+
+    /// Ends a slot. Assigned messages that were never sent go back to the front unmarked.
+    fn detach(&self, slot: SlotId, unsettled: Unsettled, now: Moment, effects: &mut Effects);
+
+    /// Changes what a slot may hold at once (QOS-03, QOS-05): whether its channel has a limit of its own.
+    fn set_pull_only(&self, slot: SlotId, pull_only: bool);
+
+    /// Moves messages assigned to a slot into `out`.
+    fn pull(
+        &self,
+        slot: SlotId,
+        room: Room,
+        now: Moment,
+        out: &mut Vec<Delivery>,
+        effects: &mut Effects,
+    ) -> Pulled;
+
+    /// `basic.get`: the message at the head and how many are left.
+    fn get(&self, slot: SlotId, now: Moment, effects: &mut Effects) -> Option<(Delivery, u64)>;
+
+    /// Settles deliveries of one slot; ids that are no longer unsettled are passed over (ACK-13).
+    fn settle(
+        &self,
+        slot: SlotId,
+        verdict: Verdict,
+        ids: &[DeliveryId],
+        now: Moment,
+        effects: &mut Effects,
+    );
+
+    /// Does what is due by now: expires messages.
+    fn tick(&self, now: Moment, effects: &mut Effects);
+
+    /// Drops the ready messages and says how many they were (QUEUE-27).
+    fn purge(&self) -> u64;
+
+    /// Marks the queue as gone, drops its messages and rings every consumer; returns how many
+    /// messages were ready (QUEUE-19, QUEUE-25).
+    ///
+    /// # Errors
+    /// When a condition does not hold; then nothing has changed.
+    fn retire(&self, conditions: DeleteConditions) -> Result<u64, DeleteRefused>;
+
+    /// Its counts now.
+    fn status(&self) -> QueueStatus;
+}
