@@ -5,7 +5,7 @@
 //! without copying, and walks every field, so that undecodable properties are found when a message
 //! is published (FRAME-09) and never later.
 
-use bytes::{BufMut, BytesMut};
+use bytes::{BufMut, Bytes, BytesMut};
 use nom::Parser;
 use nom::number::complete::{be_u8, be_u16, be_u64};
 
@@ -61,6 +61,30 @@ impl<'a> ContentHeader<'a> {
             out.put_u64(self.body_size);
             out.put_slice(self.properties);
         });
+    }
+}
+
+/// A message's body.
+#[derive(Clone, Debug)]
+pub enum Body<'a> {
+    /// All of it, borrowed from wherever it was read.
+    Whole(&'a [u8]),
+    /// Its pieces in order.
+    Parts(Vec<Bytes>),
+}
+
+impl Body<'_> {
+    /// The body's length in bytes.
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Whole(bytes) => bytes.len(),
+            Self::Parts(parts) => parts.iter().map(Bytes::len).sum(),
+        }
+    }
+
+    /// True for the empty body, which is a valid one (PUB-16).
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
     }
 }
 

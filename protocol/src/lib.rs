@@ -11,15 +11,18 @@
 //! | [`value`] | strings, field tables and arrays |
 //! | [`parse`], [`encode`] | the primitive types |
 //! | [`reply`] | reply codes and [`Fault`] |
+//! | [`server`], [`heartbeat`] | the server side of a connection, as a machine |
 //!
 //! What it is not: it knows no exchange, queue or message; that is the broker's core.
 
 pub mod content;
 pub mod encode;
 pub mod framer;
+pub mod heartbeat;
 pub mod method;
 pub mod parse;
 pub mod reply;
+pub mod server;
 pub mod value;
 
 pub use content::{ContentHeader, Properties};

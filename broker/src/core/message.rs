@@ -19,35 +19,12 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use leveret_protocol::content::Body;
 
 /// Bodies up to this many bytes are copied into the message's one allocation; larger ones keep the
 /// slices of the read buffers they came in. Copying 4 KiB costs less than the reference counting and
 /// the pinned 64 KiB buffer it saves.
 pub const COPY_BODY_BYTES_MAX: usize = 4096;
-
-/// A message's body.
-#[derive(Clone, Debug)]
-pub enum Body<'a> {
-    /// All of it, borrowed from wherever it was read.
-    Whole(&'a [u8]),
-    /// The payloads of its body frames, in order.
-    Parts(Vec<Bytes>),
-}
-
-impl Body<'_> {
-    /// The body's length in bytes.
-    pub fn len(&self) -> usize {
-        match self {
-            Self::Whole(bytes) => bytes.len(),
-            Self::Parts(parts) => parts.iter().map(Bytes::len).sum(),
-        }
-    }
-
-    /// True for the empty body, which is a valid one (PUB-16).
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-}
 
 /// What a message is made from.
 #[derive(Clone, Debug)]

@@ -10,5 +10,5 @@ pub mod message;
 pub mod moment;
 pub mod queue;
 
-pub use message::{Body, Message, MessageParts};
+pub use message::{Message, MessageParts};
 pub use moment::Moment;

@@ -1,0 +1,288 @@
+//! Puts a message together from its method, header and body frames.
+//!
+//! ```text
+//!            publish                header, size > 0             body frames
+//!  (nothing) ───────▶ ExpectHeader ─────────────────▶ ExpectBody ───────────┐
+//!      ▲                   │ header, size = 0              │ all received   │ ◀──┘
+//!      └───────────────────┴───────────────────────────────┘
+//! ```
+//!
+//! Most small messages lie whole in the read buffer; those are handed out borrowed and never pass
+//! through the states above (see [`whole`]). The rest own what they have gathered so far: small
+//! pieces are copied together, so that a flood of one-byte body frames costs no more memory than its
+//! bytes; large pieces stay slices of the buffers they arrived in.
+
+use bytes::{Bytes, BytesMut};
+
+use crate::content::{BASIC_CLASS_ID, Body, ContentHeader, FRAME_BODY, FRAME_HEADER};
+use crate::framer::{self, Cut, Frame};
+use crate::method::basic;
+use crate::reply::{Fault, MethodId, ReplyCode};
+use crate::server::ServerOptions;
+
+/// Bytes that are borrowed from the read buffer, or owned because they had to outlive it.
+#[derive(Clone, Debug)]
+pub enum Span<'a> {
+    /// In the read buffer.
+    Borrowed(&'a [u8]),
+    /// Copied or sliced out of it.
+    Owned(Bytes),
+}
+
+impl std::ops::Deref for Span<'_> {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Self::Borrowed(bytes) => bytes,
+            Self::Owned(bytes) => bytes,
+        }
+    }
+}
+
+/// A complete `basic.publish` with its content.
+#[derive(Clone, Debug)]
+pub struct Publish<'a> {
+    /// The exchange's name; any bytes (FRAME-07).
+    pub exchange: Span<'a>,
+    /// The routing key; any bytes (PUB-19).
+    pub routing_key: Span<'a>,
+    /// Return the message if no queue gets it (RET-01).
+    pub mandatory: bool,
+    /// Asks for what RabbitMQ does not do (PUB-02).
+    pub immediate: bool,
+    /// Flag word and fields, not yet checked (FRAME-09).
+    pub properties: Span<'a>,
+    /// The body, exactly as long as announced.
+    pub body: Body<'a>,
+}
+
+const PUBLISH: MethodId = basic::Publish::ID;
+
+/// Looks for the rest of a publish right behind its method frame: header, and body in one frame.
+/// Returns it with the bytes it takes, or nothing if it is not all there or not all well; then the
+/// frames are taken one by one and judged.
+#[inline]
+pub(super) fn whole<'a>(
+    channel: u16,
+    publish: basic::Publish<'a>,
+    rest: &'a [u8],
+    payload_max: usize,
+    body_max: usize,
+) -> Option<(Publish<'a>, usize)> {
+    let header_frame = next_of(FRAME_HEADER, channel, rest, payload_max)?;
+    let header = ContentHeader::parse(header_frame.payload).ok()?;
+    let fits = header.body_size <= body_max as u64;
+    if header.class_id != BASIC_CLASS_ID || header.weight != 0 || !fits {
+        return None;
+    }
+    let header_len = header_frame.wire_len();
+    if header.body_size == 0 {
+        return Some((borrowed(publish, header.properties, &[]), header_len));
+    }
+    let body = next_of(FRAME_BODY, channel, &rest[header_len..], payload_max)?;
+    if body.payload.len() as u64 != header.body_size {
+        return None;
+    }
+    Some((
+        borrowed(publish, header.properties, body.payload),
+        header_len + body.wire_len(),
+    ))
+}
+
+fn next_of(kind: u8, channel: u16, bytes: &[u8], payload_max: usize) -> Option<Frame<'_>> {
+    match framer::cut(bytes, payload_max) {
+        Ok(Cut::Frame(frame)) if frame.kind == kind && frame.channel == channel => Some(frame),
+        _ => None,
+    }
+}
+
+fn borrowed<'a>(publish: basic::Publish<'a>, properties: &'a [u8], body: &'a [u8]) -> Publish<'a> {
+    Publish {
+        exchange: Span::Borrowed(publish.exchange.0),
+        routing_key: Span::Borrowed(publish.routing_key.0),
+        mandatory: publish.mandatory,
+        immediate: publish.immediate,
+        properties: Span::Borrowed(properties),
+        body: Body::Whole(body),
+    }
+}
+
+/// A publish whose content is still arriving.
+#[derive(Debug)]
+pub(super) struct Assembly {
+    exchange: Bytes,
+    routing_key: Bytes,
+    mandatory: bool,
+    immediate: bool,
+    held_bytes: u64,
+    waiting_for: WaitingFor,
+}
+
+#[derive(Debug)]
+enum WaitingFor {
+    Header,
+    Body {
+        properties: Bytes,
+        remaining: u64,
+        parts: Vec<Bytes>,
+        tail: BytesMut,
+    },
+}
+
+/// What a frame did to an assembly.
+pub(super) enum Assembled {
+    /// More frames are needed.
+    NotYet,
+    /// The message is complete.
+    Whole(Publish<'static>),
+}
+
+impl Assembly {
+    /// Starts with the method; its strings are copied, since the read buffer moves on.
+    pub(super) fn begin(publish: basic::Publish<'_>) -> Self {
+        Self {
+            exchange: Bytes::copy_from_slice(publish.exchange.0),
+            routing_key: Bytes::copy_from_slice(publish.routing_key.0),
+            mandatory: publish.mandatory,
+            immediate: publish.immediate,
+            held_bytes: 0,
+            waiting_for: WaitingFor::Header,
+        }
+    }
+
+    /// Body bytes that have arrived.
+    pub(super) fn held_bytes(&self) -> u64 {
+        self.held_bytes
+    }
+
+    /// Takes the next frame of the channel; `buffer` is what the frame was cut from.
+    pub(super) fn take(
+        &mut self,
+        frame: Frame<'_>,
+        buffer: &Bytes,
+        options: &ServerOptions,
+    ) -> Result<Assembled, Fault> {
+        match &mut self.waiting_for {
+            WaitingFor::Header => self.take_header(frame, options),
+            WaitingFor::Body {
+                remaining,
+                parts,
+                tail,
+                ..
+            } => {
+                take_body(frame, buffer, options, remaining, parts, tail)?;
+                self.held_bytes += frame.payload.len() as u64;
+                if *remaining > 0 {
+                    Ok(Assembled::NotYet)
+                } else {
+                    Ok(self.finish())
+                }
+            }
+        }
+    }
+
+    fn take_header(
+        &mut self,
+        frame: Frame<'_>,
+        options: &ServerOptions,
+    ) -> Result<Assembled, Fault> {
+        let header = expect_header(frame)?;
+        check_size(header.body_size, options)?;
+        self.waiting_for = WaitingFor::Body {
+            properties: Bytes::copy_from_slice(header.properties),
+            remaining: header.body_size,
+            parts: Vec::new(),
+            tail: BytesMut::new(),
+        };
+        if header.body_size == 0 {
+            Ok(self.finish())
+        } else {
+            Ok(Assembled::NotYet)
+        }
+    }
+
+    fn finish(&mut self) -> Assembled {
+        let gathered = std::mem::replace(&mut self.waiting_for, WaitingFor::Header);
+        let (properties, parts) = match gathered {
+            WaitingFor::Header => (Bytes::new(), Vec::new()),
+            WaitingFor::Body {
+                properties,
+                mut parts,
+                mut tail,
+                ..
+            } => {
+                push_tail(&mut parts, &mut tail);
+                (properties, parts)
+            }
+        };
+        Assembled::Whole(Publish {
+            exchange: Span::Owned(std::mem::take(&mut self.exchange)),
+            routing_key: Span::Owned(std::mem::take(&mut self.routing_key)),
+            mandatory: self.mandatory,
+            immediate: self.immediate,
+            properties: Span::Owned(properties),
+            body: Body::Parts(parts),
+        })
+    }
+}
+
+fn expect_header(frame: Frame<'_>) -> Result<ContentHeader<'_>, Fault> {
+    let wrong = |got: &str| {
+        let text = format!("expected content header for class 60, got {got} instead");
+        Fault::new(ReplyCode::UnexpectedFrame, text).caused_by(PUBLISH)
+    };
+    if frame.kind != FRAME_HEADER {
+        return Err(wrong("non content header frame"));
+    }
+    match ContentHeader::parse(frame.payload) {
+        Err(_) => Err(super::describe::unknown_frame(frame)),
+        Ok(header) if header.weight != 0 => Err(wrong("non content header frame")),
+        Ok(header) if header.class_id != BASIC_CLASS_ID => {
+            Err(wrong(&format!("one for class {}", header.class_id)))
+        }
+        Ok(header) => Ok(header),
+    }
+}
+
+/// The size is judged from the header, before any of the body is kept (PUB-03).
+fn check_size(body_size: u64, options: &ServerOptions) -> Result<(), Fault> {
+    let max = options.message_size_max_bytes;
+    if body_size <= max {
+        return Ok(());
+    }
+    let text = format!("message size {body_size} is larger than configured max size {max}");
+    Err(Fault::new(ReplyCode::PreconditionFailed, text).caused_by(PUBLISH))
+}
+
+fn take_body(
+    frame: Frame<'_>,
+    buffer: &Bytes,
+    options: &ServerOptions,
+    remaining: &mut u64,
+    parts: &mut Vec<Bytes>,
+    tail: &mut BytesMut,
+) -> Result<(), Fault> {
+    if frame.kind != FRAME_BODY {
+        let text = "expected content body, got non content body frame instead";
+        return Err(Fault::new(ReplyCode::UnexpectedFrame, text).caused_by(PUBLISH));
+    }
+    let Some(left) = remaining.checked_sub(frame.payload.len() as u64) else {
+        let text = "content body frame exceeds remaining content size";
+        return Err(Fault::new(ReplyCode::FrameError, text).caused_by(PUBLISH));
+    };
+    *remaining = left;
+    if frame.payload.len() <= options.borrowed_body_max_bytes {
+        tail.extend_from_slice(frame.payload);
+    } else {
+        push_tail(parts, tail);
+        parts.push(buffer.slice_ref(frame.payload));
+    }
+    Ok(())
+}
+
+fn push_tail(parts: &mut Vec<Bytes>, tail: &mut BytesMut) {
+    if !tail.is_empty() {
+        parts.push(tail.split().freeze());
+    }
+}
