@@ -1,0 +1,36 @@
+//! Every limit on the data path, each with its reason.
+//!
+//! Limits that an operator may want to change are keys of the configuration; these are the ones that
+//! only a measurement should change.
+
+/// The most bytes read in one turn. A read of 64 KiB holds about a thousand small messages, which is
+/// enough to make the system call cheap and few enough to keep a turn short.
+pub const READ_TURN_BYTES_MAX: usize = 65_536;
+/// What a read buffer starts with; it grows when reads fill it.
+pub const READ_BUFFER_BYTES_MIN: usize = 4_096;
+/// Buffers larger than this are given back when a connection falls idle.
+pub const IDLE_BUFFER_BYTES_MAX: usize = 4_096;
+/// Staged messages are handed to their queues at this number: each hand-over takes a queue's lock
+/// once, and a longer batch would make consumers wait for it.
+pub const STAGE_MESSAGES_MAX: usize = 128;
+/// Staged bodies are handed over at this many bytes, for the same reason.
+pub const STAGE_BYTES_MAX: usize = 65_536;
+/// The most messages taken from a queue at once, so that one consumer holds its lock briefly.
+pub const PULL_MESSAGES_MAX: u32 = 256;
+/// Deliveries stop at this many unsent bytes; the messages stay in their queue.
+pub const OUTBOX_HIGH_BYTES: usize = 262_144;
+/// Deliveries resume at this many unsent bytes.
+pub const OUTBOX_LOW_BYTES: usize = 65_536;
+/// Reading stops at this many unsent bytes, which only a peer that sends requests and never reads
+/// answers reaches. It is above the delivery mark, so that a client that publishes while deliveries
+/// pile up is still heard.
+pub const OUTBOX_READ_STOP_BYTES: usize = 1_048_576;
+/// Turns in a row before the task lets others run.
+pub const TURNS_IN_A_ROW_MAX: u32 = 8;
+/// Uncommitted transactions hold at most this many bytes per channel; the next publish closes the
+/// connection with 506.
+pub const TRANSACTION_BYTES_MAX: usize = 134_217_728;
+/// The accept loop waits this long after the system ran out of file descriptors.
+pub const ACCEPT_BACKOFF_MS: u64 = 100;
+/// How often a channel's oldest delivery is held against the consumer timeout (DELIV-13).
+pub const CONSUMER_TIMEOUT_CHECK_MS: u64 = 60_000;
