@@ -1,0 +1,111 @@
+//! The check of a login.
+//!
+//! ```text
+//!   PLAIN response ──split──▶ name, password ──▶ known? right? local? ──▶ User
+//!   AMQPLAIN table ─(caller)────────┘                     │
+//!                                                         └──▶ LoginRefused
+//! ```
+//!
+//! Invariant: a client cannot tell from the time taken whether it was the name or the password
+//! that was wrong.
+
+use std::sync::Arc;
+use std::sync::LazyLock;
+
+use thiserror::Error;
+
+use super::{Access, User};
+use crate::config::Password;
+
+/// A SASL mechanism whose response is decoded here. AMQPLAIN sends a field table, which the front
+/// end decodes before it calls [`Access::authenticate_password`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mechanism {
+    /// NUL user NUL password (CONN-09).
+    Plain,
+}
+
+/// Why a login was refused. The reason is for the log: to the client all but `Malformed` look the
+/// same (CONN-13).
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum LoginRefused {
+    /// The response does not have the form of its mechanism: the connection is closed in silence
+    /// (CONN-09, CONN-10), while a refusal by one of the others may be told (CONN-11).
+    #[error("malformed response")]
+    Malformed,
+    /// There is no such user.
+    #[error("user {user:?}: no such user")]
+    UnknownUser {
+        /// The name as the client sent it.
+        user: String,
+    },
+    /// The password is empty or wrong.
+    #[error("user {user:?}: wrong password")]
+    WrongPassword {
+        /// The name as the client sent it.
+        user: String,
+    },
+    /// The user may log in from a loopback address only.
+    #[error("user {user:?}: may log in from a loopback address only")]
+    NotLoopback {
+        /// The name as the client sent it.
+        user: String,
+    },
+}
+
+impl Access {
+    /// Checks the response of a client to `connection.start`. Whether the peer is local is for the
+    /// caller to say, by [`super::is_loopback`] on the real address of the peer.
+    ///
+    /// # Errors
+    /// Why the login is refused.
+    pub fn authenticate(
+        &self,
+        mechanism: Mechanism,
+        response: &[u8],
+        peer_is_loopback: bool,
+    ) -> Result<Arc<User>, LoginRefused> {
+        let (name, password) = match mechanism {
+            Mechanism::Plain => plain(response).ok_or(LoginRefused::Malformed)?,
+        };
+        self.authenticate_password(name, password, peer_is_loopback)
+    }
+
+    /// Checks a name and a password.
+    ///
+    /// # Errors
+    /// Why the login is refused; never `Malformed`.
+    pub fn authenticate_password(
+        &self,
+        name: &str,
+        password: &[u8],
+        peer_is_loopback: bool,
+    ) -> Result<Arc<User>, LoginRefused> {
+        let found = self.user(name);
+        let expected = found.map_or(&*NOBODYS_PASSWORD, |user| &user.password);
+        let is_right = expected.matches(password);
+        let user = name.to_owned();
+        match found {
+            None => Err(LoginRefused::UnknownUser { user }),
+            Some(_) if !is_right => Err(LoginRefused::WrongPassword { user }),
+            Some(found) if found.loopback_only && !peer_is_loopback => {
+                Err(LoginRefused::NotLoopback { user })
+            }
+            Some(found) => Ok(Arc::clone(found)),
+        }
+    }
+}
+
+/// What an unknown user's password is compared with, so that the comparison takes place.
+static NOBODYS_PASSWORD: LazyLock<Password> = LazyLock::new(|| Password::new("nobody"));
+
+/// Exactly NUL user NUL password, without an authorisation identity before the first NUL. Names
+/// are UTF-8; a name that is not is no name of ours.
+fn plain(response: &[u8]) -> Option<(&str, &[u8])> {
+    let mut parts = response.split(|byte| *byte == 0);
+    let (before, name, password) = (parts.next()?, parts.next()?, parts.next()?);
+    if !before.is_empty() || parts.next().is_some() {
+        return None;
+    }
+    Some((std::str::from_utf8(name).ok()?, password))
+}

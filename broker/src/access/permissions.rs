@@ -1,0 +1,133 @@
+//! What one user may do in one vhost.
+//!
+//! Patterns are regular expressions that run in time linear in the name, so a pattern cannot be
+//! made slow by a name. Look-around and back-references do not exist for that reason.
+
+use regex::{Regex, RegexBuilder};
+use thiserror::Error;
+
+/// Longest pattern in bytes. Lists of names joined by `|` stay far below.
+pub const PATTERN_BYTES_MAX: usize = 16_384;
+
+/// Most memory in bytes one compiled pattern may take, so that nested repetitions such as
+/// `(a{100}){100}` are refused rather than built.
+const COMPILED_BYTES_MAX: usize = 1 << 20;
+
+/// The permissions of one user on one vhost.
+#[derive(Clone, Debug)]
+pub struct Permissions {
+    configure: Pattern,
+    write: Pattern,
+    read: Pattern,
+}
+
+impl Permissions {
+    /// Compiles the three patterns; an error comes with the name of the permission.
+    pub(super) fn new(
+        configure: &str,
+        write: &str,
+        read: &str,
+    ) -> Result<Self, (&'static str, PatternError)> {
+        let compile =
+            |permission, pattern| Pattern::new(pattern).map_err(|error| (permission, error));
+        Ok(Self {
+            configure: compile("configure", configure)?,
+            write: compile("write", write)?,
+            read: compile("read", read)?,
+        })
+    }
+
+    /// Whether this exchange or queue may be declared and deleted (PERM-03, PERM-05).
+    #[must_use]
+    pub fn may_configure(&self, name: &str) -> bool {
+        self.configure.matches(name)
+    }
+
+    /// Whether this exchange may be published to, this queue be bound (PERM-06, PERM-10).
+    #[must_use]
+    pub fn may_write(&self, name: &str) -> bool {
+        self.write.matches(name)
+    }
+
+    /// Whether this queue may be consumed from, this exchange be bound from (PERM-06, PERM-10).
+    #[must_use]
+    pub fn may_read(&self, name: &str) -> bool {
+        self.read.matches(name)
+    }
+}
+
+/// The name of an exchange in permissions and in what is said about them: the default exchange
+/// goes by `amq.default` there (PERM-02).
+#[must_use]
+pub fn permission_name(exchange: &str) -> &str {
+    if exchange.is_empty() {
+        "amq.default"
+    } else {
+        exchange
+    }
+}
+
+/// A compiled permission pattern. It matches anywhere in a name unless it is anchored; the empty
+/// pattern matches the empty name only.
+#[derive(Clone, Debug)]
+pub struct Pattern(Option<Regex>);
+
+impl Pattern {
+    /// Compiles a pattern.
+    ///
+    /// # Errors
+    /// It is too long, too large or no regular expression.
+    pub fn new(pattern: &str) -> Result<Self, PatternError> {
+        if pattern.len() > PATTERN_BYTES_MAX {
+            return Err(PatternError::TooLong);
+        }
+        if pattern.is_empty() {
+            return Ok(Self(None));
+        }
+        let compiled = RegexBuilder::new(pattern)
+            .size_limit(COMPILED_BYTES_MAX)
+            .build();
+        compiled.map(|regex| Self(Some(regex))).map_err(refused)
+    }
+
+    /// Whether the pattern matches this name.
+    #[must_use]
+    pub fn matches(&self, name: &str) -> bool {
+        match &self.0 {
+            Some(regex) => regex.is_match(name),
+            None => name.is_empty(),
+        }
+    }
+}
+
+/// What a pattern would have to be. Reads on from "expected".
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum PatternError {
+    /// Longer than [`PATTERN_BYTES_MAX`].
+    #[error("at most {PATTERN_BYTES_MAX} bytes")]
+    TooLong,
+    /// Its repetitions multiply beyond what is worth building.
+    #[error("a pattern that takes at most {COMPILED_BYTES_MAX} bytes when it is compiled")]
+    TooLarge,
+    /// No regular expression, or one with look-around or back-references.
+    #[error("a regular expression ({reason})")]
+    Syntax {
+        /// What the parser says, in one line.
+        reason: String,
+    },
+}
+
+fn refused(error: regex::Error) -> PatternError {
+    match error {
+        regex::Error::CompiledTooBig(_) => PatternError::TooLarge,
+        other => PatternError::Syntax {
+            reason: last_line(&other.to_string()),
+        },
+    }
+}
+
+/// The parser draws a picture of several lines; the last one says what is wrong.
+fn last_line(text: &str) -> String {
+    let last = text.lines().last().unwrap_or_default();
+    last.trim_start_matches("error: ").to_owned()
+}

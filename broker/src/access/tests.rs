@@ -1,0 +1,221 @@
+//! Tests of logins and permissions.
+
+#![allow(clippy::unwrap_used)]
+
+use std::net::IpAddr;
+
+use super::*;
+
+const REMOTE: bool = false;
+const LOCAL: bool = true;
+
+fn access() -> Access {
+    let config = Config::from_toml(
+        r#"
+        loopback_users = ["guest"]
+        vhosts = [{ name = "orders", connections_max = 0, queues_max = 7 }]
+        [[users]]
+        name = "guest"
+        password = "guest"
+        [[users]]
+        name = "ada"
+        password = "hush"
+        tags = ["monitoring"]
+        connections_max = 2
+        channels_max = 3
+        permissions = [
+            { vhost = "orders", configure = "", write = "amq\\.default|^out", read = "^in$" },
+        ]
+        [[users]]
+        name = "nopass"
+        "#,
+    );
+    Access::new(&config.unwrap()).unwrap()
+}
+
+fn plain(response: &str, peer_is_loopback: bool) -> Result<String, LoginRefused> {
+    let response = response.as_bytes();
+    let user = access().authenticate(Mechanism::Plain, response, peer_is_loopback)?;
+    Ok(user.name().to_owned())
+}
+
+#[test]
+fn plain_takes_nul_user_nul_password() {
+    assert_eq!(plain("\0ada\0hush", REMOTE).unwrap(), "ada");
+}
+
+#[test]
+fn conn_09_plain_takes_nothing_else() {
+    for response in [
+        "",
+        "\0",
+        "ada",
+        "ada\0hush",
+        "\0ada",
+        "ada\0ada\0hush",
+        "\0ada\0hush\0",
+        "\0ada\0hush\0x",
+    ] {
+        let refused = plain(response, LOCAL).unwrap_err();
+        assert_eq!(refused, LoginRefused::Malformed, "{response:?}");
+    }
+}
+
+#[test]
+fn conn_09_a_name_that_is_not_utf_8_is_malformed() {
+    let refused = access().authenticate(Mechanism::Plain, b"\0\xff\0hush", LOCAL);
+    assert_eq!(refused.unwrap_err(), LoginRefused::Malformed);
+}
+
+#[test]
+fn conn_13_wrong_logins_are_refused() {
+    let user = |name: &str| name.to_owned();
+    for (response, refused) in [
+        (
+            "\0ada\0hus",
+            LoginRefused::WrongPassword { user: user("ada") },
+        ),
+        ("\0ada\0", LoginRefused::WrongPassword { user: user("ada") }),
+        (
+            "\0eve\0hush",
+            LoginRefused::UnknownUser { user: user("eve") },
+        ),
+        (
+            "\0eve\0nobody",
+            LoginRefused::UnknownUser { user: user("eve") },
+        ),
+        ("\0\0", LoginRefused::UnknownUser { user: user("") }),
+        (
+            "\0nopass\0",
+            LoginRefused::WrongPassword {
+                user: user("nopass"),
+            },
+        ),
+    ] {
+        assert_eq!(plain(response, LOCAL).unwrap_err(), refused, "{response:?}");
+    }
+}
+
+#[test]
+fn conn_13_a_loopback_user_is_refused_elsewhere() {
+    assert_eq!(plain("\0guest\0guest", LOCAL).unwrap(), "guest");
+    let user = "guest".to_owned();
+    let refused = plain("\0guest\0guest", REMOTE).unwrap_err();
+    assert_eq!(refused, LoginRefused::NotLoopback { user });
+}
+
+#[test]
+fn a_decoded_login_is_checked_alike() {
+    let access = access();
+    assert!(access.authenticate_password("ada", b"hush", REMOTE).is_ok());
+    assert!(access.authenticate_password("ada", b"", REMOTE).is_err());
+}
+
+#[test]
+fn a_mapped_loopback_address_is_loopback() {
+    for address in ["127.0.0.1", "127.9.9.9", "::1", "::ffff:127.0.0.1"] {
+        assert!(is_loopback(address.parse::<IpAddr>().unwrap()), "{address}");
+    }
+    for address in [
+        "10.0.0.1",
+        "0.0.0.0",
+        "::",
+        "::2",
+        "::ffff:10.0.0.1",
+        "::127.0.0.1",
+    ] {
+        assert!(
+            !is_loopback(address.parse::<IpAddr>().unwrap()),
+            "{address}"
+        );
+    }
+}
+
+#[test]
+fn permissions_are_per_vhost() {
+    let access = access();
+    let ada = access.user("ada").unwrap();
+    let permissions = access.permissions(ada, "orders").unwrap();
+    assert!(permissions.may_read("in"));
+    assert!(!permissions.may_read("in2"));
+    assert!(permissions.may_write("out.1"));
+    assert!(!permissions.may_write("x.out"));
+    assert!(access.permissions(ada, "/").is_none());
+}
+
+#[test]
+fn the_empty_pattern_matches_the_empty_name_only() {
+    let access = access();
+    let ada = access.user("ada").unwrap();
+    let permissions = access.permissions(ada, "orders").unwrap();
+    assert!(permissions.may_configure(""));
+    assert!(!permissions.may_configure("in"));
+}
+
+#[test]
+fn perm_02_the_default_exchange_is_checked_by_name() {
+    let access = access();
+    let ada = access.user("ada").unwrap();
+    let permissions = access.permissions(ada, "orders").unwrap();
+    assert!(permissions.may_write(permission_name("")));
+    assert!(!permissions.may_write(""));
+    assert_eq!(permission_name("in"), "in");
+}
+
+#[test]
+fn a_pattern_is_not_anchored() {
+    let pattern = Pattern::new("b").unwrap();
+    assert!(pattern.matches("abc"));
+    assert!(!pattern.matches("ac"));
+}
+
+#[test]
+fn a_pattern_that_grows_is_refused() {
+    let too_large = Pattern::new("((a{100}){100}){100}").unwrap_err();
+    assert_eq!(too_large, PatternError::TooLarge);
+    let too_long = Pattern::new(&"a".repeat(PATTERN_BYTES_MAX + 1)).unwrap_err();
+    assert_eq!(too_long, PatternError::TooLong);
+    Pattern::new(&"a".repeat(PATTERN_BYTES_MAX)).unwrap();
+}
+
+#[test]
+fn common_patterns_are_small_enough() {
+    for pattern in [
+        ".*",
+        r"^[\w.-]+$",
+        r"^(amq\.gen.*|amq\.default|orders\..{1,64})$",
+    ] {
+        Pattern::new(pattern).unwrap();
+    }
+}
+
+#[test]
+fn limits_and_tags_are_handed_on() {
+    let access = access();
+    let ada = access.user("ada").unwrap();
+    assert_eq!(
+        (ada.connections_max(), ada.channels_max()),
+        (Some(2), Some(3))
+    );
+    assert!(ada.has_tag("monitoring") && !ada.has_tag("administrator"));
+    assert_eq!(access.vhost_limits("orders").connections_max, Some(0));
+    assert_eq!(access.vhost_limits("orders").queues_max, Some(7));
+    assert_eq!(access.vhost_limits("/"), VhostLimits::default());
+}
+
+#[test]
+fn a_bad_pattern_in_an_unchecked_configuration_names_user_vhost_and_permission() {
+    let mut config = Config::default();
+    config.users[0].permissions[0].write = "(?=a)".to_owned();
+    let text = Access::new(&config).unwrap_err().to_string();
+    assert!(
+        text.starts_with("user \"guest\", vhost \"/\", write permission: expected"),
+        "{text}"
+    );
+    assert_eq!(text.lines().count(), 1);
+}
+
+#[test]
+fn debug_shows_no_password() {
+    assert!(!format!("{:?}", access()).contains("hush"));
+}

@@ -1,0 +1,80 @@
+//! The command line of the binary.
+//!
+//! ```text
+//!   leveret [serve] [options]        run a broker
+//!   leveret config check FILE        is this file allowed?
+//!   leveret config print [options]   what would `serve` run with?
+//! ```
+//!
+//! What it is not: a part of the library. It alone reads arguments, the environment and files, and
+//! it alone installs a log.
+//!
+//! Invariant: whatever keeps a command from doing its work is one line on standard error, which
+//! starts with `leveret: `, and exit code 1. Only arguments that cannot be parsed end with clap's
+//! usage text and exit code 2.
+
+mod arguments;
+mod environment;
+mod log;
+mod print;
+mod serve;
+mod signals;
+mod sources;
+
+use std::io;
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use leveret::config::ConfigError;
+use leveret::{ListenError, StartError};
+use thiserror::Error;
+
+use arguments::{Arguments, Command, ConfigCommand};
+use sources::Sources;
+
+/// Runs the command that the process was started with.
+pub(crate) fn run() -> ExitCode {
+    match dispatch(Arguments::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(fatal) => {
+            eprintln!("leveret: {fatal}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn dispatch(arguments: Arguments) -> Result<(), Fatal> {
+    let serve = Command::Serve(arguments.options);
+    match arguments.command.unwrap_or(serve) {
+        Command::Serve(options) => serve::serve(&Sources::of_process(&options)?.config()?),
+        Command::Config(ConfigCommand::Check { file }) => print::check(&file),
+        Command::Config(ConfigCommand::Print(options)) => {
+            print::print(&Sources::of_process(&options)?.config()?)
+        }
+    }
+}
+
+/// What keeps a command from doing its work.
+#[derive(Debug, Error)]
+enum Fatal {
+    #[error("{0}")]
+    Config(#[from] ConfigError),
+    #[error("cannot read {file}: {source}")]
+    File { file: String, source: io::Error },
+    #[error("environment variable {name}: there is no such key")]
+    UnknownVariable { name: String },
+    #[error("environment variable {name}: the value is not UTF-8")]
+    VariableNotText { name: String },
+    #[error("option --set {text}: expected KEY=VALUE")]
+    Set { text: String },
+    #[error("{0}")]
+    Start(#[from] StartError),
+    #[error("{0}")]
+    Listen(#[from] ListenError),
+    #[error("cannot start the runtime: {0}")]
+    Runtime(io::Error),
+    #[error("cannot write: {0}")]
+    Output(io::Error),
+    #[error("a second signal came before all connections had ended")]
+    SecondSignal,
+}

@@ -1,0 +1,202 @@
+//! The rules that a configuration has to satisfy beyond its types.
+//!
+//! Ranges are looked up in a TOML table, so that one list serves a layer that has only some keys
+//! and a whole configuration alike.
+
+use std::collections::HashSet;
+use std::fmt;
+
+use toml::{Table, Value};
+
+use super::error::Problem;
+use super::{Config, PermissionConfig, UserConfig};
+use crate::access::Pattern;
+
+/// Longest name of a user or vhost and longest identity text in bytes. It is what a short string
+/// holds, and it keeps `connection.start` inside the 4096 bytes of a first frame.
+pub const NAME_BYTES_MAX: usize = 255;
+
+const DAY_MS: i64 = 86_400_000;
+const HOUR_MS: i64 = 3_600_000;
+
+/// What each number may be.
+const RANGES: &[Range] = &[
+    Range::new("worker_threads", 0, 1_024),
+    Range::new("channel_max", 0, 65_535),
+    // The least is the protocol's frame-min-size. The most bounds what one frame can make a
+    // connection hold; "no limit" (0) is therefore not on offer.
+    Range::new("frame_max", 4_096, 16_777_216),
+    Range::new("heartbeat_s", 0, 65_535),
+    // The most is the hard cap of the reference (PUB-03).
+    Range::new("max_message_size_bytes", 1, 536_870_912),
+    Range::new("connections_max", 1, 4_294_967_295),
+    Range::new("consumers_per_channel_max", 1, 4_294_967_295),
+    Range::new("memory_high_watermark_bytes", 0, i64::MAX),
+    // A handshake without a deadline would let silent peers use up all connections.
+    Range::new("handshake_timeout_ms", 1, HOUR_MS),
+    Range::new("failed_login_delay_ms", 0, HOUR_MS),
+    Range::new("close_timeout_ms", 1, HOUR_MS),
+    // Ten years: some switch a timeout off by a very large number.
+    Range::new("consumer_timeout_ms", 0, 3_653 * DAY_MS),
+    Range::new("shutdown_timeout_ms", 0, DAY_MS),
+];
+
+/// All rules on a whole configuration.
+pub(super) fn check(config: &Config) -> Result<(), Problem> {
+    let table = Table::try_from(config).map_err(|error| Problem::new("", error.to_string()))?;
+    ranges(&table)?;
+    identity(config)?;
+    vhosts(config)?;
+    config
+        .users
+        .iter()
+        .enumerate()
+        .try_for_each(|(index, one)| {
+            user(config, index, one)?;
+            permissions(config, index, one)
+        })
+}
+
+/// The ranges of the numbers that `table` has.
+pub(super) fn ranges(table: &Table) -> Result<(), Problem> {
+    RANGES
+        .iter()
+        .try_for_each(|range| match table.get(range.path) {
+            None => Ok(()),
+            Some(Value::Integer(number)) if range.holds(*number) => Ok(()),
+            Some(other) => Err(Problem::value(range.path, shown(other), range)),
+        })
+}
+
+struct Range {
+    path: &'static str,
+    least: i64,
+    most: i64,
+}
+
+impl Range {
+    const fn new(path: &'static str, least: i64, most: i64) -> Self {
+        Self { path, least, most }
+    }
+
+    fn holds(&self, number: i64) -> bool {
+        (self.least..=self.most).contains(&number)
+    }
+}
+
+impl fmt::Display for Range {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "a whole number from {} to {}", self.least, self.most)
+    }
+}
+
+fn identity(config: &Config) -> Result<(), Problem> {
+    let identity = &config.identity;
+    let texts = [
+        ("product", &identity.product),
+        ("version", &identity.version),
+        ("platform", &identity.platform),
+        ("cluster_name", &identity.cluster_name),
+        ("information", &identity.information),
+        ("copyright", &identity.copyright),
+    ];
+    texts.into_iter().try_for_each(|(name, text)| {
+        let allowed = format!("at most {NAME_BYTES_MAX} bytes");
+        let ok = text.len() <= NAME_BYTES_MAX;
+        ensure(ok, || {
+            Problem::value(format!("identity.{name}"), Quoted(text), allowed)
+        })
+    })
+}
+
+fn vhosts(config: &Config) -> Result<(), Problem> {
+    name("default_vhost".to_owned(), &config.default_vhost)?;
+    let mut seen = HashSet::new();
+    let vhosts = config.vhosts.iter().enumerate();
+    vhosts.into_iter().try_for_each(|(index, vhost)| {
+        let key = format!("vhosts[{index}].name");
+        name(key.clone(), &vhost.name)?;
+        unique(seen.insert(&vhost.name), key, &vhost.name)
+    })
+}
+
+fn user(config: &Config, index: usize, user: &UserConfig) -> Result<(), Problem> {
+    let key = format!("users[{index}].name");
+    name(key.clone(), &user.name)?;
+    let earlier = config.users.iter().take(index);
+    let is_first = earlier.into_iter().all(|other| other.name != user.name);
+    unique(is_first, key, &user.name)
+}
+
+fn permissions(config: &Config, index: usize, user: &UserConfig) -> Result<(), Problem> {
+    let mut seen = HashSet::new();
+    let entries = user.permissions.iter().enumerate();
+    entries.into_iter().try_for_each(|(entry, permission)| {
+        let key = format!("users[{index}].permissions[{entry}]");
+        let vhost = &permission.vhost;
+        let exists = config.vhost_names().any(|name| name == vhost);
+        ensure(exists, || {
+            Problem::value(
+                format!("{key}.vhost"),
+                Quoted(vhost),
+                "the default vhost or one of `vhosts`",
+            )
+        })?;
+        unique(seen.insert(vhost), format!("{key}.vhost"), vhost)?;
+        patterns(&key, permission)
+    })
+}
+
+fn patterns(key: &str, permission: &PermissionConfig) -> Result<(), Problem> {
+    let patterns = [
+        ("configure", &permission.configure),
+        ("write", &permission.write),
+        ("read", &permission.read),
+    ];
+    patterns.into_iter().try_for_each(|(name, pattern)| {
+        let compiled = Pattern::new(pattern);
+        compiled
+            .map(drop)
+            .map_err(|error| Problem::value(format!("{key}.{name}"), Quoted(pattern), error))
+    })
+}
+
+fn name(key: String, name: &str) -> Result<(), Problem> {
+    let ok = (1..=NAME_BYTES_MAX).contains(&name.len());
+    ensure(ok, || {
+        Problem::value(key, Quoted(name), format!("1 to {NAME_BYTES_MAX} bytes"))
+    })
+}
+
+fn unique(is_unique: bool, key: String, name: &str) -> Result<(), Problem> {
+    ensure(is_unique, || {
+        Problem::value(key, Quoted(name), "each name only once")
+    })
+}
+
+fn ensure(ok: bool, problem: impl FnOnce() -> Problem) -> Result<(), Problem> {
+    if ok { Ok(()) } else { Err(problem()) }
+}
+
+fn shown(value: &Value) -> String {
+    match value {
+        Value::String(text) => Quoted(text).to_string(),
+        other => other.to_string(),
+    }
+}
+
+/// A text in quotes, with control characters escaped and cut to a readable length.
+struct Quoted<'a>(&'a str);
+
+impl fmt::Display for Quoted<'_> {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const SHOWN_CHARACTERS_MAX: usize = 60;
+        let shown: String = self.0.chars().take(SHOWN_CHARACTERS_MAX).collect();
+        let more = if shown.len() < self.0.len() {
+            "…"
+        } else {
+            ""
+        };
+        write!(out, "{shown:?}{more}")
+    }
+}

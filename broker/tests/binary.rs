@@ -1,0 +1,328 @@
+//! The `leveret` binary from outside: commands, errors, precedence and signals.
+//!
+//! Each test has a directory of its own as the working directory and an empty environment.
+
+#![allow(clippy::unwrap_used, missing_docs)]
+
+use std::fs;
+use std::io::{BufRead as _, BufReader};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::mpsc::{self, Receiver};
+use std::time::Duration;
+
+/// Longest wait for a line of the log. It is there so that a broken binary fails a test instead of
+/// holding it up; a working one needs milliseconds.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+struct Bench {
+    directory: PathBuf,
+}
+
+impl Bench {
+    fn new(test: &str) -> Self {
+        let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join(test);
+        let _ = fs::remove_dir_all(&directory);
+        fs::create_dir_all(&directory).unwrap();
+        Self { directory }
+    }
+
+    fn file(self, name: &str, text: &str) -> Self {
+        fs::write(self.directory.join(name), text).unwrap();
+        self
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_leveret"));
+        command.args(arguments);
+        command.env_clear().current_dir(&self.directory);
+        command
+    }
+
+    fn run(&self, arguments: &[&str]) -> Ended {
+        Ended::of(self.command(arguments).output().unwrap())
+    }
+}
+
+#[derive(Debug)]
+struct Ended {
+    code: Option<i32>,
+    stdout: String,
+    stderr: String,
+}
+
+impl Ended {
+    fn of(output: Output) -> Self {
+        Self {
+            code: output.status.code(),
+            stdout: String::from_utf8(output.stdout).unwrap(),
+            stderr: String::from_utf8(output.stderr).unwrap(),
+        }
+    }
+
+    /// Exit code 1, nothing printed, one line of error, which is returned.
+    #[track_caller]
+    fn refused(&self) -> &str {
+        assert_eq!(self.code, Some(1), "{self:?}");
+        assert_eq!(self.stdout, "");
+        assert_eq!(self.stderr.lines().count(), 1, "{self:?}");
+        self.stderr.trim_end()
+    }
+}
+
+/// A serving process, which ends with the test.
+struct Serving {
+    child: Child,
+    log: Receiver<String>,
+}
+
+impl Serving {
+    fn start(mut command: Command) -> Self {
+        let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
+        let stderr = BufReader::new(child.stderr.take().unwrap());
+        let (send, log) = mpsc::channel();
+        std::thread::spawn(move || {
+            let lines = stderr.lines().map_while(Result::ok);
+            lines.for_each(|line| drop(send.send(line)));
+        });
+        Self { child, log }
+    }
+
+    #[track_caller]
+    fn line_with(&self, text: &str) -> String {
+        loop {
+            let line = self.log.recv_timeout(PATIENCE).unwrap();
+            if line.contains(text) {
+                return line;
+            }
+        }
+    }
+
+    /// The address in the next line of a JSON log that tells of a listener.
+    #[track_caller]
+    fn address(&self) -> SocketAddr {
+        let line = self.line_with("\"message\":\"listening\"");
+        let (_, rest) = line.split_once("\"address\":\"").unwrap();
+        rest.split('"').next().unwrap().parse().unwrap()
+    }
+
+    #[cfg(unix)]
+    fn signal(&self, name: &str) {
+        let kill = format!("kill -{name} {}", self.child.id());
+        assert!(
+            Command::new("sh")
+                .args(["-c", &kill])
+                .status()
+                .unwrap()
+                .success()
+        );
+    }
+
+    /// Waits for the end of the log, which is the end of the process.
+    #[track_caller]
+    fn exit_code(mut self) -> Option<i32> {
+        loop {
+            match self.log.recv_timeout(PATIENCE) {
+                Ok(_) => {}
+                Err(mpsc::RecvTimeoutError::Disconnected) => break,
+                Err(mpsc::RecvTimeoutError::Timeout) => panic!("the process does not end"),
+            }
+        }
+        self.child.wait().unwrap().code()
+    }
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn version_names_the_program() {
+    let ended = Bench::new("version").run(&["--version"]);
+    assert_eq!(ended.code, Some(0));
+    let expected = concat!("leveret ", env!("CARGO_PKG_VERSION"), "\n");
+    assert_eq!(ended.stdout, expected);
+}
+
+#[test]
+fn config_check_says_that_a_file_is_ok() {
+    let example = include_str!("../docs/leveret.toml");
+    let bench = Bench::new("check_ok").file("a.toml", example);
+    let ended = bench.run(&["config", "check", "a.toml"]);
+    assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""));
+    assert_eq!(ended.stdout, "a.toml: ok\n");
+}
+
+#[test]
+fn config_check_names_a_bad_value_with_file_and_line() {
+    let bench = Bench::new("check_bad").file("a.toml", "heartbeat_s = 5\nframe_max = 12\n");
+    let ended = bench.run(&["config", "check", "a.toml"]);
+    assert_eq!(
+        ended.refused(),
+        "leveret: a.toml:2: frame_max: 12 is not allowed, \
+         expected a whole number from 4096 to 16777216"
+    );
+}
+
+#[test]
+fn config_check_judges_the_file_alone() {
+    let bench = Bench::new("check_alone")
+        .file("a.toml", "")
+        .file("leveret.toml", "nonsense = 1");
+    let mut command = bench.command(&["config", "check", "a.toml"]);
+    command.env("LEVERET_CONFIG", "missing.toml");
+    command.env("LEVERET_NONSENSE", "1");
+    assert_eq!(Ended::of(command.output().unwrap()).code, Some(0));
+}
+
+#[test]
+fn an_unknown_key_stops_the_start() {
+    let bench = Bench::new("unknown_key").file("leveret.toml", "\n\nframe_mex = 8192");
+    for arguments in [&[][..], &["serve"], &["config", "print"]] {
+        let ended = bench.run(arguments);
+        let text = ended.refused();
+        let expected = "leveret: leveret.toml:3: frame_mex: there is no such key, expected one of";
+        assert!(text.starts_with(expected), "{text}");
+    }
+}
+
+#[test]
+fn an_unknown_variable_stops_the_start() {
+    let mut command = Bench::new("unknown_variable").command(&[]);
+    command.env("LEVERET_FRAME_MEX", "8192");
+    assert_eq!(
+        Ended::of(command.output().unwrap()).refused(),
+        "leveret: environment variable LEVERET_FRAME_MEX: there is no such key"
+    );
+}
+
+#[test]
+fn bad_options_stop_the_start_with_one_line() {
+    let bench = Bench::new("bad_options");
+    for (arguments, expected) in [
+        (
+            ["--listen", "localhost"],
+            "option --listen: listeners: \"localhost\" is not allowed, expected an IP address",
+        ),
+        (
+            ["--log-format", "xml"],
+            "option --log-format: log.format: `xml` is not allowed, expected `text` or `json`",
+        ),
+        (
+            ["--log-level", "loud"],
+            "option --log-level: log.level: \"loud\" is not allowed, expected off, error",
+        ),
+        (
+            ["--set", "frame_mex=1"],
+            "option --set: frame_mex: there is no such key",
+        ),
+        (
+            ["--set", "frame_max"],
+            "option --set frame_max: expected KEY=VALUE",
+        ),
+        (
+            ["--config", "none.toml"],
+            "cannot read none.toml: No such file",
+        ),
+    ] {
+        let ended = bench.run(&arguments);
+        let text = ended.refused();
+        assert!(text.starts_with(&format!("leveret: {expected}")), "{text}");
+    }
+}
+
+#[test]
+fn the_command_line_beats_the_environment_beats_the_file() {
+    let file = "channel_max = 1\nframe_max = 5001\nheartbeat_s = 1\n[log]\nlevel = 'error'";
+    let bench = Bench::new("precedence").file("a.toml", file);
+    let options = [
+        "--config",
+        "a.toml",
+        "--set",
+        "channel_max=3",
+        "--log-level",
+        "debug",
+    ];
+    let mut command = bench.command(&[&["config", "print"][..], &options].concat());
+    command.env("LEVERET_CHANNEL_MAX", "2");
+    command.env("LEVERET_FRAME_MAX", "5002");
+    command.env("LEVERET_LOG__LEVEL", "warn");
+    let ended = Ended::of(command.output().unwrap());
+    assert_eq!(ended.stderr, "");
+    for line in [
+        "channel_max = 3",
+        "frame_max = 5002",
+        "heartbeat_s = 1",
+        "level = \"debug\"",
+        "consumer_timeout_ms = 1800000",
+    ] {
+        let is_there = ended.stdout.lines().any(|printed| printed == line);
+        assert!(is_there, "{line}\n{}", ended.stdout);
+    }
+}
+
+#[test]
+fn a_named_file_takes_the_place_of_the_default_file() {
+    let bench = Bench::new("named_file")
+        .file("leveret.toml", "heartbeat_s = 1")
+        .file("b.toml", "channel_max = 7");
+    let mut command = bench.command(&["config", "print"]);
+    command.env("LEVERET_CONFIG", "b.toml");
+    let ended = Ended::of(command.output().unwrap());
+    assert!(ended.stdout.contains("channel_max = 7"), "{ended:?}");
+    assert!(ended.stdout.contains("heartbeat_s = 60"), "{ended:?}");
+    let ended = bench.run(&["config", "print"]);
+    assert!(ended.stdout.contains("heartbeat_s = 1\n"), "{ended:?}");
+}
+
+#[test]
+fn what_config_print_prints_is_allowed_and_shows_no_password() {
+    let users = "users = [{ name = 'ada', password = 'hush' }]";
+    let bench = Bench::new("print").file("leveret.toml", users);
+    let ended = bench.run(&["config", "print"]);
+    assert!(!ended.stdout.contains("hush"));
+    assert!(ended.stdout.contains("password = \"***\""), "{ended:?}");
+    let bench = bench.file("printed.toml", &ended.stdout);
+    let ended = bench.run(&["config", "check", "printed.toml"]);
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+}
+
+#[test]
+fn a_port_in_use_stops_the_start() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let ended = Bench::new("port").run(&["--listen", &address, "--log-level", "error"]);
+    let text = ended.refused();
+    let expected = format!("leveret: cannot listen on {address}: Address already in use");
+    assert!(text.starts_with(&expected), "{text}");
+}
+
+#[cfg(unix)]
+#[test]
+fn serves_on_every_address_until_a_signal() {
+    for signal in ["TERM", "INT"] {
+        let options = ["--listen", "127.0.0.1:0", "--listen", "127.0.0.1:0"];
+        let options = [&options[..], &["--log-format", "json"]].concat();
+        let serving = Serving::start(Bench::new(&format!("serve_{signal}")).command(&options));
+        let addresses = [serving.address(), serving.address()];
+        assert_ne!(addresses[0], addresses[1]);
+        for address in addresses {
+            TcpStream::connect(address).unwrap();
+        }
+        serving.signal(signal);
+        serving.line_with(&format!("\"signal\":\"SIG{signal}\""));
+        assert_eq!(serving.exit_code(), Some(0));
+    }
+}
+
+#[test]
+fn the_log_is_text_unless_told_otherwise() {
+    let serving = Serving::start(Bench::new("text").command(&["serve", "--listen", "127.0.0.1:0"]));
+    let line = serving.line_with("listening");
+    assert!(line.contains(" INFO "), "{line}");
+    assert!(line.contains("address=127.0.0.1:"), "{line}");
+}
