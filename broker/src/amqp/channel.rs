@@ -1,0 +1,179 @@
+//! [`Channel`]: what one open channel holds on the broker's side: consumers, unsettled deliveries,
+//! prefetch limits, and the mode it publishes in.
+//!
+//! A *source* is a place from which the channel takes messages: a consumer, or the slot from which it
+//! gets on one queue. A cancelled consumer stays a source until its deliveries are settled
+//! (CANCEL-04).
+//!
+//! What it is not: the protocol's view of a channel, which numbers are open or closing; that is
+//! [`leveret_protocol::server`].
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+use crate::amqp::confirms::Confirms;
+use crate::amqp::transaction::Transaction;
+use crate::amqp::unacked::{SourceIndex, Unacked};
+use crate::core::Moment;
+use crate::core::queue::{DeliveryId, QueueId, SlotId, Verdict};
+use crate::core::queue_handle::QueueHandle;
+
+/// A place from which a channel takes messages.
+#[derive(Debug)]
+pub(crate) struct Source {
+    pub(crate) queue: Arc<QueueHandle>,
+    pub(crate) slot: SlotId,
+    pub(crate) no_ack: bool,
+    pub(crate) kind: SourceKind,
+    /// Deliveries that wait to be settled, here or in an open transaction.
+    pub(crate) outstanding: usize,
+    /// Settled by the client and not yet told to the queue.
+    pub(crate) staged: Vec<DeliveryId>,
+    pub(crate) staged_verdict: Verdict,
+}
+
+/// What a source is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum SourceKind {
+    /// A live consumer with its tag.
+    Consumer(Box<[u8]>),
+    /// A consumer that was cancelled while deliveries were out.
+    Cancelled,
+    /// The slot that `basic.get` uses.
+    Getter,
+}
+
+/// How the channel publishes.
+#[derive(Debug, Default)]
+pub(crate) enum PublishMode {
+    /// No answer.
+    #[default]
+    Plain,
+    /// Every publish is confirmed.
+    Confirm(Confirms),
+    /// Publishes and settlements wait for a commit.
+    Transaction(Transaction),
+}
+
+/// One open channel.
+#[derive(Debug, Default)]
+pub(crate) struct Channel {
+    sources: Vec<Option<Source>>,
+    consumers: HashMap<Box<[u8]>, SourceIndex>,
+    getters: Vec<(QueueId, SourceIndex)>,
+    pub(crate) unacked: Unacked,
+    /// The prefetch of consumers started from now on (QOS-02).
+    pub(crate) prefetch: u16,
+    /// The limit over all consumers, if there is one (QOS-03).
+    pub(crate) channel_limit: Option<u16>,
+    pub(crate) mode: PublishMode,
+    /// The name that an empty queue name stands for (QUEUE-16).
+    pub(crate) last_queue: Option<Arc<str>>,
+    ages: VecDeque<(u64, Moment)>,
+}
+
+/// Deliveries within this time share one age, which is exact enough for a timeout of minutes.
+const AGE_STEP_MS: u64 = 1_000;
+
+impl Channel {
+    pub(crate) fn source(&mut self, index: SourceIndex) -> Option<&mut Source> {
+        self.sources.get_mut(index.0 as usize)?.as_mut()
+    }
+
+    /// The free place that the next source takes.
+    pub(crate) fn next_source(&self) -> SourceIndex {
+        let free = self.sources.iter().position(Option::is_none);
+        SourceIndex(free.unwrap_or(self.sources.len()) as u32)
+    }
+
+    /// Puts a source into the place that [`Channel::next_source`] named.
+    pub(crate) fn add_source(&mut self, index: SourceIndex, source: Source) {
+        match &source.kind {
+            SourceKind::Consumer(tag) => drop(self.consumers.insert(tag.clone(), index)),
+            SourceKind::Getter => self.getters.push((source.queue.id(), index)),
+            SourceKind::Cancelled => {}
+        }
+        let place = index.0 as usize;
+        if place == self.sources.len() {
+            self.sources.push(Some(source));
+        } else if let Some(free) = self.sources.get_mut(place) {
+            *free = Some(source);
+        }
+    }
+
+    pub(crate) fn consumer(&self, tag: &[u8]) -> Option<SourceIndex> {
+        self.consumers.get(tag).copied()
+    }
+
+    pub(crate) fn consumer_count(&self) -> usize {
+        self.consumers.len()
+    }
+
+    pub(crate) fn getter(&self, queue: QueueId) -> Option<SourceIndex> {
+        self.getters.iter().find(|(id, _)| *id == queue).map(|(_, index)| *index)
+    }
+
+    /// Ends a consumer: its tag is free again, and the source stays as long as deliveries are out.
+    /// Returns the tag if it was a consumer.
+    pub(crate) fn end_consumer(&mut self, index: SourceIndex) -> Option<Box<[u8]>> {
+        let source = self.source(index)?;
+        let SourceKind::Consumer(tag) = std::mem::replace(&mut source.kind, SourceKind::Cancelled)
+        else {
+            return None;
+        };
+        self.consumers.remove(&tag);
+        self.drop_if_done(index);
+        Some(tag)
+    }
+
+    /// Forgets a cancelled source with nothing outstanding.
+    pub(crate) fn drop_if_done(&mut self, index: SourceIndex) {
+        let done = self
+            .source(index)
+            .is_some_and(|source| source.kind == SourceKind::Cancelled && source.outstanding == 0);
+        if done && let Some(place) = self.sources.get_mut(index.0 as usize) {
+            *place = None;
+        }
+    }
+
+    /// Every source, in the order in which they took their places.
+    pub(crate) fn sources(&self) -> impl Iterator<Item = (SourceIndex, &Source)> {
+        let places = self.sources.iter().enumerate();
+        places.filter_map(|(n, source)| Some((SourceIndex(n as u32), source.as_ref()?)))
+    }
+
+    /// Takes all sources out, when the channel ends.
+    pub(crate) fn take_sources(&mut self) -> Vec<Source> {
+        self.consumers.clear();
+        self.getters.clear();
+        std::mem::take(&mut self.sources).into_iter().flatten().collect()
+    }
+
+    /// How many more deliveries the channel-wide limit allows; no limit is `u32::MAX`.
+    pub(crate) fn credit(&self) -> u32 {
+        match self.channel_limit {
+            Some(limit) => u32::from(limit).saturating_sub(self.unacked.counted() as u32),
+            None => u32::MAX,
+        }
+    }
+
+    /// Remembers how old deliveries from this tag on are.
+    pub(crate) fn note_age(&mut self, tag: u64, now: Moment) {
+        let fresh = self.ages.back().is_none_or(|(_, at)| now.ms_since(*at) >= AGE_STEP_MS);
+        if fresh {
+            self.ages.push_back((tag, now));
+        }
+    }
+
+    /// When the oldest unsettled delivery was made, give or take a step (DELIV-13).
+    pub(crate) fn oldest_delivery(&mut self) -> Option<Moment> {
+        let Some(oldest) = self.unacked.oldest_tag() else {
+            self.ages.clear();
+            return None;
+        };
+        while self.ages.get(1).is_some_and(|(tag, _)| *tag <= oldest) {
+            self.ages.pop_front();
+        }
+        self.ages.front().map(|(_, at)| *at)
+    }
+}

@@ -1,0 +1,224 @@
+//! Writes messages to a client: `deliver`, `get-ok` and `return`, each with header and body.
+//!
+//! The three frames of a message are written in one go and never apart (DELIV-11). Header frames are
+//! never split (FRAME-12); bodies are cut into frames of exactly the negotiated size (FRAME-13).
+//! Large bodies go out by reference.
+
+use bytes::{BufMut, Bytes, BytesMut};
+use leveret_protocol::content::{BASIC_CLASS_ID, FRAME_BODY, FRAME_HEADER, HEADER_FIXED_LEN};
+use leveret_protocol::encode::{self, FRAME_END, FRAME_OVERHEAD};
+use leveret_protocol::method::FRAME_METHOD;
+use leveret_protocol::{MethodId, ReplyCode};
+
+use crate::amqp::outbox::Outbox;
+use crate::core::Message;
+use leveret_protocol::method::basic;
+
+/// Where a message goes: which channel, and the largest body frame its client takes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Addressee {
+    pub(crate) channel: u16,
+    pub(crate) body_frame_max: usize,
+}
+
+/// Writes `basic.deliver` and the message. This is the hot path: one reservation, then plain copies.
+pub(crate) fn write_delivery(
+    out: &mut Outbox,
+    to: Addressee,
+    consumer_tag: &[u8],
+    delivery_tag: u64,
+    redelivered: bool,
+    message: &Message,
+) {
+    let address = message.address();
+    let payload_len = 4 + 1 + consumer_tag.len() + 8 + 1 + address.len();
+    let buffer = out.buffer();
+    buffer.reserve(room_for(payload_len, message));
+    put_frame_head(buffer, FRAME_METHOD, to.channel, payload_len);
+    put_method_id(buffer, basic::Deliver::ID);
+    buffer.put_u8(consumer_tag.len() as u8);
+    buffer.put_slice(consumer_tag);
+    buffer.put_u64(delivery_tag);
+    buffer.put_u8(u8::from(redelivered));
+    buffer.put_slice(address);
+    buffer.put_u8(FRAME_END);
+    write_content(out, to, message);
+}
+
+/// Writes `basic.get-ok` and the message.
+pub(crate) fn write_get_ok(
+    out: &mut Outbox,
+    to: Addressee,
+    delivery_tag: u64,
+    redelivered: bool,
+    messages_left: u64,
+    message: &Message,
+) {
+    encode::frame(out.buffer(), FRAME_METHOD, to.channel, |buffer| {
+        put_method_id(buffer, basic::GetOk::ID);
+        buffer.put_u64(delivery_tag);
+        buffer.put_u8(u8::from(redelivered));
+        buffer.put_slice(message.address());
+        buffer.put_u32(u32::try_from(messages_left).unwrap_or(u32::MAX));
+    });
+    write_content(out, to, message);
+}
+
+/// Writes `basic.return` and the message: it could not be routed (RET-01). The text is the bare
+/// name of the code (ERR-06).
+pub(crate) fn write_return(out: &mut Outbox, to: Addressee, message: &Message) {
+    let code = ReplyCode::NoRoute;
+    encode::frame(out.buffer(), FRAME_METHOD, to.channel, |buffer| {
+        put_method_id(buffer, basic::Return::ID);
+        buffer.put_u16(code.number());
+        buffer.put_u8(code.name().len() as u8);
+        buffer.put_slice(code.name().as_bytes());
+        buffer.put_slice(message.address());
+    });
+    write_content(out, to, message);
+}
+
+fn put_method_id(buffer: &mut BytesMut, id: MethodId) {
+    buffer.put_u16(id.class_id);
+    buffer.put_u16(id.method_id);
+}
+
+fn put_frame_head(buffer: &mut BytesMut, kind: u8, channel: u16, payload_len: usize) {
+    buffer.put_u8(kind);
+    buffer.put_u16(channel);
+    buffer.put_u32(payload_len as u32);
+}
+
+fn room_for(method_len: usize, message: &Message) -> usize {
+    let header_len = HEADER_FIXED_LEN + message.properties().len();
+    let body_len = message.small_body().map_or(0, |body| body.len() + FRAME_OVERHEAD);
+    method_len + header_len + body_len + 2 * FRAME_OVERHEAD
+}
+
+fn write_content(out: &mut Outbox, to: Addressee, message: &Message) {
+    let buffer = out.buffer();
+    let properties = message.properties();
+    put_frame_head(buffer, FRAME_HEADER, to.channel, HEADER_FIXED_LEN + properties.len());
+    buffer.put_u16(BASIC_CLASS_ID);
+    buffer.put_u16(0);
+    buffer.put_u64(message.body_len() as u64);
+    buffer.put_slice(properties);
+    buffer.put_u8(FRAME_END);
+    match message.small_body() {
+        Some(body) => write_small_body(buffer, to, body),
+        None => write_large_body(out, to, message),
+    }
+}
+
+fn write_small_body(buffer: &mut BytesMut, to: Addressee, body: &[u8]) {
+    for piece in body.chunks(to.body_frame_max) {
+        put_frame_head(buffer, FRAME_BODY, to.channel, piece.len());
+        buffer.put_slice(piece);
+        buffer.put_u8(FRAME_END);
+    }
+}
+
+/// Cuts the body anew: where the publisher's frames ended need not be where the consumer's do.
+fn write_large_body(out: &mut Outbox, to: Addressee, message: &Message) {
+    let mut parts = message.large_body().iter().cloned().filter(|part| !part.is_empty());
+    let mut current = parts.next().unwrap_or_default();
+    let mut left = message.body_len();
+    while left > 0 {
+        let mut frame_left = left.min(to.body_frame_max);
+        left -= frame_left;
+        put_frame_head(out.buffer(), FRAME_BODY, to.channel, frame_left);
+        while frame_left > 0 {
+            let piece = take_front(&mut current, frame_left);
+            frame_left -= piece.len();
+            out.push_shared(piece);
+            if current.is_empty() {
+                current = parts.next().unwrap_or_default();
+            }
+        }
+        out.buffer().put_u8(FRAME_END);
+    }
+}
+
+fn take_front(bytes: &mut Bytes, len_max: usize) -> Bytes {
+    bytes.split_to(len_max.min(bytes.len()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::MessageParts;
+    use bytes::Buf;
+    use leveret_protocol::content::Body;
+    use leveret_protocol::framer::{Cut, cut};
+
+    fn message(parts: Vec<Bytes>) -> Message {
+        let parts = MessageParts {
+            exchange: b"x",
+            routing_key: b"key",
+            properties: &[0, 0],
+            body: Body::Parts(parts),
+            persistent: false,
+            priority: 0,
+            expiration_ms: None,
+        };
+        Message::new(parts, &mut Vec::new())
+    }
+
+    fn frames(outbox: &mut Outbox) -> Vec<(u8, Vec<u8>)> {
+        let bytes = outbox.copy_to_bytes(outbox.remaining());
+        let mut at = 0;
+        let mut frames = Vec::new();
+        while let Ok(Cut::Frame(frame)) = cut(&bytes[at..], 1 << 20) {
+            assert_eq!(frame.channel, 7);
+            frames.push((frame.kind, frame.payload.to_vec()));
+            at += frame.wire_len();
+        }
+        assert_eq!(at, bytes.len(), "nothing but whole frames");
+        frames
+    }
+
+    fn delivered(message: &Message, body_frame_max: usize) -> Vec<(u8, Vec<u8>)> {
+        let mut outbox = Outbox::default();
+        let to = Addressee { channel: 7, body_frame_max };
+        write_delivery(&mut outbox, to, b"tag", 258, true, message);
+        frames(&mut outbox)
+    }
+
+    #[test]
+    fn a_delivery_is_three_frames() {
+        let frames = delivered(&message(vec![Bytes::from_static(b"hello")]), 100);
+        let method = b"\0\x3c\0\x3c\x03tag\0\0\0\0\0\0\x01\x02\x01\x01x\x03key".to_vec();
+        let header = b"\0\x3c\0\0\0\0\0\0\0\0\0\x05\0\0".to_vec();
+        assert_eq!(frames, [(1, method), (2, header), (3, b"hello".to_vec())]);
+    }
+
+    #[test]
+    fn frame_13_bodies_are_cut_to_the_negotiated_size() {
+        for part_len in [1, 999, 5000] {
+            let parts = (0..4).map(|n| Bytes::from(vec![n; part_len])).collect();
+            let message = message(parts);
+            let expected: Vec<u8> = (0..4).flat_map(|n| vec![n; part_len]).collect();
+            for body_frame_max in [4088, 100, part_len] {
+                let frames = delivered(&message, body_frame_max);
+                let bodies: Vec<&Vec<u8>> = frames[2..].iter().map(|(_, payload)| payload).collect();
+                let (last, full) = bodies.split_last().map_or((0, &[][..]), |(l, f)| (l.len(), f));
+                assert!(full.iter().all(|piece| piece.len() == body_frame_max));
+                assert!(last > 0 && last <= body_frame_max);
+                assert_eq!(bodies.into_iter().flatten().copied().collect::<Vec<_>>(), expected);
+            }
+        }
+    }
+
+    #[test]
+    fn pub_16_an_empty_body_has_no_body_frame() {
+        assert_eq!(delivered(&message(Vec::new()), 100).len(), 2);
+    }
+
+    #[test]
+    fn err_06_a_return_carries_the_bare_name() {
+        let mut outbox = Outbox::default();
+        write_return(&mut outbox, Addressee { channel: 7, body_frame_max: 100 }, &message(Vec::new()));
+        let expected = b"\0\x3c\0\x32\x01\x38\x08NO_ROUTE\x01x\x03key".to_vec();
+        assert_eq!(frames(&mut outbox)[0], (1, expected));
+    }
+}

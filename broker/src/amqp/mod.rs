@@ -1,0 +1,34 @@
+//! The front end for AMQP 0-9-1: one [`connection::ConnectionTask`] per socket.
+//!
+//! ```text
+//!            socket                                                    queues
+//!   read once ──▶ protocol machine ──▶ Session::on_event ──▶ Stage ──▶ offer (one lock per queue)
+//!                                          │
+//!                                          ├─ publish.rs   checks, routes, stages
+//!                                          ├─ settle.rs    ack, nack, reject, recover
+//!                                          ├─ consume.rs   consume, cancel, get, pull
+//!                                          └─ handlers/    everything else, one file per class
+//!   write once ◀── Outbox ◀── deliveries ◀── pull (one lock per queue) ◀── Mailbox ◀── rung
+//! ```
+//!
+//! A connection runs in *turns*: read once, handle all that came, hand the staged messages to their
+//! queues, pull for the consumers that were rung, write once. No lock is held over any of the I/O.
+//!
+//! Architecture invariant: only `connection.rs` knows of sockets and tasks; everything else here is
+//! driven by plain calls with the time passed in.
+
+pub(crate) mod channel;
+mod confirms;
+pub(crate) mod connection;
+mod consume;
+mod deliver;
+mod handlers;
+mod login;
+pub(crate) mod mailbox;
+mod outbox;
+mod publish;
+mod session;
+mod settle;
+mod stage;
+mod transaction;
+mod unacked;

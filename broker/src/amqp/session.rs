@@ -1,0 +1,295 @@
+//! [`Session`]: one client's connection to the broker, without its socket.
+//!
+//! It holds the protocol machine, the channels, what is staged and what is to be sent, and turns the
+//! machine's events into calls on the core. Time is passed in; nothing here waits.
+//!
+//! Order within a connection is kept by one rule: any method other than publish, ack, nack and reject
+//! first hands over what is staged, so that its answer knows of everything sent before it (CHAN-19).
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use leveret_protocol::server::{Connection, Event, Failure, Input};
+use leveret_protocol::{Fault, Method, MethodId, ReplyCode};
+use rustc_hash::FxHashMap;
+
+use crate::access::{Permissions, User};
+use crate::amqp::channel::{Channel, PublishMode};
+use crate::amqp::deliver::Addressee;
+use crate::amqp::handlers;
+use crate::amqp::mailbox::Mailbox;
+use crate::amqp::outbox::Outbox;
+use crate::amqp::stage::Stage;
+use crate::amqp::unacked::SourceIndex;
+use crate::core::Moment;
+use crate::core::effects;
+use crate::core::queue::{Delivery, Effects, Unsettled};
+use crate::core::queue_handle::{ConnectionId, QueueHandle};
+use crate::core::route_cache::RouteCache;
+use crate::core::vhost::Vhost;
+use crate::node::Node;
+
+/// The vhost that a client has opened, and what it may do there.
+#[derive(Clone, Debug)]
+pub(crate) struct OpenVhost {
+    pub(crate) vhost: Arc<Vhost>,
+    pub(crate) permissions: Arc<Permissions>,
+}
+
+/// One client's connection.
+pub(crate) struct Session {
+    pub(crate) node: Arc<Node>,
+    pub(crate) id: ConnectionId,
+    pub(crate) peer: Option<SocketAddr>,
+    pub(crate) machine: Connection,
+    pub(crate) outbox: Outbox,
+    pub(crate) mailbox: Arc<Mailbox>,
+    pub(crate) user: Option<Arc<User>>,
+    pub(crate) open: Option<OpenVhost>,
+    pub(crate) channels: FxHashMap<u16, Channel>,
+    pub(crate) routes: RouteCache,
+    pub(crate) stage: Stage,
+    /// Channels with publishes to confirm at the end of the turn.
+    pub(crate) unconfirmed: Vec<u16>,
+    /// Sources with settlements to tell their queues at the end of the turn.
+    pub(crate) unsettled: Vec<(u16, SourceIndex)>,
+    /// Consumers to pull for, in the order in which they were rung.
+    pub(crate) rung: Vec<u64>,
+    /// Consumers that wait for the outbox to drain.
+    pub(crate) stalled: Vec<u64>,
+    /// True once the client has published: alarms hold up only those who do (FLOW-01).
+    pub(crate) has_published: bool,
+    pub(crate) now: Instant,
+    pub(crate) moment: Moment,
+    pub(crate) effects: Effects,
+    pub(crate) deliveries: Vec<Delivery>,
+    pub(crate) scratch: Vec<u8>,
+}
+
+impl Session {
+    pub(crate) fn new(node: Arc<Node>, peer: Option<SocketAddr>, now: Instant) -> Self {
+        let mailbox = Arc::new(Mailbox::default());
+        Self {
+            id: node.connections.register(Arc::clone(&mailbox)),
+            machine: Connection::new(Arc::clone(&node.options), now),
+            moment: node.clock.moment(now),
+            node,
+            peer,
+            outbox: Outbox::default(),
+            mailbox,
+            user: None,
+            open: None,
+            channels: FxHashMap::default(),
+            routes: RouteCache::new(),
+            stage: Stage::default(),
+            unconfirmed: Vec::new(),
+            unsettled: Vec::new(),
+            rung: Vec::new(),
+            stalled: Vec::new(),
+            has_published: false,
+            now,
+            effects: Effects::default(),
+            deliveries: Vec::new(),
+            scratch: Vec::new(),
+        }
+    }
+
+    /// The time that the rest of the turn goes by.
+    pub(crate) fn set_time(&mut self, now: Instant) {
+        self.now = now;
+        self.moment = self.node.clock.moment(now);
+    }
+
+    /// Handles all that `received` holds, and says how many bytes were used and how many must be
+    /// there before it is worth calling again.
+    pub(crate) fn on_bytes(&mut self, received: &Bytes) -> (usize, usize) {
+        let mut input = Input::new(received);
+        loop {
+            match self.machine.next_event(&mut input, self.now, self.outbox.buffer()) {
+                Ok(None) => break,
+                Ok(Some(event)) => {
+                    if let Err(failure) = self.on_event(event) {
+                        self.fail(failure);
+                    }
+                }
+                Err(failure) => self.fail(failure),
+            }
+        }
+        (input.consumed(), input.wanted())
+    }
+
+    fn on_event(&mut self, event: Event<'_>) -> Result<(), Failure> {
+        match event {
+            Event::Publish { channel, publish } => self
+                .publish(channel, &publish)
+                .map_err(|fault| failure(channel, fault, leveret_protocol::method::basic::Publish::ID)),
+            Event::Method { channel, method } => {
+                let id = method.id();
+                self.on_method(channel, method).map_err(|fault| failure(channel, fault, id))
+            }
+            Event::OpenChannel { channel } => self.open_channel(channel),
+            Event::CloseChannel { channel } => {
+                self.release_channel(channel);
+                self.machine.release_channel(channel, self.outbox.buffer());
+                Ok(())
+            }
+            Event::Close => {
+                self.release_all();
+                self.machine.accept_close(self.now, self.outbox.buffer());
+                Ok(())
+            }
+            Event::Login(login) => {
+                self.on_login(&login);
+                Ok(())
+            }
+            Event::SecureOk { .. } => {
+                self.machine.refuse(self.now);
+                Ok(())
+            }
+            Event::Open { vhost } => self.on_open(vhost),
+            Event::UpdateSecret { .. } => {
+                // No login of ours expires, so there is nothing to renew (CONN-45).
+                self.machine.accept_secret(self.outbox.buffer());
+                Ok(())
+            }
+        }
+    }
+
+    fn on_method(&mut self, channel: u16, method: Method<'_>) -> Result<(), Fault> {
+        use leveret_protocol::method::basic::Method::{Ack, Nack, Reject};
+        match method {
+            Method::Basic(Ack(ack)) => self.on_ack(channel, ack),
+            Method::Basic(Nack(nack)) => self.on_nack(channel, nack),
+            Method::Basic(Reject(reject)) => self.on_reject(channel, reject),
+            method => {
+                self.hand_over();
+                handlers::on_method(self, channel, method)
+            }
+        }
+    }
+
+    fn open_channel(&mut self, number: u16) -> Result<(), Failure> {
+        if let Some(user) = &self.user {
+            let admitted = self.node.connections.admit_channel(user);
+            admitted.map_err(|fault| Failure { channel: 0, fault })?;
+        }
+        self.channels.insert(number, Channel::default());
+        self.machine.accept_channel(number, self.outbox.buffer());
+        Ok(())
+    }
+
+    /// The channel of this number. The machine only gives events for open channels, so a missing one
+    /// is our own mistake and ends the connection, not the process.
+    pub(crate) fn channel(&mut self, number: u16) -> Result<&mut Channel, Fault> {
+        self.channels.get_mut(&number).ok_or_else(internal_error)
+    }
+
+    /// The opened vhost; as [`Session::channel`] for a connection that runs.
+    pub(crate) fn vhost(&self) -> Result<&Arc<Vhost>, Fault> {
+        self.open.as_ref().map(|open| &open.vhost).ok_or_else(internal_error)
+    }
+
+    /// Writes a method to a channel.
+    pub(crate) fn reply<'m>(&mut self, channel: u16, method: impl Into<Method<'m>>) {
+        leveret_protocol::method::write_frame(method, channel, self.outbox.buffer());
+    }
+
+    pub(crate) fn addressee(&self, channel: u16) -> Addressee {
+        Addressee { channel, body_frame_max: self.machine.body_frame_max() }
+    }
+
+    /// Hands staged messages and settlements to their queues.
+    pub(crate) fn hand_over(&mut self) {
+        self.hand_over_publishes();
+        self.hand_over_settles();
+    }
+
+    /// Ends the turn's input: hands everything over and confirms what was published.
+    pub(crate) fn finish_input(&mut self) {
+        self.hand_over();
+        self.write_confirms();
+    }
+
+    fn write_confirms(&mut self) {
+        for number in self.unconfirmed.drain(..) {
+            if let Some(channel) = self.channels.get_mut(&number)
+                && let PublishMode::Confirm(confirms) = &mut channel.mode
+            {
+                confirms.write(number, self.outbox.buffer());
+            }
+        }
+    }
+
+    /// Does what a call to `queue` asked for (see [`Effects`]).
+    pub(crate) fn carry_out(&mut self, queue: &Arc<QueueHandle>) {
+        if let Some(open) = &self.open {
+            let timers = &self.node.timers;
+            effects::carry_out(&open.vhost, queue, &mut self.effects, self.moment, timers);
+        }
+    }
+
+    /// The one place where a fault of a client is answered: what belongs to the channel or the
+    /// connection is released first (CHAN-15, CONN-38), then the close frame is written.
+    pub(crate) fn fail(&mut self, failure: Failure) {
+        let Failure { channel, fault } = &failure;
+        tracing::debug!(connection = self.id.0, channel, %fault, "closing for a fault");
+        self.finish_input();
+        if *channel == 0 || fault.code.is_connection_error() {
+            self.release_all();
+        } else {
+            self.release_channel(*channel);
+        }
+        self.machine.fail(&failure, self.now, self.outbox.buffer());
+    }
+
+    /// Ends a channel: uncommitted work is dropped (CHAN-17), consumers end, and unsettled deliveries
+    /// go back to their queues (CHAN-16).
+    pub(crate) fn release_channel(&mut self, number: u16) {
+        self.finish_input();
+        let Some(mut channel) = self.channels.remove(&number) else { return };
+        if let Some(user) = &self.user {
+            self.node.connections.release_channel(user);
+        }
+        for source in channel.take_sources() {
+            let body = source.queue.body();
+            body.detach(source.slot, Unsettled::Requeue, self.moment, &mut self.effects);
+            self.carry_out(&source.queue);
+        }
+    }
+
+    /// Ends everything that the connection holds: channels, exclusive queues, its place in the limits.
+    pub(crate) fn release_all(&mut self) {
+        self.finish_input();
+        let mut numbers: Vec<u16> = self.channels.keys().copied().collect();
+        numbers.sort_unstable();
+        numbers.into_iter().for_each(|number| self.release_channel(number));
+        if let Some(open) = self.open.take() {
+            open.vhost.delete_exclusive_queues(self.id);
+            self.node.connections.leave(open.vhost.name(), self.user.as_deref());
+        }
+        self.routes.clear();
+        self.stage.clear();
+    }
+}
+
+impl Drop for Session {
+    /// However the connection ended, nothing of it stays behind (CONN-43).
+    fn drop(&mut self) {
+        self.release_all();
+        self.node.connections.forget(self.id);
+    }
+}
+
+/// A fault on a channel, blamed on a method. A bare internal error blames nobody (ERR-05).
+fn failure(channel: u16, fault: Fault, method: MethodId) -> Failure {
+    let blameless = fault.code == ReplyCode::InternalError && fault.explanation.is_empty();
+    let fault = if blameless { fault } else { fault.caused_by(method) };
+    Failure { channel, fault }
+}
+
+/// Something that cannot be, or that the peer's bytes made impossible (ERR-05).
+pub(crate) fn internal_error() -> Fault {
+    Fault::new(ReplyCode::InternalError, "")
+}

@@ -1,0 +1,139 @@
+//! Settling deliveries: ack, nack, reject and recover.
+//!
+//! A tag is checked and taken at once (ACK-04); the queues learn of it at the end of the turn, all
+//! tags of one source with one lock. In a transaction they learn of it at the commit (TX-08).
+
+use leveret_protocol::method::basic;
+use leveret_protocol::{Fault, ReplyCode};
+
+use crate::amqp::channel::PublishMode;
+use crate::amqp::session::Session;
+use crate::amqp::transaction::PendingSettle;
+use crate::amqp::unacked::{SourceIndex, Waiting};
+use crate::core::queue::Verdict;
+
+impl Session {
+    pub(super) fn on_ack(&mut self, channel: u16, ack: basic::Ack) -> Result<(), Fault> {
+        self.settle(channel, ack.delivery_tag, ack.multiple, Verdict::Ack)
+    }
+
+    pub(super) fn on_nack(&mut self, channel: u16, nack: basic::Nack) -> Result<(), Fault> {
+        self.settle(channel, nack.delivery_tag, nack.multiple, returned(nack.requeue))
+    }
+
+    pub(super) fn on_reject(&mut self, channel: u16, reject: basic::Reject) -> Result<(), Fault> {
+        self.settle(channel, reject.delivery_tag, false, returned(reject.requeue))
+    }
+
+    fn settle(
+        &mut self,
+        number: u16,
+        tag: u64,
+        multiple: bool,
+        verdict: Verdict,
+    ) -> Result<(), Fault> {
+        let unacked = &mut self.channel(number)?.unacked;
+        if !multiple {
+            let waiting = unacked.take(tag).ok_or_else(|| unknown_tag(tag))?;
+            return self.settle_one(number, PendingSettle { tag, waiting, verdict });
+        }
+        let mut taken = Vec::new();
+        if tag == 0 {
+            unacked.take_all(&mut taken);
+        } else if !unacked.take_up_to(tag, &mut taken) {
+            return Err(unknown_tag(tag));
+        }
+        for (tag, waiting) in taken {
+            self.settle_one(number, PendingSettle { tag, waiting, verdict })?;
+        }
+        Ok(())
+    }
+
+    fn settle_one(&mut self, number: u16, settle: PendingSettle) -> Result<(), Fault> {
+        let channel = self.channel(number)?;
+        if let PublishMode::Transaction(transaction) = &mut channel.mode {
+            transaction.settles.push(settle);
+        } else {
+            self.stage_settle(number, settle.waiting, settle.verdict);
+        }
+        Ok(())
+    }
+
+    /// Puts a settlement with the others of its source; one with another verdict goes first.
+    pub(super) fn stage_settle(&mut self, number: u16, waiting: Waiting, verdict: Verdict) {
+        let Some(source) = self.channels.get_mut(&number).and_then(|c| c.source(waiting.source))
+        else {
+            return;
+        };
+        if !source.staged.is_empty() && source.staged_verdict != verdict {
+            self.hand_over_source(number, waiting.source);
+            return self.stage_settle(number, waiting, verdict);
+        }
+        if source.staged.is_empty() {
+            self.unsettled.push((number, waiting.source));
+        }
+        source.staged_verdict = verdict;
+        source.staged.push(waiting.id);
+    }
+
+    /// Tells the queues what has been settled.
+    pub(super) fn hand_over_settles(&mut self) {
+        let mut unsettled = std::mem::take(&mut self.unsettled);
+        for (number, index) in unsettled.drain(..) {
+            self.hand_over_source(number, index);
+            self.ring_limited_consumers(number);
+        }
+        if self.unsettled.is_empty() {
+            self.unsettled = unsettled;
+        }
+    }
+
+    fn hand_over_source(&mut self, number: u16, index: SourceIndex) {
+        let Some(channel) = self.channels.get_mut(&number) else { return };
+        let Some(source) = channel.source(index) else { return };
+        if source.staged.is_empty() {
+            return;
+        }
+        let queue = std::sync::Arc::clone(&source.queue);
+        queue.body().settle(
+            source.slot,
+            source.staged_verdict,
+            &source.staged,
+            self.moment,
+            &mut self.effects,
+        );
+        source.outstanding = source.outstanding.saturating_sub(source.staged.len());
+        source.staged.clear();
+        channel.drop_if_done(index);
+        self.carry_out(&queue);
+    }
+
+    /// Under a channel-wide limit every settlement makes room for any consumer of the channel, which
+    /// no queue can know (QOS-03).
+    fn ring_limited_consumers(&mut self, number: u16) {
+        if let Some(channel) = self.channels.get(&number)
+            && channel.channel_limit.is_some()
+        {
+            let sources = channel.sources().filter(|(_, source)| !source.no_ack);
+            self.rung.extend(sources.map(|(index, _)| super::consume::token(number, index)));
+        }
+    }
+
+    /// `basic.recover`: requeues everything unsettled on the channel (REC-01).
+    pub(super) fn recover(&mut self, number: u16) -> Result<(), Fault> {
+        let mut taken = Vec::new();
+        self.channel(number)?.unacked.take_all(&mut taken);
+        for (_, waiting) in taken {
+            self.stage_settle(number, waiting, Verdict::Requeue);
+        }
+        Ok(())
+    }
+}
+
+fn returned(requeue: bool) -> Verdict {
+    if requeue { Verdict::Requeue } else { Verdict::Discard }
+}
+
+fn unknown_tag(tag: u64) -> Fault {
+    Fault::new(ReplyCode::PreconditionFailed, format!("unknown delivery tag {tag}"))
+}
