@@ -12,6 +12,7 @@ pub mod equivalence;
 mod erlang_text;
 pub mod message;
 pub mod moment;
+pub mod publishing;
 pub mod queue;
 
 pub use argument_checks::EXPIRY_MS_MAX;
