@@ -8,6 +8,7 @@
 
 mod argument_checks;
 pub mod consumer_arguments;
+pub mod dead_letter;
 pub mod equivalence;
 mod erlang_text;
 pub mod message;
