@@ -7,7 +7,8 @@
 //!
 //! ```text
 //!  small:  flags u8 | priority u8 | address length u16 | properties length u32 | expiration u64
-//!          address: len exchange len routing-key | properties: flag word and fields | body
+//!          address: len exchange len routing-key | properties: flag word and fields
+//!          [blind keys: length u32, then len u32 key ...] | body
 //!  large:  the same without the body, and the body's parts beside it
 //! ```
 //!
@@ -63,15 +64,30 @@ struct Large {
 
 const FLAG_PERSISTENT: u8 = 1;
 const FLAG_EXPIRES: u8 = 2;
+/// The message has blind keys between its properties and its body.
+const FLAG_BLIND_KEYS: u8 = 4;
 /// Bytes before the address; see the module's picture.
 const HEAD_LEN: usize = 16;
+/// Bytes of the length before each blind key, and before all of them.
+const KEY_LENGTH_LEN: usize = 4;
 
 impl Message {
     /// Makes a message. `scratch` is reused between calls so that a small message costs exactly one
     /// allocation; its contents do not matter.
     pub fn new(parts: MessageParts<'_>, scratch: &mut Vec<u8>) -> Self {
+        Self::with_blind_keys(parts, std::iter::empty(), scratch)
+    }
+
+    /// Makes a message that remembers the routing keys of its BCC header. The header itself is gone
+    /// by now (PUB-10), but a dead letter is routed by those keys again (DLX-03).
+    pub fn with_blind_keys<'k>(
+        parts: MessageParts<'_>,
+        blind_keys: impl IntoIterator<Item = &'k [u8]>,
+        scratch: &mut Vec<u8>,
+    ) -> Self {
         scratch.clear();
         write_head(&parts, scratch);
+        write_blind_keys(blind_keys, scratch);
         match parts.body {
             Body::Whole(body) if body.len() <= COPY_BODY_BYTES_MAX => {
                 scratch.extend_from_slice(body);
@@ -171,6 +187,20 @@ impl Message {
         expires.then(|| u64::from_be_bytes(self.fixed(8)))
     }
 
+    /// The routing keys of the BCC header that the message was published with.
+    pub fn blind_keys(&self) -> impl Iterator<Item = &[u8]> {
+        let mut rest = &self.bytes()[self.properties_end()..self.body_at()];
+        if !rest.is_empty() {
+            rest = &rest[KEY_LENGTH_LEN..];
+        }
+        std::iter::from_fn(move || {
+            let (length, keys) = rest.split_first_chunk()?;
+            let (key, after) = keys.split_at_checked(u32::from_be_bytes(*length) as usize)?;
+            rest = after;
+            Some(key)
+        })
+    }
+
     fn bytes(&self) -> &[u8] {
         match &self.0 {
             Storage::Small(bytes) => bytes,
@@ -192,8 +222,16 @@ impl Message {
         u32::from_be_bytes(self.fixed(4)) as usize
     }
 
-    fn body_at(&self) -> usize {
+    fn properties_end(&self) -> usize {
         self.properties_at() + self.properties_len()
+    }
+
+    fn body_at(&self) -> usize {
+        let at = self.properties_end();
+        if self.bytes()[0] & FLAG_BLIND_KEYS == 0 {
+            return at;
+        }
+        at + KEY_LENGTH_LEN + u32::from_be_bytes(self.fixed(at)) as usize
     }
 }
 
@@ -228,12 +266,29 @@ fn write_head(parts: &MessageParts<'_>, out: &mut Vec<u8>) {
     out.extend_from_slice(parts.properties);
 }
 
+/// Writes nothing when there is no key, which is nearly always.
+fn write_blind_keys<'k>(keys: impl IntoIterator<Item = &'k [u8]>, out: &mut Vec<u8>) {
+    let mut keys = keys.into_iter().peekable();
+    if keys.peek().is_none() {
+        return;
+    }
+    let at = out.len();
+    out.extend_from_slice(&[0; KEY_LENGTH_LEN]);
+    for key in keys {
+        out.extend_from_slice(&(key.len() as u32).to_be_bytes());
+        out.extend_from_slice(key);
+    }
+    let length = (out.len() - at - KEY_LENGTH_LEN) as u32;
+    out[at..at + KEY_LENGTH_LEN].copy_from_slice(&length.to_be_bytes());
+    out[0] |= FLAG_BLIND_KEYS;
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn message(body: Body<'_>) -> Message {
-        let parts = MessageParts {
+    fn parts(body: Body<'_>) -> MessageParts<'_> {
+        MessageParts {
             exchange: b"logs",
             routing_key: b"kern.error",
             properties: &[0x10, 0, 2],
@@ -241,8 +296,11 @@ mod tests {
             persistent: true,
             priority: 7,
             expiration_ms: Some(60_000),
-        };
-        Message::new(parts, &mut vec![9; 3])
+        }
+    }
+
+    fn message(body: Body<'_>) -> Message {
+        Message::new(parts(body), &mut vec![9; 3])
     }
 
     fn check(message: &Message, body: &[u8]) {
@@ -277,6 +335,22 @@ mod tests {
             part.as_ptr(),
             "the slice is not copied"
         );
+    }
+
+    #[test]
+    fn blind_keys_lie_beside_the_properties_and_out_of_the_body() {
+        let part = Bytes::from(vec![7; COPY_BODY_BYTES_MAX + 1]);
+        for body in [&b""[..], b"hello", &part] {
+            let message = Message::with_blind_keys(
+                parts(Body::Whole(body)),
+                [&b"hidden"[..], b""],
+                &mut Vec::new(),
+            );
+            check(&message, body);
+            let keys: Vec<_> = message.blind_keys().collect();
+            assert_eq!(keys, [&b"hidden"[..], b""]);
+        }
+        assert_eq!(message(Body::Whole(b"hello")).blind_keys().count(), 0);
     }
 
     #[test]

@@ -6,9 +6,16 @@
 //!
 //! What it is not: it knows nothing of frames, channels or delivery tags (see `amqp`).
 
+mod argument_checks;
+pub mod consumer_arguments;
+pub mod dead_letter;
+pub mod equivalence;
+mod erlang_text;
 pub mod message;
 pub mod moment;
+pub mod publishing;
 pub mod queue;
 
+pub use argument_checks::EXPIRY_MS_MAX;
 pub use message::{Message, MessageParts};
 pub use moment::Moment;

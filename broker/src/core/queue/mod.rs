@@ -17,6 +17,8 @@
 //! Round robin is decided when messages are offered (each message is *assigned* to the next slot
 //! that can take it) and carried out when the slot's connection pulls.
 
+pub mod arguments;
+
 use std::sync::Arc;
 
 use crate::core::{Message, Moment};

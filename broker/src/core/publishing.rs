@@ -1,0 +1,428 @@
+//! What a publisher may put into a message's properties, and what the broker reads out of them.
+//!
+//! ```text
+//! user-id is the user's? ▶ expiration a time? ▶ CC, BCC arrays? ▶ delivery-mode known? ▶ Publishing
+//! ```
+//!
+//! That is RabbitMQ 3.x's order (PUB-04); size, permissions, exchange and reply-to come before it
+//! and are judged elsewhere.
+//!
+//! What it is not: a router. It says which keys to route with, not where they lead.
+
+use leveret_protocol::{Array, Fault, Properties, Table, TableBuf, Value};
+
+use crate::core::argument_checks::{EXPIRY_MS_MAX, Why, precondition_failed};
+use crate::core::erlang_text::{pair, string};
+use crate::core::message::Message;
+
+/// Who publishes.
+#[derive(Clone, Copy, Debug)]
+pub struct Publisher<'a> {
+    /// The name of the authenticated user.
+    pub user: &'a str,
+    /// The user has the tag `impersonator` and may set any user-id (PUB-07).
+    pub is_impersonator: bool,
+}
+
+/// Properties that have passed their checks, and what queues ask of them.
+#[derive(Clone, Copy, Debug)]
+pub struct Publishing<'a> {
+    properties: Properties<'a>,
+    blind: Option<Array<'a>>,
+    /// True for delivery-mode 2; absent means transient (PUB-12).
+    pub persistent: bool,
+    /// The priority property, 0 when absent (PRIO-02).
+    pub priority: u8,
+    /// The expiration property in milliseconds.
+    pub expiration_ms: Option<u64>,
+}
+
+impl<'a> Publishing<'a> {
+    /// Judges a message's properties.
+    ///
+    /// # Errors
+    /// 406 for a foreign user-id, an expiration that is no time, a CC or BCC header that is no array,
+    /// and an unknown delivery mode (PUB-05 to PUB-11).
+    pub fn check(properties: Properties<'a>, publisher: Publisher<'_>) -> Result<Self, Fault> {
+        check_user_id(&properties, publisher)?;
+        let expiration_ms = check_expiration(&properties)?;
+        key_array(properties.headers, CC).map_err(invalid_message)?;
+        let blind = key_array(properties.headers, BCC).map_err(invalid_message)?;
+        Ok(Self {
+            properties,
+            blind,
+            persistent: is_persistent(&properties).map_err(invalid_message)?,
+            priority: properties.priority.unwrap_or_default(),
+            expiration_ms,
+        })
+    }
+
+    /// The properties as they are to be queued, if they must differ from what came: a BCC header is
+    /// taken out and everything else stays, even a header table that is empty now (PUB-10, TABLE-07).
+    pub fn rewritten_properties(&self) -> Option<Vec<u8>> {
+        let headers = self.properties.headers?;
+        headers.get(BCC)?;
+        let headers = without(headers, BCC);
+        let properties = Properties {
+            headers: Some(headers.view()),
+            ..self.properties
+        };
+        Some(properties.to_bytes())
+    }
+
+    /// The keys of the BCC header, for [`Message::with_blind_keys`].
+    pub fn blind_keys(&self) -> impl Iterator<Item = &'a [u8]> + use<'a> {
+        keys_in(self.blind)
+    }
+}
+
+/// The keys to route a message with: its own, then those of its CC header, then the blind ones
+/// (PUB-09, DLX-03). `headers` are the message's. A target reached twice gets one copy (PUB-10).
+pub fn routing_keys<'m>(
+    message: &'m Message,
+    headers: Option<Table<'m>>,
+) -> impl Iterator<Item = &'m [u8]> {
+    visible_routing_keys(message, headers).chain(message.blind_keys())
+}
+
+/// The keys that others may know of: [`routing_keys`] without the blind ones (DLX-12).
+pub(crate) fn visible_routing_keys<'m>(
+    message: &'m Message,
+    headers: Option<Table<'m>>,
+) -> impl Iterator<Item = &'m [u8]> {
+    let copies = key_array(headers, CC).ok().flatten();
+    std::iter::once(message.routing_key()).chain(keys_in(copies))
+}
+
+/// The header whose keys everyone may see.
+pub(crate) const CC: &str = "CC";
+/// The header whose keys nobody may see.
+const BCC: &str = "BCC";
+
+/// The same headers in the same order without any entry of this name.
+fn without(headers: Table<'_>, name: &str) -> TableBuf {
+    TableBuf::from_raw_entries(
+        headers
+            .entries()
+            .filter(|(key, _)| key.0 != name.as_bytes()),
+    )
+}
+
+/// PUB-06, PUB-07. A user-id that is there but empty is set.
+fn check_user_id(properties: &Properties<'_>, publisher: Publisher<'_>) -> Result<(), Fault> {
+    match properties.user_id {
+        Some(claimed) if !publisher.is_impersonator && claimed.0 != publisher.user.as_bytes() => {
+            Err(precondition_failed(format!(
+                "user_id property set to '{claimed}' but authenticated user was '{}'",
+                publisher.user
+            )))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// PUB-05
+fn check_expiration(properties: &Properties<'_>) -> Result<Option<u64>, Fault> {
+    let Some(text) = properties.expiration else {
+        return Ok(None);
+    };
+    parse_expiration(text.0)
+        .map(Some)
+        .map_err(|why| precondition_failed(format!("invalid expiration '{text}': {why}")))
+}
+
+/// A sign, digits and nothing else. There may be more digits than any number type holds.
+fn parse_expiration(text: &[u8]) -> Result<u64, Why> {
+    let (negative, unsigned) = match text {
+        [b'-', rest @ ..] => (true, rest),
+        [b'+', rest @ ..] => (false, rest),
+        _ => (false, text),
+    };
+    let end = unsigned.iter().take_while(|b| b.is_ascii_digit()).count();
+    let (digits, leftover) = unsigned.split_at(end);
+    if digits.is_empty() {
+        return Err("no_integer".to_owned());
+    }
+    if !leftover.is_empty() {
+        return Err(pair("leftover_string", string(leftover)));
+    }
+    let digits = String::from_utf8_lossy(digits);
+    match (negative, digits.trim_start_matches('0')) {
+        (_, "") => Ok(0),
+        (true, digits) => Err(pair("value_negative", format!("-{digits}"))),
+        (false, digits) => match digits.parse() {
+            Ok(ms @ 0..=EXPIRY_MS_MAX) => Ok(ms),
+            _ => Err(pair("value_too_large", digits)),
+        },
+    }
+}
+
+/// PUB-11, PUB-12
+fn is_persistent(properties: &Properties<'_>) -> Result<bool, Why> {
+    match properties.delivery_mode {
+        None | Some(1) => Ok(false),
+        Some(2) => Ok(true),
+        Some(other) => Err(pair("delivery_mode_unknown", other)),
+    }
+}
+
+/// The array of a CC or BCC header (PUB-08).
+fn key_array<'a>(headers: Option<Table<'a>>, name: &str) -> Result<Option<Array<'a>>, Why> {
+    match headers.and_then(|headers| headers.get(name)) {
+        None => Ok(None),
+        Some(Value::Array(keys)) => Ok(Some(keys)),
+        Some(other) => Err(pair(
+            "unacceptable_type_in_header",
+            format!("\"{name}\",{}", other.type_name()),
+        )),
+    }
+}
+
+/// Elements that are not long strings are no keys (PUB-08).
+fn keys_in<'a>(array: Option<Array<'a>>) -> impl Iterator<Item = &'a [u8]> + use<'a> {
+    array
+        .into_iter()
+        .flat_map(Array::values)
+        .filter_map(|value| value.as_long_str())
+}
+
+fn invalid_message(why: Why) -> Fault {
+    precondition_failed(format!("invalid message: {why}"))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::core::message::MessageParts;
+    use leveret_protocol::content::Body;
+    use leveret_protocol::{ArrayBuf, ShortStr};
+
+    const GUEST: Publisher<'_> = Publisher {
+        user: "guest",
+        is_impersonator: false,
+    };
+
+    fn said(properties: Properties<'_>) -> String {
+        Publishing::check(properties, GUEST)
+            .unwrap_err()
+            .reply_text()
+    }
+
+    fn expiring(text: &str) -> Properties<'_> {
+        Properties {
+            expiration: Some(ShortStr(text.as_bytes())),
+            ..Properties::default()
+        }
+    }
+
+    fn with_headers(headers: &TableBuf) -> Properties<'_> {
+        Properties {
+            headers: Some(headers.view()),
+            ..Properties::default()
+        }
+    }
+
+    fn keys(list: &[&'static str]) -> ArrayBuf {
+        list.iter()
+            .map(|key| Value::LongStr(key.as_bytes()))
+            .collect()
+    }
+
+    #[test]
+    fn pub_04_user_id_then_expiration_then_copies_then_delivery_mode() {
+        let headers = TableBuf::from_entries([("CC", Value::I8(1))]);
+        let mut properties = Properties {
+            user_id: Some("x".into()),
+            delivery_mode: Some(3),
+            expiration: Some("z".into()),
+            ..with_headers(&headers)
+        };
+        assert!(said(properties).contains("user_id"));
+        properties.user_id = None;
+        assert!(said(properties).contains("expiration"));
+        properties.expiration = None;
+        assert!(said(properties).contains("unacceptable_type_in_header"));
+        properties.headers = None;
+        assert!(said(properties).contains("delivery_mode_unknown"));
+    }
+
+    #[test]
+    fn pub_05_what_is_a_time() {
+        let read = |text| {
+            Publishing::check(expiring(text), GUEST)
+                .unwrap()
+                .expiration_ms
+        };
+        assert_eq!(read("+5"), Some(5));
+        assert_eq!(read("007"), Some(7));
+        assert_eq!(read("-0"), Some(0));
+        assert_eq!(read("315360000000"), Some(315_360_000_000));
+    }
+
+    #[test]
+    fn pub_05_what_is_no_time_and_why() {
+        let sixty_nines = "9".repeat(60);
+        let refused = [
+            ("", "no_integer"),
+            ("abc", "no_integer"),
+            (" 5", "no_integer"),
+            ("+", "no_integer"),
+            ("--5", "no_integer"),
+            ("1.5", "{leftover_string,\".5\"}"),
+            ("100 ", "{leftover_string,\" \"}"),
+            ("1e3", "{leftover_string,\"e3\"}"),
+            ("5\n", "{leftover_string,\"\\n\"}"),
+            ("5\u{1}", "{leftover_string,[1]}"),
+            ("-1", "{value_negative,-1}"),
+            ("-0012", "{value_negative,-12}"),
+            ("315360000001", "{value_too_large,315360000001}"),
+            (
+                "0099999999999999999999",
+                "{value_too_large,99999999999999999999}",
+            ),
+            (&sixty_nines, &format!("{{value_too_large,{sixty_nines}}}")),
+        ];
+        for (text, why) in refused {
+            assert_eq!(
+                said(expiring(text)),
+                format!("PRECONDITION_FAILED - invalid expiration '{text}': {why}")
+            );
+        }
+    }
+
+    #[test]
+    fn pub_06_a_user_id_is_the_users_own() {
+        let claiming = |user: &'static str| Properties {
+            user_id: Some(user.into()),
+            ..Properties::default()
+        };
+        assert!(Publishing::check(claiming("guest"), GUEST).is_ok());
+        for user in ["root", ""] {
+            assert_eq!(
+                said(claiming(user)),
+                format!(
+                    "PRECONDITION_FAILED - user_id property set to '{user}' but authenticated \
+                     user was 'guest'"
+                )
+            );
+        }
+    }
+
+    #[test]
+    fn pub_07_an_impersonator_claims_any_user_id() {
+        let properties = Properties {
+            user_id: Some("root".into()),
+            ..Properties::default()
+        };
+        let publisher = Publisher {
+            is_impersonator: true,
+            ..GUEST
+        };
+        assert!(Publishing::check(properties, publisher).is_ok());
+    }
+
+    #[test]
+    fn pub_08_copies_are_arrays() {
+        for name in ["CC", "BCC"] {
+            let headers = TableBuf::from_entries([(name, Value::LongStr(b"key"))]);
+            assert_eq!(
+                said(with_headers(&headers)),
+                format!(
+                    "PRECONDITION_FAILED - invalid message: \
+                     {{unacceptable_type_in_header,\"{name}\",longstr}}"
+                )
+            );
+        }
+        let lower = TableBuf::from_entries([("cc", Value::I8(1)), ("Bcc", Value::I8(1))]);
+        assert!(Publishing::check(with_headers(&lower), GUEST).is_ok());
+    }
+
+    #[test]
+    fn pub_09_keys_are_the_own_one_then_cc_then_bcc() {
+        let copies: ArrayBuf = [Value::LongStr(b"c1"), Value::I8(3), Value::LongStr(b"c2")]
+            .into_iter()
+            .collect();
+        let blind = keys(&["b1"]);
+        let headers = TableBuf::from_entries([
+            ("BCC", Value::Array(blind.view())),
+            ("CC", Value::Array(copies.view())),
+        ]);
+        let publishing = Publishing::check(with_headers(&headers), GUEST).unwrap();
+        let properties = publishing.rewritten_properties().unwrap();
+        let parts = MessageParts {
+            exchange: b"x",
+            routing_key: b"own",
+            properties: &properties,
+            body: Body::Whole(b""),
+            persistent: false,
+            priority: 0,
+            expiration_ms: None,
+        };
+        let message = Message::with_blind_keys(parts, publishing.blind_keys(), &mut Vec::new());
+        let headers = Properties::parse(message.properties()).unwrap().headers;
+        let routed: Vec<_> = routing_keys(&message, headers).collect();
+        assert_eq!(routed, [&b"own"[..], b"c1", b"c2", b"b1"]);
+    }
+
+    #[test]
+    fn pub_10_bcc_goes_and_the_rest_stays_in_place() {
+        let blind = keys(&["hidden"]);
+        let blind = Value::Array(blind.view());
+        let headers = TableBuf::from_entries([
+            ("z", Value::I32(1)),
+            ("BCC", blind),
+            ("BCC", blind),
+            ("a", Value::Bool(true)),
+        ]);
+        let properties = Properties {
+            delivery_mode: Some(2),
+            message_id: Some("m".into()),
+            ..with_headers(&headers)
+        };
+        let publishing = Publishing::check(properties, GUEST).unwrap();
+        let bytes = publishing.rewritten_properties().unwrap();
+        let rest = TableBuf::from_entries([("z", Value::I32(1)), ("a", Value::Bool(true))]);
+        let expected = Properties {
+            headers: Some(rest.view()),
+            ..properties
+        };
+        assert_eq!(Properties::parse(&bytes).unwrap(), expected);
+    }
+
+    #[test]
+    fn table_07_a_header_table_that_only_had_bcc_stays_as_an_empty_one() {
+        let blind = keys(&["hidden"]);
+        let headers = TableBuf::from_entries([("BCC", Value::Array(blind.view()))]);
+        let publishing = Publishing::check(with_headers(&headers), GUEST).unwrap();
+        let bytes = publishing.rewritten_properties().unwrap();
+        assert_eq!(bytes, [0x20, 0, 0, 0, 0, 0]);
+    }
+
+    #[test]
+    fn pub_14_properties_without_bcc_are_left_as_they_came() {
+        let headers = TableBuf::from_entries([("CC", Value::Array(keys(&["c"]).view()))]);
+        let publishing = Publishing::check(with_headers(&headers), GUEST).unwrap();
+        assert_eq!(publishing.rewritten_properties(), None);
+        let publishing = Publishing::check(Properties::default(), GUEST).unwrap();
+        assert_eq!(publishing.rewritten_properties(), None);
+    }
+
+    #[test]
+    fn pub_11_delivery_mode_is_one_or_two() {
+        let mode = |mode| Properties {
+            delivery_mode: mode,
+            ..Properties::default()
+        };
+        for (given, persistent) in [(None, false), (Some(1), false), (Some(2), true)] {
+            let publishing = Publishing::check(mode(given), GUEST).unwrap();
+            assert_eq!(publishing.persistent, persistent);
+        }
+        for wrong in [0, 3] {
+            assert_eq!(
+                said(mode(Some(wrong))),
+                format!("PRECONDITION_FAILED - invalid message: {{delivery_mode_unknown,{wrong}}}")
+            );
+        }
+    }
+}
