@@ -41,8 +41,9 @@ pub async fn run(uri: &str) -> Result<Vec<Received>> {
 
     let mut subscribers = JoinSet::new();
     for subscriber in SUBSCRIBERS {
-        let lines = subscribe(&connection, &exchange).await?;
-        subscribers.spawn(read(subscriber, lines));
+        let channel = connection.create_channel().await?;
+        let lines = subscribe(&channel, &exchange).await?;
+        subscribers.spawn(read(subscriber, channel, lines));
     }
     for line in LINES {
         publish(&channel, &exchange, line).await?;
@@ -98,8 +99,7 @@ async fn publish(channel: &Channel, exchange: &ShortString, line: &str) -> Resul
     Ok(())
 }
 
-async fn subscribe(connection: &Connection, exchange: &ShortString) -> Result<Consumer> {
-    let channel = connection.create_channel().await?;
+async fn subscribe(channel: &Channel, exchange: &ShortString) -> Result<Consumer> {
     let queue = channel
         // The empty name asks the broker for a fresh one; exclusive means: for this connection.
         .queue_declare(
@@ -134,7 +134,11 @@ async fn subscribe(connection: &Connection, exchange: &ShortString) -> Result<Co
 }
 
 /// Reads up to and including [`LAST_LINE`].
-async fn read(subscriber: &'static str, mut incoming: Consumer) -> Result<Received> {
+async fn read(
+    subscriber: &'static str,
+    channel: Channel,
+    mut incoming: Consumer,
+) -> Result<Received> {
     let mut lines = Vec::new();
     while let Some(delivery) = incoming.next().await {
         let line = text(&delivery?);
@@ -145,6 +149,9 @@ async fn read(subscriber: &'static str, mut incoming: Consumer) -> Result<Receiv
             break;
         }
     }
+    // Explicitly: a channel that is only dropped is closed in the background, some time later, and
+    // the connection would meanwhile be closing too.
+    channel.close(200, "Goodbye".into()).await?;
     Ok(Received { subscriber, lines })
 }
 

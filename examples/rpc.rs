@@ -226,6 +226,9 @@ async fn serve(mut server: Server) -> Result<()> {
         // Acknowledged last: if this server dies before, another one answers.
         request.ack(BasicAckOptions::default()).await?;
     }
+    // Explicitly: a channel that is only dropped is closed in the background, some time later, and
+    // the connection would meanwhile be closing too.
+    server.channel.close(200, "Goodbye".into()).await?;
     Ok(())
 }
 

@@ -35,8 +35,9 @@ pub async fn run(uri: &str) -> Result<Vec<Received>> {
 
     let mut subscribers = JoinSet::new();
     for (subscriber, patterns) in SUBSCRIBERS {
-        let events = subscribe(&connection, &exchange, patterns).await?;
-        subscribers.spawn(read(subscriber, events));
+        let channel = connection.create_channel().await?;
+        let events = subscribe(&channel, &exchange, patterns).await?;
+        subscribers.spawn(read(subscriber, channel, events));
     }
     publish(&channel, &exchange).await?;
 
@@ -90,11 +91,10 @@ async fn publish(channel: &Channel, exchange: &ShortString) -> Result<()> {
 }
 
 async fn subscribe(
-    connection: &Connection,
+    channel: &Channel,
     exchange: &ShortString,
     patterns: &[&str],
 ) -> Result<Consumer> {
-    let channel = connection.create_channel().await?;
     let queue = channel
         .queue_declare(
             "".into(),
@@ -130,7 +130,11 @@ async fn subscribe(
 }
 
 /// Reads up to and including [`LAST_EVENT`].
-async fn read(subscriber: &'static str, mut incoming: Consumer) -> Result<Received> {
+async fn read(
+    subscriber: &'static str,
+    channel: Channel,
+    mut incoming: Consumer,
+) -> Result<Received> {
     let mut events = Vec::new();
     while let Some(delivery) = incoming.next().await {
         let delivery = delivery?;
@@ -142,6 +146,9 @@ async fn read(subscriber: &'static str, mut incoming: Consumer) -> Result<Receiv
             break;
         }
     }
+    // Explicitly: a channel that is only dropped is closed in the background, some time later, and
+    // the connection would meanwhile be closing too.
+    channel.close(200, "Goodbye".into()).await?;
     Ok(Received { subscriber, events })
 }
 

@@ -41,8 +41,9 @@ pub async fn run(uri: &str) -> Result<Vec<Done>> {
     let (report, mut reports) = mpsc::channel(TASKS.len());
     let mut workers = JoinSet::new();
     for worker in WORKERS {
-        let tasks = consume(&connection, &queue).await?;
-        workers.spawn(work(worker, tasks, report.clone()));
+        let channel = connection.create_channel().await?;
+        let tasks = consume(&channel, &queue).await?;
+        workers.spawn(work(worker, channel, tasks, report.clone()));
     }
     drop(report);
 
@@ -111,8 +112,7 @@ async fn publish(channel: &Channel, queue: &ShortString) -> Result<()> {
     Ok(())
 }
 
-async fn consume(connection: &Connection, queue: &ShortString) -> Result<Consumer> {
-    let channel = connection.create_channel().await?;
+async fn consume(channel: &Channel, queue: &ShortString) -> Result<Consumer> {
     // Without a prefetch limit the broker deals the whole queue out at once, in turn, and a worker
     // with a long task would sit on others that an idle colleague could do.
     channel.basic_qos(1, BasicQosOptions::default()).await?;
@@ -127,7 +127,12 @@ async fn consume(connection: &Connection, queue: &ShortString) -> Result<Consume
     Ok(consumer)
 }
 
-async fn work(worker: &'static str, mut tasks: Consumer, report: mpsc::Sender<Done>) -> Result<()> {
+async fn work(
+    worker: &'static str,
+    channel: Channel,
+    mut tasks: Consumer,
+    report: mpsc::Sender<Done>,
+) -> Result<()> {
     while let Some(delivery) = tasks.next().await {
         let delivery = delivery?;
         let task = text(&delivery);
@@ -136,6 +141,9 @@ async fn work(worker: &'static str, mut tasks: Consumer, report: mpsc::Sender<Do
         delivery.ack(BasicAckOptions::default()).await?;
         report.send(Done { worker, task }).await?;
     }
+    // Explicitly: a channel that is only dropped is closed in the background, some time later, and
+    // the connection would meanwhile be closing too.
+    channel.close(200, "Goodbye".into()).await?;
     Ok(())
 }
 

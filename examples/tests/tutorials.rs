@@ -219,6 +219,8 @@ async fn tutorials_do_not_disturb_each_other() {
 }
 
 fn pairs(of_strings: &[(String, String)]) -> Vec<(&str, &str)> {
-    let borrow = |(left, right): &'_ (String, String)| (left.as_str(), right.as_str());
-    of_strings.iter().map(borrow).collect()
+    of_strings
+        .iter()
+        .map(|(left, right)| (left.as_str(), right.as_str()))
+        .collect()
 }

@@ -9,7 +9,7 @@ use leveret_examples::Result;
 use tokio::time::timeout;
 
 /// Runs `tutorial` with a broker's URI; a tutorial that does not end in time is an error.
-pub async fn with_broker<T>(tutorial: impl AsyncFnOnce(&str) -> Result<T>) -> Result<T> {
+pub(crate) async fn with_broker<T>(tutorial: impl AsyncFnOnce(&str) -> Result<T>) -> Result<T> {
     match env::var("AMQP_URL") {
         Ok(uri) => timeout(TIME_LIMIT, tutorial(&uri)).await?,
         Err(_) => with_leveret(tutorial).await,
