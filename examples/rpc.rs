@@ -24,7 +24,7 @@ use lapin::options::{
     ConfirmSelectOptions, QueueDeclareOptions, QueueDeleteOptions,
 };
 use lapin::types::{FieldTable, ShortString};
-use lapin::{BasicProperties, Channel, Connection, ConnectionProperties, Consumer};
+use lapin::{BasicProperties, Channel, Confirmation, Connection, ConnectionProperties, Consumer};
 use leveret_examples::{Result, broker_uri, text, unique_name};
 use tokio::sync::{Mutex, oneshot};
 use tokio::task::{JoinSet, spawn_blocking};
@@ -176,9 +176,10 @@ impl Client {
             )
             .await?
             .await?;
-        match confirmation.take_message() {
-            Some(returned) => Err(format!("nobody serves {}", returned.routing_key).into()),
-            None => Ok(()),
+        match confirmation {
+            Confirmation::Ack(None) => Ok(()),
+            Confirmation::Ack(Some(_)) => Err(format!("no queue {}", self.requests).into()),
+            _ => Err("the broker did not take the request".into()),
         }
     }
 }

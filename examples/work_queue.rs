@@ -95,7 +95,7 @@ async fn publish(channel: &Channel, queue: &ShortString) -> Result<()> {
         .confirm_select(ConfirmSelectOptions::default())
         .await?;
     for task in TASKS {
-        channel
+        let confirmation = channel
             .basic_publish(
                 // The default exchange delivers to the queue that the routing key names.
                 "".into(),
@@ -108,6 +108,9 @@ async fn publish(channel: &Channel, queue: &ShortString) -> Result<()> {
             // The first await sends the task, the second hears that the broker has it.
             .await?
             .await?;
+        if !confirmation.is_ack() {
+            return Err(format!("the broker did not take the task {task:?}").into());
+        }
     }
     Ok(())
 }
