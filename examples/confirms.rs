@@ -180,7 +180,7 @@ async fn wait_for(confirm: PublisherConfirm) -> Result<u32> {
     }
 }
 
-/// How many messages are published in each of the three ways; no multiple of [`BATCH`].
+/// How many messages are published in each of the three ways; the last batch is not a full one.
 pub const MESSAGES: u32 = 250;
 
 /// How many messages are published before their confirms are waited for.
