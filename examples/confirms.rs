@@ -5,7 +5,7 @@
 //!               ◄── ack 1 ─ ack 2..4 ──            one confirm may cover several messages
 //! ```
 //!
-//! Without confirms a publisher learns nothing: a message that was lost looks like one that arrived.
+//! Without confirms a publisher learns nothing: a lost message looks like one that arrived.
 //! With them it can wait for each message, for a batch, or keep a window of messages on their way.
 //! A message may also be confirmed because it could go nowhere; `mandatory` has it returned first.
 

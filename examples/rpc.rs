@@ -10,7 +10,7 @@
 //!
 //! The client's replies all come by one queue, and not in the order of the questions: a hard one
 //! takes longer. The correlation id that a server copies from the request into the reply says
-//! which caller an answer is for. Here the service is to take a number apart into its prime factors.
+//! which caller an answer is for. The service here takes a number apart into its prime factors.
 
 use std::collections::HashMap;
 use std::sync::Arc;

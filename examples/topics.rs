@@ -182,5 +182,5 @@ pub const EVENTS: [(&str, &str); 8] = [
     ("oslo.power.critical", LAST_EVENT),
 ];
 
-/// All patterns match this event's key, so it tells each subscriber that it has seen all its events.
+/// All patterns match this event's key, so each subscriber knows that it has seen all its events.
 const LAST_EVENT: &str = "batteries empty, good night";

@@ -22,7 +22,7 @@ pub fn broker_uri() -> String {
 /// Queues and exchanges live in the broker, where every program sees them. A real application
 /// agrees on fixed names; a tutorial must not meet yesterday's queue, or its neighbour's.
 pub fn unique_name(prefix: &str) -> ShortString {
-    // The standard library keys each `RandomState` differently: enough for a name, not for a secret.
+    // The library keys each `RandomState` differently: enough for a name, not for a secret.
     let suffix = RandomState::new().hash_one(prefix);
     format!("{prefix}.{suffix:016x}").into()
 }
