@@ -6,9 +6,17 @@
 //!
 //! What it is not: it knows nothing of frames, channels or delivery tags (see `amqp`).
 
+pub mod binding;
+pub mod exchange;
 pub mod message;
 pub mod moment;
+pub mod permission;
 pub mod queue;
+pub mod queue_handle;
+pub mod route;
+pub mod route_cache;
+pub mod topology;
+pub mod vhost;
 
 pub use message::{Body, Message, MessageParts};
 pub use moment::Moment;
