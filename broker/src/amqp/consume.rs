@@ -1,0 +1,265 @@
+//! Consumers and gets: attaching to queues, and pulling from them for the client.
+//!
+//! A queue rings a consumer's token; the connection pulls when it has room: while the outbox is below
+//! its high-water mark and the channel has credit. A consumer that cannot take anything still pulls,
+//! with no room, so that its queue turns to the next one.
+
+use std::sync::Arc;
+
+use leveret_protocol::method::basic;
+use leveret_protocol::{Fault, ReplyCode, ShortStr};
+
+use crate::amqp::channel::{Source, SourceKind};
+use crate::amqp::deliver::{write_delivery, write_get_ok};
+use crate::amqp::session::{Session, internal_error};
+use crate::amqp::unacked::{SourceIndex, Waiting};
+use crate::core::consumer_arguments::ConsumerArguments;
+use crate::core::queue::{
+    AttachRefused, Delivery, Port, Pulled, Room, SlotId, SlotKind, SlotSpec, Unsettled, Verdict,
+};
+use crate::core::queue_handle::QueueHandle;
+use crate::limits::{OUTBOX_HIGH_BYTES, OUTBOX_LOW_BYTES, PULL_MESSAGES_MAX};
+
+/// How a consumer is known to its queue: channel and source in one number.
+pub(super) fn token(channel: u16, source: SourceIndex) -> u64 {
+    u64::from(channel) << 32 | u64::from(source.0)
+}
+
+fn from_token(token: u64) -> (u16, SourceIndex) {
+    ((token >> 32) as u16, SourceIndex(token as u32))
+}
+
+impl Session {
+    /// `basic.consume`, after name and permission were checked.
+    pub(super) fn consume(
+        &mut self,
+        number: u16,
+        tag: &[u8],
+        queue: Arc<QueueHandle>,
+        consume: &basic::Consume<'_>,
+    ) -> Result<(), Fault> {
+        let vhost = Arc::clone(self.vhost()?.name());
+        let arguments = ConsumerArguments::check(consume.arguments, queue.name(), &vhost)?;
+        let channel = self.channel(number)?;
+        let index = channel.next_source();
+        let spec = SlotSpec {
+            kind: SlotKind::Consumer {
+                exclusive: consume.exclusive,
+                prefetch: channel.prefetch,
+                pull_only: channel.channel_limit.is_some() && !consume.no_ack,
+                priority: arguments.priority,
+            },
+            no_ack: consume.no_ack,
+        };
+        let slot = self.attach(&queue, spec, token(number, index))?;
+        let source = new_source(queue, slot, consume.no_ack, SourceKind::Consumer(Box::from(tag)));
+        self.channel(number)?.add_source(index, source);
+        if !consume.nowait {
+            self.reply(number, basic::ConsumeOk { consumer_tag: ShortStr(tag) });
+        }
+        // The queue may have rung before the source was known; look once.
+        self.rung.push(token(number, index));
+        Ok(())
+    }
+
+    fn attach(
+        &mut self,
+        queue: &Arc<QueueHandle>,
+        spec: SlotSpec,
+        token: u64,
+    ) -> Result<SlotId, Fault> {
+        let bell = Arc::clone(&self.mailbox);
+        let attached = queue.body().attach(spec, Port { bell, token }, self.moment);
+        let vhost = self.vhost()?.name();
+        attached.map_err(|refused| match refused {
+            AttachRefused::InExclusiveUse => {
+                let text = format!("queue '{}' in vhost '{vhost}' in exclusive use", queue.name());
+                Fault::new(ReplyCode::AccessRefused, text)
+            }
+            AttachRefused::Gone => {
+                let text = format!("no queue '{}' in vhost '{vhost}'", queue.name());
+                Fault::new(ReplyCode::NotFound, text)
+            }
+        })
+    }
+
+    /// `basic.cancel`: no delivery follows; what is unsettled stays so (CANCEL-01, CANCEL-04).
+    pub(super) fn cancel(&mut self, number: u16, tag: &[u8]) -> Result<(), Fault> {
+        let channel = self.channel(number)?;
+        let Some(index) = channel.consumer(tag) else { return Ok(()) };
+        let source = channel.source(index).ok_or_else(internal_error)?;
+        let (queue, slot) = (Arc::clone(&source.queue), source.slot);
+        channel.end_consumer(index);
+        queue.body().detach(slot, Unsettled::Keep, self.moment, &mut self.effects);
+        self.carry_out(&queue);
+        Ok(())
+    }
+
+    /// `basic.get`, after name and permission were checked.
+    pub(super) fn get(
+        &mut self,
+        number: u16,
+        queue: &Arc<QueueHandle>,
+        no_ack: bool,
+    ) -> Result<(), Fault> {
+        let index = self.getter(number, queue)?;
+        let slot = self.channel(number)?.source(index).ok_or_else(internal_error)?.slot;
+        let got = queue.body().get(slot, self.moment, &mut self.effects);
+        self.carry_out(queue);
+        let Some((delivery, left)) = got else {
+            self.reply(number, basic::GetEmpty::default());
+            return Ok(());
+        };
+        let tag = self.number_delivery(number, index, &delivery, no_ack, false)?;
+        if no_ack {
+            let ids = [delivery.id];
+            queue.body().settle(slot, Verdict::Ack, &ids, self.moment, &mut self.effects);
+            self.carry_out(queue);
+        }
+        let to = self.addressee(number);
+        write_get_ok(&mut self.outbox, to, tag, delivery.redelivered, left, &delivery.message);
+        Ok(())
+    }
+
+    fn getter(&mut self, number: u16, queue: &Arc<QueueHandle>) -> Result<SourceIndex, Fault> {
+        let channel = self.channel(number)?;
+        if let Some(known) = channel.getter(queue.id()) {
+            return Ok(known);
+        }
+        let index = channel.next_source();
+        let spec = SlotSpec { kind: SlotKind::Getter, no_ack: false };
+        let slot = self.attach(queue, spec, token(number, index))?;
+        let source = new_source(Arc::clone(queue), slot, false, SourceKind::Getter);
+        self.channel(number)?.add_source(index, source);
+        Ok(index)
+    }
+
+    /// Gives a delivery its tag; unless it is settled by being sent, it waits under that tag.
+    fn number_delivery(
+        &mut self,
+        number: u16,
+        source: SourceIndex,
+        delivery: &Delivery,
+        no_ack: bool,
+        counted: bool,
+    ) -> Result<u64, Fault> {
+        let moment = self.moment;
+        let channel = self.channel(number)?;
+        if no_ack {
+            return Ok(channel.unacked.skip());
+        }
+        if let Some(source) = channel.source(source) {
+            source.outstanding += 1;
+        }
+        let tag = channel.unacked.push(Waiting { source, id: delivery.id, counted });
+        channel.note_age(tag, moment);
+        Ok(tag)
+    }
+
+    /// Pulls for the consumers that were rung, in turn, until nothing is left or the outbox is full.
+    pub(super) fn pull_for_rung(&mut self) {
+        if self.outbox.len() <= OUTBOX_LOW_BYTES {
+            self.rung.append(&mut self.stalled);
+        }
+        let mut rung = std::mem::take(&mut self.rung);
+        let mut again = Vec::new();
+        while !rung.is_empty() {
+            for token in rung.drain(..) {
+                if self.pull(token) {
+                    again.push(token);
+                }
+            }
+            std::mem::swap(&mut rung, &mut again);
+        }
+        if self.rung.is_empty() {
+            self.rung = rung;
+        }
+    }
+
+    /// Pulls once for a consumer; true if there may be more for it now.
+    fn pull(&mut self, token: u64) -> bool {
+        let (number, index) = from_token(token);
+        let Some(channel) = self.channels.get_mut(&number) else { return false };
+        let credit = channel.credit();
+        let Some(source) = channel.source(index) else { return false };
+        if !matches!(source.kind, SourceKind::Consumer(_)) {
+            return false;
+        }
+        let (queue, slot) = (Arc::clone(&source.queue), source.slot);
+        let credit = if source.no_ack { u32::MAX } else { credit };
+        let room = self.room(credit);
+        let mut deliveries = std::mem::take(&mut self.deliveries);
+        let body = queue.body();
+        let pulled = body.pull(slot, room, self.moment, &mut deliveries, &mut self.effects);
+        self.deliver(number, index, &mut deliveries);
+        self.deliveries = deliveries;
+        self.carry_out(&queue);
+        match pulled {
+            Pulled::More if room.messages > 0 => return true,
+            Pulled::More if credit > 0 => self.stalled.push(token),
+            Pulled::More | Pulled::Drained => {}
+            Pulled::Gone => self.cancel_gone(number, index),
+        }
+        false
+    }
+
+    fn room(&self, credit: u32) -> Room {
+        let bytes = OUTBOX_HIGH_BYTES.saturating_sub(self.outbox.len());
+        let messages = if bytes == 0 { 0 } else { credit.min(PULL_MESSAGES_MAX) };
+        Room { messages, bytes }
+    }
+
+    fn deliver(&mut self, number: u16, index: SourceIndex, deliveries: &mut Vec<Delivery>) {
+        let to = self.addressee(number);
+        let moment = self.moment;
+        let Some(channel) = self.channels.get_mut(&number) else { return deliveries.clear() };
+        let counted = channel.channel_limit.is_some();
+        if let (Some(first), true) = (deliveries.first(), !deliveries.is_empty()) {
+            let _ = first;
+            let tag = channel.unacked.next_tag();
+            channel.note_age(tag, moment);
+        }
+        let count = deliveries.len();
+        let Some(source) = channel.source(index) else { return deliveries.clear() };
+        let no_ack = source.no_ack;
+        if !no_ack {
+            source.outstanding += count;
+        }
+        let SourceKind::Consumer(consumer_tag) = source.kind.clone() else {
+            return deliveries.clear();
+        };
+        for delivery in deliveries.drain(..) {
+            let tag = if no_ack {
+                channel.unacked.skip()
+            } else {
+                channel.unacked.push(Waiting { source: index, id: delivery.id, counted })
+            };
+            let Delivery { redelivered, message, .. } = delivery;
+            write_delivery(&mut self.outbox, to, &consumer_tag, tag, redelivered, &message);
+        }
+    }
+
+    /// The queue was deleted: the consumer ends, and a client that asked to know is told (CANCEL-10,
+    /// CANCEL-11).
+    fn cancel_gone(&mut self, number: u16, index: SourceIndex) {
+        let ended = self.channels.get_mut(&number).and_then(|channel| channel.end_consumer(index));
+        if let Some(tag) = ended
+            && self.machine.capabilities().consumer_cancel_notify
+        {
+            let cancel = basic::Cancel { consumer_tag: ShortStr(&tag), nowait: true };
+            self.reply(number, cancel);
+        }
+    }
+}
+
+fn new_source(queue: Arc<QueueHandle>, slot: SlotId, no_ack: bool, kind: SourceKind) -> Source {
+    Source {
+        queue,
+        slot,
+        no_ack,
+        kind,
+        outstanding: 0,
+        staged: Vec::new(),
+        staged_verdict: Verdict::Ack,
+    }
+}

@@ -1,0 +1,99 @@
+//! Class 40: exchanges.
+
+use std::sync::Arc;
+
+use leveret_protocol::Fault;
+use leveret_protocol::method::exchange;
+
+use super::{text, unimplemented_method};
+use crate::amqp::session::Session;
+use crate::core::topology::{BindRequest, BindTo, ExchangeDeclare, ExchangeDelete};
+
+pub(super) fn on_method(
+    session: &mut Session,
+    number: u16,
+    method: exchange::Method<'_>,
+) -> Result<(), Fault> {
+    match method {
+        exchange::Method::Declare(declare) => on_declare(session, number, declare),
+        exchange::Method::Delete(delete) => on_delete(session, number, delete),
+        exchange::Method::Bind(bind) => on_bind(session, number, bind),
+        exchange::Method::Unbind(unbind) => on_unbind(session, number, unbind),
+        _ => Err(unimplemented_method()),
+    }
+}
+
+fn on_declare(
+    session: &mut Session,
+    number: u16,
+    declare: exchange::Declare<'_>,
+) -> Result<(), Fault> {
+    let vhost = Arc::clone(session.vhost()?);
+    if declare.passive {
+        vhost.check_exchange(text(declare.exchange))?;
+    } else {
+        let request = ExchangeDeclare {
+            name: text(declare.exchange),
+            kind: text(declare.kind),
+            durable: declare.durable,
+            auto_delete: declare.auto_delete,
+            internal: declare.internal,
+            arguments: declare.arguments,
+        };
+        vhost.declare_exchange(&request, &mut |what, on| session.permit(what, on))?;
+    }
+    if !declare.nowait {
+        session.reply(number, exchange::DeclareOk {});
+    }
+    Ok(())
+}
+
+fn on_delete(
+    session: &mut Session,
+    number: u16,
+    delete: exchange::Delete<'_>,
+) -> Result<(), Fault> {
+    let vhost = Arc::clone(session.vhost()?);
+    let request = ExchangeDelete { name: text(delete.exchange), if_unused: delete.if_unused };
+    vhost.delete_exchange(&request, &mut |what, on| session.permit(what, on))?;
+    if !delete.nowait {
+        session.reply(number, exchange::DeleteOk {});
+    }
+    Ok(())
+}
+
+fn on_bind(session: &mut Session, number: u16, bind: exchange::Bind<'_>) -> Result<(), Fault> {
+    let vhost = Arc::clone(session.vhost()?);
+    let request = BindRequest {
+        source: text(bind.source),
+        destination: BindTo::Exchange(text(bind.destination)),
+        routing_key: bind.routing_key.0,
+        arguments: bind.arguments,
+        connection: session.id,
+    };
+    vhost.bind(&request, &mut |what, on| session.permit(what, on))?;
+    if !bind.nowait {
+        session.reply(number, exchange::BindOk {});
+    }
+    Ok(())
+}
+
+fn on_unbind(
+    session: &mut Session,
+    number: u16,
+    unbind: exchange::Unbind<'_>,
+) -> Result<(), Fault> {
+    let vhost = Arc::clone(session.vhost()?);
+    let request = BindRequest {
+        source: text(unbind.source),
+        destination: BindTo::Exchange(text(unbind.destination)),
+        routing_key: unbind.routing_key.0,
+        arguments: unbind.arguments,
+        connection: session.id,
+    };
+    vhost.unbind(&request, &mut |what, on| session.permit(what, on))?;
+    if !unbind.nowait {
+        session.reply(number, exchange::UnbindOk {});
+    }
+    Ok(())
+}

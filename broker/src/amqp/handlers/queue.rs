@@ -1,0 +1,165 @@
+//! Class 50: queues.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use leveret_protocol::method::queue;
+use leveret_protocol::{Fault, ReplyCode, ShortStr};
+
+use super::{text, unimplemented_method};
+use crate::amqp::session::Session;
+use crate::core::permission::{Permission, Resource};
+use crate::core::queue::DeleteConditions;
+use crate::core::queue_handle::QueueHandle;
+use crate::core::topology::{BindRequest, BindTo, QueueDeclare};
+use crate::names;
+
+pub(super) fn on_method(
+    session: &mut Session,
+    number: u16,
+    method: queue::Method<'_>,
+) -> Result<(), Fault> {
+    match method {
+        queue::Method::Declare(declare) => on_declare(session, number, declare),
+        queue::Method::Bind(bind) => on_bind(session, number, bind),
+        queue::Method::Unbind(unbind) => on_unbind(session, number, unbind),
+        queue::Method::Purge(purge) => on_purge(session, number, purge),
+        queue::Method::Delete(delete) => on_delete(session, number, delete),
+        _ => Err(unimplemented_method()),
+    }
+}
+
+fn on_declare(
+    session: &mut Session,
+    number: u16,
+    declare: queue::Declare<'_>,
+) -> Result<(), Fault> {
+    let queue = if declare.passive {
+        session.vhost()?.check_queue(text(declare.queue), session.id)?
+    } else {
+        declare_queue(session, declare)?
+    };
+    session.channel(number)?.last_queue = Some(Arc::clone(queue.name()));
+    if !declare.nowait {
+        let status = queue.body().status();
+        let declared = queue::DeclareOk {
+            queue: ShortStr::from(&**queue.name()),
+            message_count: count(status.ready),
+            consumer_count: status.consumers,
+        };
+        session.reply(number, declared);
+    }
+    Ok(())
+}
+
+fn declare_queue(
+    session: &mut Session,
+    declare: queue::Declare<'_>,
+) -> Result<Arc<QueueHandle>, Fault> {
+    let vhost = Arc::clone(session.vhost()?);
+    let request = QueueDeclare {
+        name: text(declare.queue),
+        generated_name: &names::generated("amq.gen-"),
+        durable: declare.durable,
+        exclusive: declare.exclusive,
+        auto_delete: declare.auto_delete,
+        arguments: declare.arguments,
+        connection: session.id,
+        queues_max: session.node.access.vhost_limits(vhost.name()).queues_max,
+    };
+    let (queue, _) = vhost.declare_queue(&request, &mut |what, on| session.permit(what, on))?;
+    Ok(queue)
+}
+
+fn on_bind(session: &mut Session, number: u16, bind: queue::Bind<'_>) -> Result<(), Fault> {
+    let vhost = Arc::clone(session.vhost()?);
+    let queue = session.queue_name(number, bind.queue)?;
+    let request = BindRequest {
+        source: text(bind.exchange),
+        destination: BindTo::Queue(&queue),
+        routing_key: binding_key(bind.queue, bind.routing_key, &queue),
+        arguments: bind.arguments,
+        connection: session.id,
+    };
+    vhost.bind(&request, &mut |what, on| session.permit(what, on))?;
+    if !bind.nowait {
+        session.reply(number, queue::BindOk {});
+    }
+    Ok(())
+}
+
+fn on_unbind(session: &mut Session, number: u16, unbind: queue::Unbind<'_>) -> Result<(), Fault> {
+    let vhost = Arc::clone(session.vhost()?);
+    let queue = session.queue_name(number, unbind.queue)?;
+    let request = BindRequest {
+        source: text(unbind.exchange),
+        destination: BindTo::Queue(&queue),
+        routing_key: binding_key(unbind.queue, unbind.routing_key, &queue),
+        arguments: unbind.arguments,
+        connection: session.id,
+    };
+    vhost.unbind(&request, &mut |what, on| session.permit(what, on))?;
+    session.reply(number, queue::UnbindOk {});
+    Ok(())
+}
+
+/// With neither queue nor key given, the key is the queue's name too (BIND-07).
+fn binding_key<'a>(given_queue: ShortStr<'_>, key: ShortStr<'a>, queue: &'a str) -> &'a [u8] {
+    if given_queue.is_empty() && key.is_empty() { queue.as_bytes() } else { key.0 }
+}
+
+fn on_purge(session: &mut Session, number: u16, purge: queue::Purge<'_>) -> Result<(), Fault> {
+    let queue = session.readable_queue(number, purge.queue)?;
+    let purged = queue.body().purge();
+    if !purge.nowait {
+        session.reply(number, queue::PurgeOk { message_count: count(purged) });
+    }
+    Ok(())
+}
+
+fn on_delete(session: &mut Session, number: u16, delete: queue::Delete<'_>) -> Result<(), Fault> {
+    let vhost = Arc::clone(session.vhost()?);
+    let name = session.queue_name(number, delete.queue)?;
+    let conditions =
+        DeleteConditions { if_unused: delete.if_unused, if_empty: delete.if_empty };
+    let permitted = &mut |what, on: Resource<'_>| session.permit(what, on);
+    let deleted = vhost.delete_queue(&name, session.id, conditions, permitted)?;
+    if !delete.nowait {
+        session.reply(number, queue::DeleteOk { message_count: count(deleted.ready) });
+    }
+    Ok(())
+}
+
+/// A count as the wire has room for it.
+fn count(messages: u64) -> u32 {
+    u32::try_from(messages).unwrap_or(u32::MAX)
+}
+
+impl Session {
+    /// The queue that a method names: an empty name is the last one declared on the channel
+    /// (QUEUE-17).
+    pub(super) fn queue_name<'a>(
+        &mut self,
+        number: u16,
+        name: ShortStr<'a>,
+    ) -> Result<Cow<'a, str>, Fault> {
+        if !name.is_empty() {
+            return Ok(Cow::Borrowed(text(name)));
+        }
+        match &self.channel(number)?.last_queue {
+            Some(last) => Ok(Cow::Owned(last.to_string())),
+            None => Err(Fault::new(ReplyCode::NotFound, "no previously declared queue")),
+        }
+    }
+
+    /// The queue that a method names, for a user who may read it (PERM-10, PERM-17).
+    pub(super) fn readable_queue(
+        &mut self,
+        number: u16,
+        name: ShortStr<'_>,
+    ) -> Result<Arc<QueueHandle>, Fault> {
+        let name = self.queue_name(number, name)?;
+        self.permit(Permission::Read, Resource::Queue(&name))?;
+        self.vhost()?.queue_for(name.as_bytes(), self.id)
+    }
+}

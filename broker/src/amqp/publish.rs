@@ -1,0 +1,231 @@
+//! `basic.publish`: checks a message, finds its queues, and stages it for them.
+//!
+//! The order of the checks is the reference's (PUB-04): write permission, the exchange, then the
+//! properties. Where this exchange and key led last time is remembered together with the fact that
+//! the user may publish there, so the usual publish costs one look into the cache.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use leveret_protocol::content::Body;
+use leveret_protocol::server::content::Publish;
+use leveret_protocol::{Fault, Properties, ReplyCode, Table};
+
+use crate::access::permission_name;
+use crate::amqp::channel::PublishMode;
+use crate::amqp::deliver::write_return;
+use crate::amqp::session::{Session, internal_error};
+use crate::amqp::stage::Ticket;
+use crate::amqp::transaction::PendingPublish;
+use crate::core::exchange::Routing;
+use crate::core::publishing::{Publisher, Publishing, routing_keys};
+use crate::core::queue::Offered;
+use crate::core::queue_handle::QueueHandle;
+use crate::core::{Message, MessageParts};
+use crate::limits::TRANSACTION_BYTES_MAX;
+
+impl Session {
+    /// Takes one published message.
+    pub(super) fn publish(&mut self, number: u16, publish: &Publish<'_>) -> Result<(), Fault> {
+        self.has_published = true;
+        if publish.immediate {
+            return Err(Fault::new(ReplyCode::NotImplemented, "immediate=true"));
+        }
+        let known = self.routes.find(&publish.exchange, &publish.routing_key).is_some();
+        if !known {
+            self.check_exchange(&publish.exchange)?;
+        }
+        let properties = Properties::parse(&publish.properties).map_err(|_| internal_error())?;
+        let publishing = Publishing::check(properties, self.publisher())?;
+        let message = self.message(publish, &publishing);
+        let copied = properties.headers.is_some_and(has_copies);
+        if known && !copied {
+            return self.publish_known(number, publish, message);
+        }
+        let targets = self.route(&message, properties.headers, copied)?;
+        self.publish_to(number, message, &targets, publish.mandatory)
+    }
+
+    /// The exchange and key are in the cache, first place.
+    fn publish_known(
+        &mut self,
+        number: u16,
+        publish: &Publish<'_>,
+        message: Message,
+    ) -> Result<(), Fault> {
+        let channel = self.channels.get_mut(&number).ok_or_else(internal_error)?;
+        let sequence = match &mut channel.mode {
+            PublishMode::Plain => 0,
+            PublishMode::Confirm(confirms) => {
+                if self.unconfirmed.last() != Some(&number) {
+                    self.unconfirmed.push(number);
+                }
+                confirms.next()
+            }
+            PublishMode::Transaction(_) => {
+                let found = self.routes.find(&publish.exchange, &publish.routing_key);
+                let targets = found.map(<[_]>::to_vec).unwrap_or_default();
+                return self.publish_to(number, message, &targets, publish.mandatory);
+            }
+        };
+        if let Some(targets) = self.routes.find(&publish.exchange, &publish.routing_key)
+            && let Some((last, others)) = targets.split_last()
+        {
+            let ticket = Ticket { channel: number, sequence };
+            for queue in others {
+                self.stage.push(queue, message.clone(), ticket);
+            }
+            self.stage.push(last, message, ticket);
+        }
+        if self.stage.is_full() {
+            self.hand_over_publishes();
+        }
+        Ok(())
+    }
+
+    /// Stages a message for these queues, or returns it, or keeps it for the commit.
+    fn publish_to(
+        &mut self,
+        number: u16,
+        message: Message,
+        targets: &[Arc<QueueHandle>],
+        mandatory: bool,
+    ) -> Result<(), Fault> {
+        let mut sequence = 0;
+        match &mut self.channel(number)?.mode {
+            PublishMode::Plain => {}
+            PublishMode::Confirm(confirms) => {
+                sequence = confirms.next();
+                self.unconfirmed.push(number);
+            }
+            PublishMode::Transaction(transaction) => {
+                transaction.bytes += message.body_len();
+                if transaction.bytes > TRANSACTION_BYTES_MAX {
+                    let text = format!("more than {TRANSACTION_BYTES_MAX} bytes not committed");
+                    return Err(Fault::new(ReplyCode::ResourceError, text));
+                }
+                let targets = targets.to_vec();
+                transaction.publishes.push(PendingPublish { message, targets, mandatory });
+                return Ok(());
+            }
+        }
+        if mandatory && targets.is_empty() {
+            write_return(&mut self.outbox, self.addressee(number), &message);
+        }
+        self.stage_for(targets, &message, Ticket { channel: number, sequence });
+        Ok(())
+    }
+
+    pub(super) fn stage_for(
+        &mut self,
+        targets: &[Arc<QueueHandle>],
+        message: &Message,
+        ticket: Ticket,
+    ) {
+        for queue in targets {
+            self.stage.push(queue, message.clone(), ticket);
+        }
+        if self.stage.is_full() {
+            self.hand_over_publishes();
+        }
+    }
+
+    /// Hands the staged messages to their queues, one lock each.
+    pub(super) fn hand_over_publishes(&mut self) {
+        if self.stage.is_empty() {
+            return;
+        }
+        let mut staged = self.stage.take();
+        for part in &mut staged {
+            if part.batch.is_empty() {
+                continue;
+            }
+            let offered = part.queue.body().offer(&mut part.batch, self.moment, &mut self.effects);
+            if offered == Offered::Gone {
+                // Deleted after it was routed to: lost for this queue, and confirmed (ROUTE-04).
+                part.batch.clear();
+            }
+            for refused in std::mem::take(&mut self.effects.rejected) {
+                if let Some(ticket) = part.tickets.get(refused as usize) {
+                    self.refuse(*ticket);
+                }
+            }
+            part.tickets.clear();
+            self.carry_out(&part.queue);
+        }
+        self.stage.put_back(staged);
+    }
+
+    /// A queue has refused a publish (CONFIRM-08, TX-14).
+    fn refuse(&mut self, ticket: Ticket) {
+        match self.channels.get_mut(&ticket.channel).map(|channel| &mut channel.mode) {
+            Some(PublishMode::Confirm(confirms)) if ticket.sequence > 0 => {
+                confirms.refuse(ticket.sequence);
+            }
+            Some(PublishMode::Transaction(transaction)) => transaction.refused = true,
+            _ => {}
+        }
+    }
+
+    /// May the user write to this exchange, and may anybody publish to it (PUB-21)?
+    fn check_exchange(&self, exchange: &[u8]) -> Result<(), Fault> {
+        let open = self.open.as_ref().ok_or_else(internal_error)?;
+        let name = String::from_utf8_lossy(exchange);
+        if !open.permissions.may_write(permission_name(&name)) {
+            return Err(self.access_refused("exchange", permission_name(&name)));
+        }
+        open.vhost.check_publish(exchange).map(|_| ())
+    }
+
+    fn publisher(&self) -> Publisher<'_> {
+        match &self.user {
+            Some(user) => Publisher { user: user.name(), is_impersonator: user.is_impersonator() },
+            None => Publisher { user: "", is_impersonator: false },
+        }
+    }
+
+    fn message(&self, publish: &Publish<'_>, publishing: &Publishing<'_>) -> Message {
+        let rewritten = publishing.rewritten_properties();
+        let parts = MessageParts {
+            exchange: &publish.exchange,
+            routing_key: &publish.routing_key,
+            properties: rewritten.as_deref().unwrap_or(&publish.properties),
+            body: body_of(&publish.body),
+            persistent: publishing.persistent,
+            priority: publishing.priority,
+            expiration_ms: publishing.expiration_ms,
+        };
+        Message::with_blind_keys(parts, publishing.blind_keys(), &mut Vec::new())
+    }
+
+    /// Routes anew, and remembers the answer if it holds for more than this message.
+    fn route(
+        &mut self,
+        message: &Message,
+        headers: Option<Table<'_>>,
+        copied: bool,
+    ) -> Result<Vec<Arc<QueueHandle>>, Fault> {
+        let keys: Vec<&[u8]> = if copied {
+            routing_keys(message, headers).collect()
+        } else {
+            vec![message.routing_key()]
+        };
+        let routing = Routing { routing_keys: &keys, headers };
+        let targets = self.vhost()?.route_publish(message.exchange(), &routing)?;
+        let queues = targets.queues().to_vec();
+        self.routes.keep(message.exchange(), message.routing_key(), targets);
+        Ok(queues)
+    }
+}
+
+/// True when the headers name further routing keys (PUB-09).
+fn has_copies(headers: Table<'_>) -> bool {
+    headers.entries().any(|(key, _)| key.0 == b"CC" || key.0 == b"BCC")
+}
+
+fn body_of<'a>(body: &'a Body<'_>) -> Body<'a> {
+    match body {
+        Body::Whole(bytes) => Body::Whole(bytes),
+        Body::Parts(parts) => Body::Parts(parts.iter().map(Bytes::clone).collect()),
+    }
+}
