@@ -25,6 +25,8 @@ mod consumers;
 #[cfg(test)]
 mod model_tests;
 mod options;
+#[cfg(test)]
+mod race_tests;
 mod ready;
 mod rotation;
 pub mod shared;

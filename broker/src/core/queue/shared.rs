@@ -161,3 +161,61 @@ impl std::fmt::Debug for ClassicQueue {
         f.debug_tuple("ClassicQueue").field(&self.status()).finish()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::core::queue::testing::{NotedBell, consumer, message, port};
+    use crate::core::queue::{Bell, Port};
+
+    const NOW: Moment = Moment::from_unix_ms(0);
+
+    #[test]
+    fn a_panic_under_the_lock_ends_this_queue_and_says_so() {
+        let (queue, bell) = (
+            ClassicQueue::new(ClassicOptions::default()),
+            Arc::new(NotedBell::default()),
+        );
+        let mut effects = Effects::default();
+        queue.offer(&mut vec![message("a")], NOW, &mut effects);
+        let attached = queue.attach(consumer(0), port(&bell, 7), NOW, &mut effects);
+        bell.take();
+        let panics = AssertUnwindSafe(|| queue.locked(|_, _| panic!("on purpose")));
+        assert!(catch_unwind(panics).is_err());
+        assert_eq!(queue.status(), QueueStatus::default());
+        assert_eq!(bell.take(), [7], "its consumer is told");
+        let room = Room {
+            messages: 1,
+            bytes: 1,
+        };
+        let pulled = queue.pull(attached.unwrap(), room, NOW, &mut Vec::new(), &mut effects);
+        assert_eq!(pulled, Pulled::Gone);
+    }
+
+    /// Asks the queue for its counts while it is being rung.
+    struct Curious(Arc<ClassicQueue>, std::sync::Mutex<Vec<u64>>);
+
+    impl Bell for Curious {
+        fn ring(&self, _token: u64) {
+            self.1.lock().unwrap().push(self.0.status().unsettled);
+        }
+    }
+
+    #[test]
+    fn bells_ring_when_the_lock_is_gone() {
+        let queue = Arc::new(ClassicQueue::new(ClassicOptions::default()));
+        let bell = Arc::new(Curious(queue.clone(), std::sync::Mutex::default()));
+        let port = Port {
+            bell: bell.clone(),
+            token: 0,
+        };
+        let mut effects = Effects::default();
+        queue.attach(consumer(0), port, NOW, &mut effects).unwrap();
+        queue.offer(&mut vec![message("a"), message("b")], NOW, &mut effects);
+        assert_eq!(*bell.1.lock().unwrap(), [2]);
+    }
+}
