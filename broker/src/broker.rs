@@ -1,22 +1,42 @@
-//! The handle to a running broker.
-//!
-//! This file holds the listening sockets and nothing that speaks AMQP: it stands where the broker
-//! goes, with the interface that the binary is written against.
+//! [`Broker`]: a running broker, to be held by a program, a test, or the `leveret` binary.
 
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use leveret_protocol::{Fault, ReplyCode};
 use thiserror::Error;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
 
-use crate::access::{Access, AccessError};
+use crate::access::AccessError;
+use crate::amqp::connection::serve;
 use crate::config::{Config, ConfigError};
+use crate::net::listener::accept_all;
+use crate::node::Node;
 
 /// A running broker. Clones are handles to the same one.
+///
+/// It must be used within a tokio runtime with I/O and time. Dropping the last handle stops the
+/// listeners; connections end when [`Broker::shutdown`] asks them to, or with the runtime.
 #[derive(Clone, Debug)]
 pub struct Broker {
-    listeners: Arc<Mutex<Vec<TcpListener>>>,
+    inside: Arc<Inside>,
+}
+
+#[derive(Debug)]
+struct Inside {
+    node: Arc<Node>,
+    tasks: Mutex<Tasks>,
+}
+
+/// The tasks that end with the broker.
+#[derive(Debug, Default)]
+struct Tasks {
+    listeners: Vec<JoinHandle<()>>,
+    timers: Option<JoinHandle<()>>,
+    stopped: bool,
 }
 
 /// A broker that cannot start.
@@ -41,6 +61,9 @@ pub struct ListenError {
     pub source: std::io::Error,
 }
 
+/// How often a shutdown looks whether all connections have ended.
+const SHUTDOWN_POLL: Duration = Duration::from_millis(5);
+
 impl Broker {
     /// Starts a broker that listens nowhere yet.
     ///
@@ -48,9 +71,12 @@ impl Broker {
     /// The configuration is not allowed.
     pub fn start(config: Config) -> Result<Self, StartError> {
         config.validate()?;
-        Access::new(&config)?;
+        let node = Arc::new(Node::new(config)?);
         Ok(Self {
-            listeners: Arc::default(),
+            inside: Arc::new(Inside {
+                node,
+                tasks: Mutex::default(),
+            }),
         })
     }
 
@@ -62,22 +88,77 @@ impl Broker {
         let refused = |source| ListenError { address, source };
         let listener = TcpListener::bind(address).await.map_err(refused)?;
         let bound = listener.local_addr().map_err(refused)?;
-        let mut listeners = self
-            .listeners
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        listeners.push(listener);
+        self.start_timers();
+        let accepting = tokio::spawn(accept_all(Arc::clone(&self.inside.node), listener));
+        let mut tasks = self.inside.lock();
+        if tasks.stopped {
+            accepting.abort();
+        } else {
+            tasks.listeners.push(accepting);
+        }
         Ok(bound)
     }
 
-    /// Stops listening, closes all connections and returns when they have ended or `deadline` has
-    /// passed.
+    /// Serves one client over any stream of bytes, such as one end of [`tokio::io::duplex`], until
+    /// the connection ends. Such a client counts as local.
+    pub async fn serve(&self, stream: impl AsyncRead + AsyncWrite + Unpin + Send) {
+        self.start_timers();
+        serve(Arc::clone(&self.inside.node), stream, None).await;
+    }
+
+    /// Stops listening, closes all connections with 320 and returns when they have ended or
+    /// `deadline` has passed (CONN-41).
     pub async fn shutdown(&self, deadline: Duration) {
-        let _ = deadline;
-        let mut listeners = self
-            .listeners
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        listeners.clear();
+        self.inside.stop_listening();
+        let text = "broker forced connection closure with reason 'shutdown'";
+        let fault = Fault::new(ReplyCode::ConnectionForced, text);
+        let connections = &self.inside.node.connections;
+        let all_ended = async {
+            while connections.count() > 0 {
+                // A connection that was accepted meanwhile is told as well.
+                for mailbox in connections.mailboxes() {
+                    mailbox.close(fault.clone());
+                }
+                tokio::time::sleep(SHUTDOWN_POLL).await;
+            }
+        };
+        if tokio::time::timeout(deadline, all_ended).await.is_err() {
+            tracing::warn!(
+                left = connections.count(),
+                "connections left at the deadline"
+            );
+        }
+    }
+
+    fn start_timers(&self) {
+        let mut tasks = self.inside.lock();
+        if tasks.timers.is_none() && !tasks.stopped {
+            let node = Arc::clone(&self.inside.node);
+            tasks.timers = Some(tokio::spawn(
+                async move { node.timers.run(node.clock).await },
+            ));
+        }
+    }
+}
+
+impl Inside {
+    fn stop_listening(&self) {
+        let mut tasks = self.lock();
+        tasks.stopped = true;
+        tasks.listeners.drain(..).for_each(|task| task.abort());
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Tasks> {
+        // Lists of handles stay whole whatever happens.
+        self.tasks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Inside {
+    fn drop(&mut self) {
+        self.stop_listening();
+        if let Some(timers) = self.lock().timers.take() {
+            timers.abort();
+        }
     }
 }

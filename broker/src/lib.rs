@@ -2,11 +2,28 @@
 //!
 //! The binary of the same name adds a command line and a log to what is here; it uses nothing that
 //! an application which embeds a broker could not use.
+//!
+//! | module | what it is |
+//! |---|---|
+//! | [`core`] | the routing core: exchanges, bindings, queues, messages; no I/O |
+//! | `amqp` | the front end for AMQP 0-9-1: one task per connection |
+//! | `net` | sockets |
+//! | [`broker`] | [`Broker`]: start, listen, shut down |
+//! | [`config`], [`access`] | what an operator decides: limits, identity, users |
+//! | [`limits`] | the limits that only a measurement should change |
 
 pub mod access;
+mod amqp;
 pub mod broker;
+mod clock;
 pub mod config;
+mod connections;
 pub mod core;
+pub mod limits;
+mod names;
+mod net;
+mod node;
+mod timers;
 
 pub use broker::{Broker, ListenError, StartError};
 pub use config::Config;

@@ -34,3 +34,6 @@ pub const TRANSACTION_BYTES_MAX: usize = 134_217_728;
 pub const ACCEPT_BACKOFF_MS: u64 = 100;
 /// How often a channel's oldest delivery is held against the consumer timeout (DELIV-13).
 pub const CONSUMER_TIMEOUT_CHECK_MS: u64 = 60_000;
+/// Sockets beyond the limit on open connections that may be in their handshake, so that strangers
+/// who never log in cannot use up all file descriptors.
+pub const HANDSHAKES_MAX: usize = 1_024;

@@ -110,7 +110,10 @@ impl Channel {
     }
 
     pub(crate) fn getter(&self, queue: QueueId) -> Option<SourceIndex> {
-        self.getters.iter().find(|(id, _)| *id == queue).map(|(_, index)| *index)
+        self.getters
+            .iter()
+            .find(|(id, _)| *id == queue)
+            .map(|(_, index)| *index)
     }
 
     /// Ends a consumer: its tag is free again, and the source stays as long as deliveries are out.
@@ -146,7 +149,10 @@ impl Channel {
     pub(crate) fn take_sources(&mut self) -> Vec<Source> {
         self.consumers.clear();
         self.getters.clear();
-        std::mem::take(&mut self.sources).into_iter().flatten().collect()
+        std::mem::take(&mut self.sources)
+            .into_iter()
+            .flatten()
+            .collect()
     }
 
     /// How many more deliveries the channel-wide limit allows; no limit is `u32::MAX`.
@@ -159,7 +165,10 @@ impl Channel {
 
     /// Remembers how old deliveries from this tag on are.
     pub(crate) fn note_age(&mut self, tag: u64, now: Moment) {
-        let fresh = self.ages.back().is_none_or(|(_, at)| now.ms_since(*at) >= AGE_STEP_MS);
+        let fresh = self
+            .ages
+            .back()
+            .is_none_or(|(_, at)| now.ms_since(*at) >= AGE_STEP_MS);
         if fresh {
             self.ages.push_back((tag, now));
         }

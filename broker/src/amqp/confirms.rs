@@ -42,7 +42,11 @@ impl Confirms {
         for sequence in std::mem::take(&mut self.refused) {
             self.ack_up_to(sequence - 1, channel, out);
             // The requeue bit means nothing here, but it is set in the reference (CONFIRM-09).
-            let nack = basic::Nack { delivery_tag: sequence, multiple: false, requeue: true };
+            let nack = basic::Nack {
+                delivery_tag: sequence,
+                multiple: false,
+                requeue: true,
+            };
             write_frame(nack, channel, out);
             self.answered = sequence;
         }
@@ -52,7 +56,14 @@ impl Confirms {
     fn ack_up_to(&mut self, sequence: u64, channel: u16, out: &mut BytesMut) {
         if sequence > self.answered {
             let multiple = sequence - self.answered > 1;
-            write_frame(basic::Ack { delivery_tag: sequence, multiple }, channel, out);
+            write_frame(
+                basic::Ack {
+                    delivery_tag: sequence,
+                    multiple,
+                },
+                channel,
+                out,
+            );
             self.answered = sequence;
         }
     }
@@ -71,7 +82,9 @@ mod tests {
         let mut answers = Vec::new();
         while let Ok(Cut::Frame(frame)) = cut(&out, 100) {
             answers.push(match Method::parse(frame.payload).unwrap() {
-                Method::Basic(basic::Method::Ack(ack)) if ack.multiple => format!("acks {}", ack.delivery_tag),
+                Method::Basic(basic::Method::Ack(ack)) if ack.multiple => {
+                    format!("acks {}", ack.delivery_tag)
+                }
                 Method::Basic(basic::Method::Ack(ack)) => format!("ack {}", ack.delivery_tag),
                 Method::Basic(basic::Method::Nack(nack)) => format!("nack {}", nack.delivery_tag),
                 other => format!("{other:?}"),
@@ -100,7 +113,10 @@ mod tests {
             confirms.next();
         });
         [4, 3, 4].into_iter().for_each(|n| confirms.refuse(n));
-        assert_eq!(answers(&mut confirms), ["acks 2", "nack 3", "nack 4", "acks 6"]);
+        assert_eq!(
+            answers(&mut confirms),
+            ["acks 2", "nack 3", "nack 4", "acks 6"]
+        );
     }
 
     #[test]

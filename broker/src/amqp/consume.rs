@@ -52,10 +52,20 @@ impl Session {
             no_ack: consume.no_ack,
         };
         let slot = self.attach(&queue, spec, token(number, index))?;
-        let source = new_source(queue, slot, consume.no_ack, SourceKind::Consumer(Box::from(tag)));
+        let source = new_source(
+            queue,
+            slot,
+            consume.no_ack,
+            SourceKind::Consumer(Box::from(tag)),
+        );
         self.channel(number)?.add_source(index, source);
         if !consume.nowait {
-            self.reply(number, basic::ConsumeOk { consumer_tag: ShortStr(tag) });
+            self.reply(
+                number,
+                basic::ConsumeOk {
+                    consumer_tag: ShortStr(tag),
+                },
+            );
         }
         // The queue may have rung before the source was known; look once.
         self.rung.push(token(number, index));
@@ -69,11 +79,18 @@ impl Session {
         token: u64,
     ) -> Result<SlotId, Fault> {
         let bell = Arc::clone(&self.mailbox);
-        let attached = queue.body().attach(spec, Port { bell, token }, self.moment);
+        let port = Port { bell, token };
+        let attached = queue
+            .body()
+            .attach(spec, port, self.moment, &mut self.effects);
+        self.carry_out(queue);
         let vhost = self.vhost()?.name();
         attached.map_err(|refused| match refused {
             AttachRefused::InExclusiveUse => {
-                let text = format!("queue '{}' in vhost '{vhost}' in exclusive use", queue.name());
+                let text = format!(
+                    "queue '{}' in vhost '{vhost}' in exclusive use",
+                    queue.name()
+                );
                 Fault::new(ReplyCode::AccessRefused, text)
             }
             AttachRefused::Gone => {
@@ -86,11 +103,15 @@ impl Session {
     /// `basic.cancel`: no delivery follows; what is unsettled stays so (CANCEL-01, CANCEL-04).
     pub(super) fn cancel(&mut self, number: u16, tag: &[u8]) -> Result<(), Fault> {
         let channel = self.channel(number)?;
-        let Some(index) = channel.consumer(tag) else { return Ok(()) };
+        let Some(index) = channel.consumer(tag) else {
+            return Ok(());
+        };
         let source = channel.source(index).ok_or_else(internal_error)?;
         let (queue, slot) = (Arc::clone(&source.queue), source.slot);
         channel.end_consumer(index);
-        queue.body().detach(slot, Unsettled::Keep, self.moment, &mut self.effects);
+        queue
+            .body()
+            .detach(slot, Unsettled::Keep, self.moment, &mut self.effects);
         self.carry_out(&queue);
         Ok(())
     }
@@ -103,7 +124,11 @@ impl Session {
         no_ack: bool,
     ) -> Result<(), Fault> {
         let index = self.getter(number, queue)?;
-        let slot = self.channel(number)?.source(index).ok_or_else(internal_error)?.slot;
+        let slot = self
+            .channel(number)?
+            .source(index)
+            .ok_or_else(internal_error)?
+            .slot;
         let got = queue.body().get(slot, self.moment, &mut self.effects);
         self.carry_out(queue);
         let Some((delivery, left)) = got else {
@@ -113,11 +138,20 @@ impl Session {
         let tag = self.number_delivery(number, index, &delivery, no_ack, false)?;
         if no_ack {
             let ids = [delivery.id];
-            queue.body().settle(slot, Verdict::Ack, &ids, self.moment, &mut self.effects);
+            queue
+                .body()
+                .settle(slot, Verdict::Ack, &ids, self.moment, &mut self.effects);
             self.carry_out(queue);
         }
         let to = self.addressee(number);
-        write_get_ok(&mut self.outbox, to, tag, delivery.redelivered, left, &delivery.message);
+        write_get_ok(
+            &mut self.outbox,
+            to,
+            tag,
+            delivery.redelivered,
+            left,
+            &delivery.message,
+        );
         Ok(())
     }
 
@@ -127,7 +161,10 @@ impl Session {
             return Ok(known);
         }
         let index = channel.next_source();
-        let spec = SlotSpec { kind: SlotKind::Getter, no_ack: false };
+        let spec = SlotSpec {
+            kind: SlotKind::Getter,
+            no_ack: false,
+        };
         let slot = self.attach(queue, spec, token(number, index))?;
         let source = new_source(Arc::clone(queue), slot, false, SourceKind::Getter);
         self.channel(number)?.add_source(index, source);
@@ -151,9 +188,22 @@ impl Session {
         if let Some(source) = channel.source(source) {
             source.outstanding += 1;
         }
-        let tag = channel.unacked.push(Waiting { source, id: delivery.id, counted });
+        let tag = channel.unacked.push(Waiting {
+            source,
+            id: delivery.id,
+            counted,
+        });
         channel.note_age(tag, moment);
         Ok(tag)
+    }
+
+    /// Looks at every consumer of a channel again, when what it may hold has changed.
+    pub(super) fn ring_consumers(&mut self, number: u16) {
+        if let Some(channel) = self.channels.get(&number) {
+            let sources = channel.sources().filter(|(_, source)| !source.no_ack);
+            self.rung
+                .extend(sources.map(|(index, _)| token(number, index)));
+        }
     }
 
     /// Pulls for the consumers that were rung, in turn, until nothing is left or the outbox is full.
@@ -179,9 +229,13 @@ impl Session {
     /// Pulls once for a consumer; true if there may be more for it now.
     fn pull(&mut self, token: u64) -> bool {
         let (number, index) = from_token(token);
-        let Some(channel) = self.channels.get_mut(&number) else { return false };
+        let Some(channel) = self.channels.get_mut(&number) else {
+            return false;
+        };
         let credit = channel.credit();
-        let Some(source) = channel.source(index) else { return false };
+        let Some(source) = channel.source(index) else {
+            return false;
+        };
         if !matches!(source.kind, SourceKind::Consumer(_)) {
             return false;
         }
@@ -205,22 +259,29 @@ impl Session {
 
     fn room(&self, credit: u32) -> Room {
         let bytes = OUTBOX_HIGH_BYTES.saturating_sub(self.outbox.len());
-        let messages = if bytes == 0 { 0 } else { credit.min(PULL_MESSAGES_MAX) };
+        let messages = if bytes == 0 {
+            0
+        } else {
+            credit.min(PULL_MESSAGES_MAX)
+        };
         Room { messages, bytes }
     }
 
     fn deliver(&mut self, number: u16, index: SourceIndex, deliveries: &mut Vec<Delivery>) {
         let to = self.addressee(number);
         let moment = self.moment;
-        let Some(channel) = self.channels.get_mut(&number) else { return deliveries.clear() };
+        let Some(channel) = self.channels.get_mut(&number) else {
+            return deliveries.clear();
+        };
         let counted = channel.channel_limit.is_some();
-        if let (Some(first), true) = (deliveries.first(), !deliveries.is_empty()) {
-            let _ = first;
+        if !deliveries.is_empty() {
             let tag = channel.unacked.next_tag();
             channel.note_age(tag, moment);
         }
         let count = deliveries.len();
-        let Some(source) = channel.source(index) else { return deliveries.clear() };
+        let Some(source) = channel.source(index) else {
+            return deliveries.clear();
+        };
         let no_ack = source.no_ack;
         if !no_ack {
             source.outstanding += count;
@@ -232,21 +293,42 @@ impl Session {
             let tag = if no_ack {
                 channel.unacked.skip()
             } else {
-                channel.unacked.push(Waiting { source: index, id: delivery.id, counted })
+                channel.unacked.push(Waiting {
+                    source: index,
+                    id: delivery.id,
+                    counted,
+                })
             };
-            let Delivery { redelivered, message, .. } = delivery;
-            write_delivery(&mut self.outbox, to, &consumer_tag, tag, redelivered, &message);
+            let Delivery {
+                redelivered,
+                message,
+                ..
+            } = delivery;
+            write_delivery(
+                &mut self.outbox,
+                to,
+                &consumer_tag,
+                tag,
+                redelivered,
+                &message,
+            );
         }
     }
 
     /// The queue was deleted: the consumer ends, and a client that asked to know is told (CANCEL-10,
     /// CANCEL-11).
     fn cancel_gone(&mut self, number: u16, index: SourceIndex) {
-        let ended = self.channels.get_mut(&number).and_then(|channel| channel.end_consumer(index));
+        let ended = self
+            .channels
+            .get_mut(&number)
+            .and_then(|channel| channel.end_consumer(index));
         if let Some(tag) = ended
             && self.machine.capabilities().consumer_cancel_notify
         {
-            let cancel = basic::Cancel { consumer_tag: ShortStr(&tag), nowait: true };
+            let cancel = basic::Cancel {
+                consumer_tag: ShortStr(&tag),
+                nowait: true,
+            };
             self.reply(number, cancel);
         }
     }

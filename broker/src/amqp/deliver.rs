@@ -91,14 +91,21 @@ fn put_frame_head(buffer: &mut BytesMut, kind: u8, channel: u16, payload_len: us
 
 fn room_for(method_len: usize, message: &Message) -> usize {
     let header_len = HEADER_FIXED_LEN + message.properties().len();
-    let body_len = message.small_body().map_or(0, |body| body.len() + FRAME_OVERHEAD);
+    let body_len = message
+        .small_body()
+        .map_or(0, |body| body.len() + FRAME_OVERHEAD);
     method_len + header_len + body_len + 2 * FRAME_OVERHEAD
 }
 
 fn write_content(out: &mut Outbox, to: Addressee, message: &Message) {
     let buffer = out.buffer();
     let properties = message.properties();
-    put_frame_head(buffer, FRAME_HEADER, to.channel, HEADER_FIXED_LEN + properties.len());
+    put_frame_head(
+        buffer,
+        FRAME_HEADER,
+        to.channel,
+        HEADER_FIXED_LEN + properties.len(),
+    );
     buffer.put_u16(BASIC_CLASS_ID);
     buffer.put_u16(0);
     buffer.put_u64(message.body_len() as u64);
@@ -120,7 +127,11 @@ fn write_small_body(buffer: &mut BytesMut, to: Addressee, body: &[u8]) {
 
 /// Cuts the body anew: where the publisher's frames ended need not be where the consumer's do.
 fn write_large_body(out: &mut Outbox, to: Addressee, message: &Message) {
-    let mut parts = message.large_body().iter().cloned().filter(|part| !part.is_empty());
+    let mut parts = message
+        .large_body()
+        .iter()
+        .cloned()
+        .filter(|part| !part.is_empty());
     let mut current = parts.next().unwrap_or_default();
     let mut left = message.body_len();
     while left > 0 {
@@ -179,7 +190,10 @@ mod tests {
 
     fn delivered(message: &Message, body_frame_max: usize) -> Vec<(u8, Vec<u8>)> {
         let mut outbox = Outbox::default();
-        let to = Addressee { channel: 7, body_frame_max };
+        let to = Addressee {
+            channel: 7,
+            body_frame_max,
+        };
         write_delivery(&mut outbox, to, b"tag", 258, true, message);
         frames(&mut outbox)
     }
@@ -200,11 +214,17 @@ mod tests {
             let expected: Vec<u8> = (0..4).flat_map(|n| vec![n; part_len]).collect();
             for body_frame_max in [4088, 100, part_len] {
                 let frames = delivered(&message, body_frame_max);
-                let bodies: Vec<&Vec<u8>> = frames[2..].iter().map(|(_, payload)| payload).collect();
-                let (last, full) = bodies.split_last().map_or((0, &[][..]), |(l, f)| (l.len(), f));
+                let bodies: Vec<&Vec<u8>> =
+                    frames[2..].iter().map(|(_, payload)| payload).collect();
+                let (last, full) = bodies
+                    .split_last()
+                    .map_or((0, &[][..]), |(l, f)| (l.len(), f));
                 assert!(full.iter().all(|piece| piece.len() == body_frame_max));
                 assert!(last > 0 && last <= body_frame_max);
-                assert_eq!(bodies.into_iter().flatten().copied().collect::<Vec<_>>(), expected);
+                assert_eq!(
+                    bodies.into_iter().flatten().copied().collect::<Vec<_>>(),
+                    expected
+                );
             }
         }
     }
@@ -217,7 +237,14 @@ mod tests {
     #[test]
     fn err_06_a_return_carries_the_bare_name() {
         let mut outbox = Outbox::default();
-        write_return(&mut outbox, Addressee { channel: 7, body_frame_max: 100 }, &message(Vec::new()));
+        write_return(
+            &mut outbox,
+            Addressee {
+                channel: 7,
+                body_frame_max: 100,
+            },
+            &message(Vec::new()),
+        );
         let expected = b"\0\x3c\0\x32\x01\x38\x08NO_ROUTE\x01x\x03key".to_vec();
         assert_eq!(frames(&mut outbox)[0], (1, expected));
     }

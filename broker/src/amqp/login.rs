@@ -16,6 +16,7 @@ impl Session {
         match self.authenticate(login) {
             Ok(user) => {
                 tracing::debug!(connection = self.id.0, user = user.name(), "logged in");
+                self.impersonator = user.has_tag("impersonator");
                 self.user = Some(user);
                 self.machine.accept_login(self.outbox.buffer());
             }
@@ -25,7 +26,8 @@ impl Session {
             }
             Err(reason) => {
                 tracing::warn!(connection = self.id.0, peer = ?self.peer, %reason, "login refused");
-                self.machine.refuse_login(login.mechanism, self.now, self.outbox.buffer());
+                self.machine
+                    .refuse_login(login.mechanism, self.now, self.outbox.buffer());
             }
         }
     }
@@ -55,18 +57,27 @@ impl Session {
     }
 
     fn check_open(&self, name: &str) -> Result<OpenVhost, String> {
-        let user = self.user.as_ref().ok_or_else(|| "not logged in".to_owned())?;
+        let user = self
+            .user
+            .as_ref()
+            .ok_or_else(|| "not logged in".to_owned())?;
         let vhost = self.node.vhost(name);
         let limit = self.node.access.vhost_limits(name).connections_max;
-        self.node.connections.enter(name, vhost.is_some(), limit, user)?;
+        self.node
+            .connections
+            .enter(name, vhost.is_some(), limit, user)?;
         let permissions = self.node.access.permissions(user, name);
         match (vhost, permissions) {
-            (Some(vhost), Some(permissions)) => {
-                Ok(OpenVhost { vhost, permissions: Arc::clone(permissions) })
-            }
+            (Some(vhost), Some(permissions)) => Ok(OpenVhost {
+                vhost,
+                permissions: Arc::clone(permissions),
+            }),
             _ => {
                 self.node.connections.leave(name, Some(user));
-                Err(format!("access to vhost '{name}' refused for user '{}'", user.name()))
+                Err(format!(
+                    "access to vhost '{name}' refused for user '{}'",
+                    user.name()
+                ))
             }
         }
     }

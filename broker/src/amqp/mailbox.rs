@@ -39,7 +39,11 @@ impl Mailbox {
     pub(crate) fn take(&self, rung: &mut Vec<u64>, waker: &Waker) -> Notices {
         let mut inside = self.lock();
         rung.append(&mut inside.rung);
-        if !inside.waker.as_ref().is_some_and(|known| known.will_wake(waker)) {
+        if !inside
+            .waker
+            .as_ref()
+            .is_some_and(|known| known.will_wake(waker))
+        {
             inside.waker = Some(waker.clone());
         }
         std::mem::take(&mut inside.notices)

@@ -68,12 +68,16 @@ impl Buf for Outbox {
     }
 
     fn chunk(&self) -> &[u8] {
-        self.sealed.front().map_or(&self.tail[..], |bytes| &bytes[..])
+        self.sealed
+            .front()
+            .map_or(&self.tail[..], |bytes| &bytes[..])
     }
 
     fn chunks_vectored<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
         let pieces = self.sealed.iter().map(|bytes| &bytes[..]);
-        let pieces = pieces.chain(std::iter::once(&self.tail[..])).filter(|piece| !piece.is_empty());
+        let pieces = pieces
+            .chain(std::iter::once(&self.tail[..]))
+            .filter(|piece| !piece.is_empty());
         let mut count = 0;
         for (slice, piece) in slices.iter_mut().zip(pieces) {
             *slice = IoSlice::new(piece);

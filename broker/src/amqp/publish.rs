@@ -31,7 +31,10 @@ impl Session {
         if publish.immediate {
             return Err(Fault::new(ReplyCode::NotImplemented, "immediate=true"));
         }
-        let known = self.routes.find(&publish.exchange, &publish.routing_key).is_some();
+        let known = self
+            .routes
+            .find(&publish.exchange, &publish.routing_key)
+            .is_some();
         if !known {
             self.check_exchange(&publish.exchange)?;
         }
@@ -71,7 +74,10 @@ impl Session {
         if let Some(targets) = self.routes.find(&publish.exchange, &publish.routing_key)
             && let Some((last, others)) = targets.split_last()
         {
-            let ticket = Ticket { channel: number, sequence };
+            let ticket = Ticket {
+                channel: number,
+                sequence,
+            };
             for queue in others {
                 self.stage.push(queue, message.clone(), ticket);
             }
@@ -105,14 +111,26 @@ impl Session {
                     return Err(Fault::new(ReplyCode::ResourceError, text));
                 }
                 let targets = targets.to_vec();
-                transaction.publishes.push(PendingPublish { message, targets, mandatory });
+                transaction.publishes.push(PendingPublish {
+                    message,
+                    targets,
+                    mandatory,
+                });
                 return Ok(());
             }
         }
         if mandatory && targets.is_empty() {
-            write_return(&mut self.outbox, self.addressee(number), &message);
+            let to = self.addressee(number);
+            write_return(&mut self.outbox, to, &message);
         }
-        self.stage_for(targets, &message, Ticket { channel: number, sequence });
+        self.stage_for(
+            targets,
+            &message,
+            Ticket {
+                channel: number,
+                sequence,
+            },
+        );
         Ok(())
     }
 
@@ -140,7 +158,10 @@ impl Session {
             if part.batch.is_empty() {
                 continue;
             }
-            let offered = part.queue.body().offer(&mut part.batch, self.moment, &mut self.effects);
+            let offered = part
+                .queue
+                .body()
+                .offer(&mut part.batch, self.moment, &mut self.effects);
             if offered == Offered::Gone {
                 // Deleted after it was routed to: lost for this queue, and confirmed (ROUTE-04).
                 part.batch.clear();
@@ -158,7 +179,11 @@ impl Session {
 
     /// A queue has refused a publish (CONFIRM-08, TX-14).
     fn refuse(&mut self, ticket: Ticket) {
-        match self.channels.get_mut(&ticket.channel).map(|channel| &mut channel.mode) {
+        match self
+            .channels
+            .get_mut(&ticket.channel)
+            .map(|channel| &mut channel.mode)
+        {
             Some(PublishMode::Confirm(confirms)) if ticket.sequence > 0 => {
                 confirms.refuse(ticket.sequence);
             }
@@ -179,12 +204,18 @@ impl Session {
 
     fn publisher(&self) -> Publisher<'_> {
         match &self.user {
-            Some(user) => Publisher { user: user.name(), is_impersonator: user.is_impersonator() },
-            None => Publisher { user: "", is_impersonator: false },
+            Some(user) => Publisher {
+                user: user.name(),
+                is_impersonator: self.impersonator,
+            },
+            None => Publisher {
+                user: "",
+                is_impersonator: false,
+            },
         }
     }
 
-    fn message(&self, publish: &Publish<'_>, publishing: &Publishing<'_>) -> Message {
+    fn message(&mut self, publish: &Publish<'_>, publishing: &Publishing<'_>) -> Message {
         let rewritten = publishing.rewritten_properties();
         let parts = MessageParts {
             exchange: &publish.exchange,
@@ -195,7 +226,7 @@ impl Session {
             priority: publishing.priority,
             expiration_ms: publishing.expiration_ms,
         };
-        Message::with_blind_keys(parts, publishing.blind_keys(), &mut Vec::new())
+        Message::with_blind_keys(parts, publishing.blind_keys(), &mut self.scratch)
     }
 
     /// Routes anew, and remembers the answer if it holds for more than this message.
@@ -210,17 +241,23 @@ impl Session {
         } else {
             vec![message.routing_key()]
         };
-        let routing = Routing { routing_keys: &keys, headers };
+        let routing = Routing {
+            routing_keys: &keys,
+            headers,
+        };
         let targets = self.vhost()?.route_publish(message.exchange(), &routing)?;
         let queues = targets.queues().to_vec();
-        self.routes.keep(message.exchange(), message.routing_key(), targets);
+        self.routes
+            .keep(message.exchange(), message.routing_key(), targets);
         Ok(queues)
     }
 }
 
 /// True when the headers name further routing keys (PUB-09).
 fn has_copies(headers: Table<'_>) -> bool {
-    headers.entries().any(|(key, _)| key.0 == b"CC" || key.0 == b"BCC")
+    headers
+        .entries()
+        .any(|(key, _)| key.0 == b"CC" || key.0 == b"BCC")
 }
 
 fn body_of<'a>(body: &'a Body<'_>) -> Body<'a> {

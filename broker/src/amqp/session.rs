@@ -47,6 +47,8 @@ pub(crate) struct Session {
     pub(crate) outbox: Outbox,
     pub(crate) mailbox: Arc<Mailbox>,
     pub(crate) user: Option<Arc<User>>,
+    /// The user may set any user-id (PUB-07).
+    pub(crate) impersonator: bool,
     pub(crate) open: Option<OpenVhost>,
     pub(crate) channels: FxHashMap<u16, Channel>,
     pub(crate) routes: RouteCache,
@@ -80,6 +82,7 @@ impl Session {
             outbox: Outbox::default(),
             mailbox,
             user: None,
+            impersonator: false,
             open: None,
             channels: FxHashMap::default(),
             routes: RouteCache::new(),
@@ -107,7 +110,10 @@ impl Session {
     pub(crate) fn on_bytes(&mut self, received: &Bytes) -> (usize, usize) {
         let mut input = Input::new(received);
         loop {
-            match self.machine.next_event(&mut input, self.now, self.outbox.buffer()) {
+            match self
+                .machine
+                .next_event(&mut input, self.now, self.outbox.buffer())
+            {
                 Ok(None) => break,
                 Ok(Some(event)) => {
                     if let Err(failure) = self.on_event(event) {
@@ -122,12 +128,15 @@ impl Session {
 
     fn on_event(&mut self, event: Event<'_>) -> Result<(), Failure> {
         match event {
-            Event::Publish { channel, publish } => self
-                .publish(channel, &publish)
-                .map_err(|fault| failure(channel, fault, leveret_protocol::method::basic::Publish::ID)),
+            Event::Publish { channel, publish } => {
+                self.publish(channel, &publish).map_err(|fault| {
+                    failure(channel, fault, leveret_protocol::method::basic::Publish::ID)
+                })
+            }
             Event::Method { channel, method } => {
                 let id = method.id();
-                self.on_method(channel, method).map_err(|fault| failure(channel, fault, id))
+                self.on_method(channel, method)
+                    .map_err(|fault| failure(channel, fault, id))
             }
             Event::OpenChannel { channel } => self.open_channel(channel),
             Event::CloseChannel { channel } => {
@@ -188,7 +197,10 @@ impl Session {
 
     /// The opened vhost; as [`Session::channel`] for a connection that runs.
     pub(crate) fn vhost(&self) -> Result<&Arc<Vhost>, Fault> {
-        self.open.as_ref().map(|open| &open.vhost).ok_or_else(internal_error)
+        self.open
+            .as_ref()
+            .map(|open| &open.vhost)
+            .ok_or_else(internal_error)
     }
 
     /// Writes a method to a channel.
@@ -197,7 +209,10 @@ impl Session {
     }
 
     pub(crate) fn addressee(&self, channel: u16) -> Addressee {
-        Addressee { channel, body_frame_max: self.machine.body_frame_max() }
+        Addressee {
+            channel,
+            body_frame_max: self.machine.body_frame_max(),
+        }
     }
 
     /// Hands staged messages and settlements to their queues.
@@ -248,13 +263,20 @@ impl Session {
     /// go back to their queues (CHAN-16).
     pub(crate) fn release_channel(&mut self, number: u16) {
         self.finish_input();
-        let Some(mut channel) = self.channels.remove(&number) else { return };
+        let Some(mut channel) = self.channels.remove(&number) else {
+            return;
+        };
         if let Some(user) = &self.user {
             self.node.connections.release_channel(user);
         }
         for source in channel.take_sources() {
             let body = source.queue.body();
-            body.detach(source.slot, Unsettled::Requeue, self.moment, &mut self.effects);
+            body.detach(
+                source.slot,
+                Unsettled::Requeue,
+                self.moment,
+                &mut self.effects,
+            );
             self.carry_out(&source.queue);
         }
     }
@@ -264,10 +286,14 @@ impl Session {
         self.finish_input();
         let mut numbers: Vec<u16> = self.channels.keys().copied().collect();
         numbers.sort_unstable();
-        numbers.into_iter().for_each(|number| self.release_channel(number));
+        numbers
+            .into_iter()
+            .for_each(|number| self.release_channel(number));
         if let Some(open) = self.open.take() {
             open.vhost.delete_exclusive_queues(self.id);
-            self.node.connections.leave(open.vhost.name(), self.user.as_deref());
+            self.node
+                .connections
+                .leave(open.vhost.name(), self.user.as_deref());
         }
         self.routes.clear();
         self.stage.clear();
@@ -285,7 +311,11 @@ impl Drop for Session {
 /// A fault on a channel, blamed on a method. A bare internal error blames nobody (ERR-05).
 fn failure(channel: u16, fault: Fault, method: MethodId) -> Failure {
     let blameless = fault.code == ReplyCode::InternalError && fault.explanation.is_empty();
-    let fault = if blameless { fault } else { fault.caused_by(method) };
+    let fault = if blameless {
+        fault
+    } else {
+        fault.caused_by(method)
+    };
     Failure { channel, fault }
 }
 

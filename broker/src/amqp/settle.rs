@@ -18,11 +18,21 @@ impl Session {
     }
 
     pub(super) fn on_nack(&mut self, channel: u16, nack: basic::Nack) -> Result<(), Fault> {
-        self.settle(channel, nack.delivery_tag, nack.multiple, returned(nack.requeue))
+        self.settle(
+            channel,
+            nack.delivery_tag,
+            nack.multiple,
+            returned(nack.requeue),
+        )
     }
 
     pub(super) fn on_reject(&mut self, channel: u16, reject: basic::Reject) -> Result<(), Fault> {
-        self.settle(channel, reject.delivery_tag, false, returned(reject.requeue))
+        self.settle(
+            channel,
+            reject.delivery_tag,
+            false,
+            returned(reject.requeue),
+        )
     }
 
     fn settle(
@@ -35,7 +45,14 @@ impl Session {
         let unacked = &mut self.channel(number)?.unacked;
         if !multiple {
             let waiting = unacked.take(tag).ok_or_else(|| unknown_tag(tag))?;
-            return self.settle_one(number, PendingSettle { tag, waiting, verdict });
+            return self.settle_one(
+                number,
+                PendingSettle {
+                    tag,
+                    waiting,
+                    verdict,
+                },
+            );
         }
         let mut taken = Vec::new();
         if tag == 0 {
@@ -44,7 +61,14 @@ impl Session {
             return Err(unknown_tag(tag));
         }
         for (tag, waiting) in taken {
-            self.settle_one(number, PendingSettle { tag, waiting, verdict })?;
+            self.settle_one(
+                number,
+                PendingSettle {
+                    tag,
+                    waiting,
+                    verdict,
+                },
+            )?;
         }
         Ok(())
     }
@@ -61,7 +85,10 @@ impl Session {
 
     /// Puts a settlement with the others of its source; one with another verdict goes first.
     pub(super) fn stage_settle(&mut self, number: u16, waiting: Waiting, verdict: Verdict) {
-        let Some(source) = self.channels.get_mut(&number).and_then(|c| c.source(waiting.source))
+        let Some(source) = self
+            .channels
+            .get_mut(&number)
+            .and_then(|c| c.source(waiting.source))
         else {
             return;
         };
@@ -89,8 +116,12 @@ impl Session {
     }
 
     fn hand_over_source(&mut self, number: u16, index: SourceIndex) {
-        let Some(channel) = self.channels.get_mut(&number) else { return };
-        let Some(source) = channel.source(index) else { return };
+        let Some(channel) = self.channels.get_mut(&number) else {
+            return;
+        };
+        let Some(source) = channel.source(index) else {
+            return;
+        };
         if source.staged.is_empty() {
             return;
         }
@@ -111,11 +142,12 @@ impl Session {
     /// Under a channel-wide limit every settlement makes room for any consumer of the channel, which
     /// no queue can know (QOS-03).
     fn ring_limited_consumers(&mut self, number: u16) {
-        if let Some(channel) = self.channels.get(&number)
-            && channel.channel_limit.is_some()
-        {
-            let sources = channel.sources().filter(|(_, source)| !source.no_ack);
-            self.rung.extend(sources.map(|(index, _)| super::consume::token(number, index)));
+        let limited = self
+            .channels
+            .get(&number)
+            .is_some_and(|c| c.channel_limit.is_some());
+        if limited {
+            self.ring_consumers(number);
         }
     }
 
@@ -131,9 +163,16 @@ impl Session {
 }
 
 fn returned(requeue: bool) -> Verdict {
-    if requeue { Verdict::Requeue } else { Verdict::Discard }
+    if requeue {
+        Verdict::Requeue
+    } else {
+        Verdict::Discard
+    }
 }
 
 fn unknown_tag(tag: u64) -> Fault {
-    Fault::new(ReplyCode::PreconditionFailed, format!("unknown delivery tag {tag}"))
+    Fault::new(
+        ReplyCode::PreconditionFailed,
+        format!("unknown delivery tag {tag}"),
+    )
 }

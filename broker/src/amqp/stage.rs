@@ -13,7 +13,7 @@ use rustc_hash::FxHashMap;
 use crate::core::Message;
 use crate::core::queue::QueueId;
 use crate::core::queue_handle::QueueHandle;
-use crate::limits::{STAGE_MESSAGES_MAX, STAGE_BYTES_MAX};
+use crate::limits::{STAGE_BYTES_MAX, STAGE_MESSAGES_MAX};
 
 /// Which publish a staged message belongs to, for its confirm.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,7 +56,10 @@ impl Stage {
     }
 
     fn place(&mut self, queue: &Arc<QueueHandle>) -> &mut StagedQueue {
-        let hit = self.queues.get(self.latest).is_some_and(|at| Arc::ptr_eq(&at.queue, queue));
+        let hit = self
+            .queues
+            .get(self.latest)
+            .is_some_and(|at| Arc::ptr_eq(&at.queue, queue));
         if !hit {
             self.latest = self.find_or_add(queue);
         }
@@ -66,7 +69,11 @@ impl Stage {
     fn find_or_add(&mut self, queue: &Arc<QueueHandle>) -> usize {
         *self.places.entry(queue.id()).or_insert_with(|| {
             let queue = Arc::clone(queue);
-            self.queues.push(StagedQueue { queue, batch: Vec::new(), tickets: Vec::new() });
+            self.queues.push(StagedQueue {
+                queue,
+                batch: Vec::new(),
+                tickets: Vec::new(),
+            });
             self.queues.len() - 1
         })
     }

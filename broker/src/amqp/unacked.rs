@@ -35,7 +35,12 @@ pub(crate) struct Unacked {
 
 impl Default for Unacked {
     fn default() -> Self {
-        Self { oldest_tag: 1, ring: VecDeque::new(), count: 0, counted: 0 }
+        Self {
+            oldest_tag: 1,
+            ring: VecDeque::new(),
+            count: 0,
+            counted: 0,
+        }
     }
 }
 
@@ -92,7 +97,9 @@ impl Unacked {
     /// Takes every delivery up to and including `tag`, in order. Nothing is taken unless `tag` itself
     /// waits (ACK-05).
     pub(crate) fn take_up_to(&mut self, tag: u64, taken: &mut Vec<(u64, Waiting)>) -> bool {
-        let Some(index) = tag.checked_sub(self.oldest_tag).and_then(|n| usize::try_from(n).ok())
+        let Some(index) = tag
+            .checked_sub(self.oldest_tag)
+            .and_then(|n| usize::try_from(n).ok())
         else {
             return false;
         };
@@ -137,7 +144,10 @@ impl Unacked {
 
     /// Makes the channel-wide limit count everything that waits now (QOS-08).
     pub(crate) fn count_all(&mut self) {
-        self.ring.iter_mut().flatten().for_each(|waiting| waiting.counted = true);
+        self.ring
+            .iter_mut()
+            .flatten()
+            .for_each(|waiting| waiting.counted = true);
         self.counted = self.count;
     }
 
@@ -159,7 +169,11 @@ mod tests {
     use super::*;
 
     fn waiting(id: u64) -> Waiting {
-        Waiting { source: SourceIndex(0), id: DeliveryId(id), counted: true }
+        Waiting {
+            source: SourceIndex(0),
+            id: DeliveryId(id),
+            counted: true,
+        }
     }
 
     fn five() -> Unacked {
@@ -220,7 +234,10 @@ mod tests {
         let mut unacked = five();
         let mut taken = Vec::new();
         unacked.take_up_to(3, &mut taken);
-        taken.into_iter().rev().for_each(|(tag, waiting)| unacked.restore(tag, waiting));
+        taken
+            .into_iter()
+            .rev()
+            .for_each(|(tag, waiting)| unacked.restore(tag, waiting));
         assert_eq!((unacked.len(), unacked.next_tag()), (5, 6));
         assert_eq!(tags_up_to(&mut unacked, 5), Some(vec![1, 2, 3, 4, 5]));
     }

@@ -221,7 +221,8 @@ impl Connection {
         self.refuse(now);
     }
 
-    pub(super) fn refuse(&mut self, now: Instant) {
+    /// Falls silent until the refusal delay is over, without a word why (CONN-08).
+    pub fn refuse(&mut self, now: Instant) {
         if self.state != State::Over {
             self.state = State::Refused {
                 until: now + self.options.refusal_delay,

@@ -35,7 +35,10 @@ fn on_qos(session: &mut Session, number: u16, qos: basic::Qos) -> Result<(), Fau
     }
     let channel = session.channel(number)?;
     if qos.global {
-        set_channel_limit(channel, (qos.prefetch_count > 0).then_some(qos.prefetch_count));
+        set_channel_limit(
+            channel,
+            (qos.prefetch_count > 0).then_some(qos.prefetch_count),
+        );
     } else {
         // A limit per consumer also lifts the one over the channel (QOS-05).
         channel.prefetch = qos.prefetch_count;
@@ -53,7 +56,10 @@ fn set_channel_limit(channel: &mut Channel, limit: Option<u16>) {
     channel.channel_limit = limit;
     for (_, source) in channel.sources() {
         if matches!(source.kind, SourceKind::Consumer(_)) && !source.no_ack {
-            source.queue.body().set_pull_only(source.slot, limit.is_some());
+            source
+                .queue
+                .body()
+                .set_pull_only(source.slot, limit.is_some());
         }
     }
 }
@@ -92,7 +98,12 @@ fn check_tag(session: &mut Session, number: u16, tag: &[u8]) -> Result<(), Fault
 fn on_cancel(session: &mut Session, number: u16, cancel: basic::Cancel<'_>) -> Result<(), Fault> {
     session.cancel(number, cancel.consumer_tag.0)?;
     if !cancel.nowait {
-        session.reply(number, basic::CancelOk { consumer_tag: cancel.consumer_tag });
+        session.reply(
+            number,
+            basic::CancelOk {
+                consumer_tag: cancel.consumer_tag,
+            },
+        );
     }
     Ok(())
 }

@@ -14,7 +14,9 @@ pub(super) fn on_method(
     number: u16,
     method: confirm::Method,
 ) -> Result<(), Fault> {
-    let confirm::Method::Select(select) = method else { return Err(unimplemented_method()) };
+    let confirm::Method::Select(select) = method else {
+        return Err(unimplemented_method());
+    };
     let mode = &mut session.channel(number)?.mode;
     match mode {
         PublishMode::Plain => *mode = PublishMode::Confirm(Default::default()),

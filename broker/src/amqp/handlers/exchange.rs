@@ -54,7 +54,10 @@ fn on_delete(
     delete: exchange::Delete<'_>,
 ) -> Result<(), Fault> {
     let vhost = Arc::clone(session.vhost()?);
-    let request = ExchangeDelete { name: text(delete.exchange), if_unused: delete.if_unused };
+    let request = ExchangeDelete {
+        name: text(delete.exchange),
+        if_unused: delete.if_unused,
+    };
     vhost.delete_exchange(&request, &mut |what, on| session.permit(what, on))?;
     if !delete.nowait {
         session.reply(number, exchange::DeleteOk {});

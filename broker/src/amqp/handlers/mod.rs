@@ -60,14 +60,19 @@ impl Session {
             Permission::Write => open.permissions.may_write(name),
             Permission::Read => open.permissions.may_read(name),
         };
-        if allowed { Ok(()) } else { Err(self.access_refused(kind, name)) }
+        if allowed {
+            Ok(())
+        } else {
+            Err(self.access_refused(kind, name))
+        }
     }
 
     /// The text of a refused permission (PERM-01).
     pub(super) fn access_refused(&self, kind: &str, name: &str) -> Fault {
         let vhost = self.open.as_ref().map_or("", |open| open.vhost.name());
         let user = self.user.as_ref().map_or("", |user| user.name());
-        let text = format!("access to {kind} '{name}' in vhost '{vhost}' refused for user '{user}'");
+        let text =
+            format!("access to {kind} '{name}' in vhost '{vhost}' refused for user '{user}'");
         Fault::new(ReplyCode::AccessRefused, text)
     }
 }

@@ -35,7 +35,9 @@ fn on_declare(
     declare: queue::Declare<'_>,
 ) -> Result<(), Fault> {
     let queue = if declare.passive {
-        session.vhost()?.check_queue(text(declare.queue), session.id)?
+        session
+            .vhost()?
+            .check_queue(text(declare.queue), session.id)?
     } else {
         declare_queue(session, declare)?
     };
@@ -57,6 +59,8 @@ fn declare_queue(
     declare: queue::Declare<'_>,
 ) -> Result<Arc<QueueHandle>, Fault> {
     let vhost = Arc::clone(session.vhost()?);
+    let limits = session.node.access.vhost_limits(vhost.name());
+    let queues_max = limits.queues_max.map(|max| max as usize);
     let request = QueueDeclare {
         name: text(declare.queue),
         generated_name: &names::generated("amq.gen-"),
@@ -65,7 +69,7 @@ fn declare_queue(
         auto_delete: declare.auto_delete,
         arguments: declare.arguments,
         connection: session.id,
-        queues_max: session.node.access.vhost_limits(vhost.name()).queues_max,
+        queues_max,
     };
     let (queue, _) = vhost.declare_queue(&request, &mut |what, on| session.permit(what, on))?;
     Ok(queue)
@@ -105,14 +109,23 @@ fn on_unbind(session: &mut Session, number: u16, unbind: queue::Unbind<'_>) -> R
 
 /// With neither queue nor key given, the key is the queue's name too (BIND-07).
 fn binding_key<'a>(given_queue: ShortStr<'_>, key: ShortStr<'a>, queue: &'a str) -> &'a [u8] {
-    if given_queue.is_empty() && key.is_empty() { queue.as_bytes() } else { key.0 }
+    if given_queue.is_empty() && key.is_empty() {
+        queue.as_bytes()
+    } else {
+        key.0
+    }
 }
 
 fn on_purge(session: &mut Session, number: u16, purge: queue::Purge<'_>) -> Result<(), Fault> {
     let queue = session.readable_queue(number, purge.queue)?;
     let purged = queue.body().purge();
     if !purge.nowait {
-        session.reply(number, queue::PurgeOk { message_count: count(purged) });
+        session.reply(
+            number,
+            queue::PurgeOk {
+                message_count: count(purged),
+            },
+        );
     }
     Ok(())
 }
@@ -120,12 +133,19 @@ fn on_purge(session: &mut Session, number: u16, purge: queue::Purge<'_>) -> Resu
 fn on_delete(session: &mut Session, number: u16, delete: queue::Delete<'_>) -> Result<(), Fault> {
     let vhost = Arc::clone(session.vhost()?);
     let name = session.queue_name(number, delete.queue)?;
-    let conditions =
-        DeleteConditions { if_unused: delete.if_unused, if_empty: delete.if_empty };
+    let conditions = DeleteConditions {
+        if_unused: delete.if_unused,
+        if_empty: delete.if_empty,
+    };
     let permitted = &mut |what, on: Resource<'_>| session.permit(what, on);
     let deleted = vhost.delete_queue(&name, session.id, conditions, permitted)?;
     if !delete.nowait {
-        session.reply(number, queue::DeleteOk { message_count: count(deleted.ready) });
+        session.reply(
+            number,
+            queue::DeleteOk {
+                message_count: count(deleted.ready),
+            },
+        );
     }
     Ok(())
 }
@@ -148,7 +168,10 @@ impl Session {
         }
         match &self.channel(number)?.last_queue {
             Some(last) => Ok(Cow::Owned(last.to_string())),
-            None => Err(Fault::new(ReplyCode::NotFound, "no previously declared queue")),
+            None => Err(Fault::new(
+                ReplyCode::NotFound,
+                "no previously declared queue",
+            )),
         }
     }
 

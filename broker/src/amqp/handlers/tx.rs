@@ -42,7 +42,9 @@ fn select(session: &mut Session, number: u16) -> Result<(), Fault> {
 
 /// Publishes first, then what was settled, in the order given (TX-12).
 fn commit(session: &mut Session, number: u16) -> Result<(), Fault> {
-    let Transaction { publishes, settles, .. } = take(session, number)?;
+    let Transaction {
+        publishes, settles, ..
+    } = take(session, number)?;
     for publish in publishes {
         commit_publish(session, number, publish);
     }
@@ -60,13 +62,24 @@ fn commit(session: &mut Session, number: u16) -> Result<(), Fault> {
 
 /// Queues that were deleted since the publish do not count any more (TX-06, TX-07).
 fn commit_publish(session: &mut Session, number: u16, publish: PendingPublish) {
-    let PendingPublish { message, mut targets, mandatory } = publish;
+    let PendingPublish {
+        message,
+        mut targets,
+        mandatory,
+    } = publish;
     targets.retain(|queue: &Arc<_>| !queue.is_gone());
     if targets.is_empty() && mandatory {
         let to = session.addressee(number);
         write_return(&mut session.outbox, to, &message);
     }
-    session.stage_for(&targets, &message, Ticket { channel: number, sequence: 0 });
+    session.stage_for(
+        &targets,
+        &message,
+        Ticket {
+            channel: number,
+            sequence: 0,
+        },
+    );
 }
 
 /// What was settled waits again under its old tags; nothing is redelivered (TX-10).

@@ -20,6 +20,7 @@ use crate::core::argument_checks::{
 };
 use crate::core::equivalence::inequivalent_argument;
 use crate::core::erlang_text::{pair, string};
+use crate::core::queue::Overflow;
 
 /// How a queue keeps its messages.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -68,26 +69,12 @@ impl QueueType {
     }
 }
 
-/// What a full queue does (QARG-06).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum Overflow {
-    /// Drops or dead-letters the oldest message.
-    #[default]
-    DropHead,
-    /// Refuses the new message.
-    RejectPublish,
-    /// Refuses the new message and dead-letters it.
-    RejectPublishDlx,
-}
-
-impl Overflow {
-    fn from_name(name: &[u8]) -> Option<Self> {
-        match name {
-            b"drop-head" => Some(Self::DropHead),
-            b"reject-publish" => Some(Self::RejectPublish),
-            b"reject-publish-dlx" => Some(Self::RejectPublishDlx),
-            _ => None,
-        }
+fn overflow_from_name(name: &[u8]) -> Option<Overflow> {
+    match name {
+        b"drop-head" => Some(Overflow::DropHead),
+        b"reject-publish" => Some(Overflow::RejectPublish),
+        b"reject-publish-dlx" => Some(Overflow::RejectPublishDeadLetter),
+        _ => None,
     }
 }
 
@@ -144,7 +131,7 @@ impl QueueArguments {
             length_max: number("x-max-length"),
             length_bytes_max: number("x-max-length-bytes"),
             overflow: text("x-overflow")
-                .and_then(Overflow::from_name)
+                .and_then(overflow_from_name)
                 .unwrap_or_default(),
             dead_letter_exchange: text(DEAD_LETTER_EXCHANGE).map(Box::from),
             dead_letter_routing_key: text("x-dead-letter-routing-key").map(Box::from),
@@ -287,7 +274,7 @@ fn max_priority(value: &Value<'_>, _: Table<'_>) -> Result<(), Why> {
 
 fn overflow(value: &Value<'_>, _: Table<'_>) -> Result<(), Why> {
     named(value, "invalid_overflow", |name| {
-        Overflow::from_name(name).is_some()
+        overflow_from_name(name).is_some()
     })
 }
 

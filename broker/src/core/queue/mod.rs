@@ -17,9 +17,28 @@
 //! Round robin is decided when messages are offered (each message is *assigned* to the next slot
 //! that can take it) and carried out when the slot's connection pulls.
 
+mod aftermath;
 pub mod arguments;
+mod classic;
+#[cfg(test)]
+mod classic_tests;
+mod consumers;
+#[cfg(test)]
+mod model_tests;
+mod options;
+#[cfg(test)]
+mod race_tests;
+mod ready;
+mod rotation;
+pub mod shared;
+#[cfg(test)]
+mod testing;
+mod unsettled;
 
 use std::sync::Arc;
+
+pub use options::{ClassicOptions, Overflow};
+pub use shared::ClassicQueue;
 
 use crate::core::{Message, Moment};
 
@@ -82,7 +101,9 @@ pub enum SlotKind {
         /// The most unsettled deliveries (assigned ones included); 0 = no limit (QOS-02, QOS-04).
         prefetch: u16,
         /// The channel has a limit over all its consumers (QOS-03). Its credit spans queues and can
-        /// not be judged here, so nothing is assigned: the slot takes what it has room for by pulling.
+        /// not be judged here, so what is assigned is only on offer: the slot takes what it has room
+        /// for by pulling, and the rest goes back to the others at the end of that pull. A pull that
+        /// uses up its room leaves the slot stalled until the next one.
         pull_only: bool,
         /// `x-priority` (CPRIO).
         priority: i64,
@@ -116,7 +137,8 @@ pub struct Delivery {
 /// How much a puller can take now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Room {
-    /// The most messages; 0 marks the slot as stalled.
+    /// The most messages; 0 marks the slot as stalled: nothing is assigned to it until it pulls with
+    /// room again.
     pub messages: u32,
     /// Stop once this many body bytes were taken; a first message is handed out whatever its size.
     pub bytes: usize,
@@ -206,7 +228,8 @@ pub struct Effects {
     pub rejected: Vec<u32>,
     /// The queue has lost its last consumer and is to be deleted (AUTODEL-01).
     pub auto_delete: bool,
-    /// The queue's earliest deadline changed: call [`Queue::tick`] no later than this.
+    /// Call [`Queue::tick`] at this moment. Told only when it is earlier than what was asked for
+    /// before; the tick itself asks for the next one.
     pub tick_at: Option<Moment>,
 }
 
@@ -248,19 +271,27 @@ pub trait Queue: Send + Sync + std::fmt::Debug {
     /// Takes a batch in order and empties it. Rejected messages and dead letters go to `effects`.
     fn offer(&self, batch: &mut Vec<Message>, now: Moment, effects: &mut Effects) -> Offered;
 
-    /// Adds a consumer or getter.
+    /// Adds a consumer or getter. A consumer is assigned ready messages at once; their next head may
+    /// have expired or have a deadline, hence the effects.
     ///
     /// # Errors
     /// When the queue is gone or in exclusive use.
-    fn attach(&self, spec: SlotSpec, port: Port, now: Moment) -> Result<SlotId, AttachRefused>;
+    fn attach(
+        &self,
+        spec: SlotSpec,
+        port: Port,
+        now: Moment,
+        effects: &mut Effects,
+    ) -> Result<SlotId, AttachRefused>;
 
     /// Ends a slot. Assigned messages that were never sent go back to the front unmarked.
     fn detach(&self, slot: SlotId, unsettled: Unsettled, now: Moment, effects: &mut Effects);
 
-    /// Changes what a slot may hold at once (QOS-03, QOS-05): whether its channel has a limit of its own.
+    /// Says whether a slot's channel has a limit of its own (QOS-03, QOS-05); rings the slot, which
+    /// learns at its next pull what that means for it.
     fn set_pull_only(&self, slot: SlotId, pull_only: bool);
 
-    /// Moves messages assigned to a slot into `out`.
+    /// Moves messages assigned to a slot into `out`, and then ready ones if it is the slot's turn.
     fn pull(
         &self,
         slot: SlotId,

@@ -104,7 +104,7 @@ fn qarg_06_overflow_is_one_of_three() {
     let named = [
         (&b"drop-head"[..], Overflow::DropHead),
         (b"reject-publish", Overflow::RejectPublish),
-        (b"reject-publish-dlx", Overflow::RejectPublishDlx),
+        (b"reject-publish-dlx", Overflow::RejectPublishDeadLetter),
     ];
     for (name, overflow) in named {
         let arguments = check(&[("x-overflow", Value::LongStr(name))]).unwrap();

@@ -1,0 +1,291 @@
+//! [`serve`]: one connection's task: the socket, the turns, the clock.
+//!
+//! ```text
+//!            ┌──────────────────────────── a turn ────────────────────────────┐
+//!   wake ──▶ │ read once ─▶ handle all of it ─▶ hand over ─▶ take the mailbox │──▶ wait for: bytes to
+//!            │            ─▶ pull for the rung ─▶ confirm ─▶ write once       │    read, room to write,
+//!            └──────────────▲──────────────── something happened ────┘        │    the mailbox, a time
+//!                           └─────────────────────────────────────────────────┘
+//! ```
+//!
+//! The task reads when the outbox has room for answers, so a peer that never reads is held up and
+//! nobody else is; deliveries stop earlier, at the outbox's high-water mark. After a few turns in a
+//! row it lets other connections run.
+
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use bytes::{Bytes, BytesMut};
+use leveret_protocol::heartbeat::Traffic;
+use leveret_protocol::server::Failure;
+use leveret_protocol::{Fault, ReplyCode};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::Sleep;
+use tokio_util::io::{poll_read_buf, poll_write_buf};
+
+use crate::amqp::session::Session;
+use crate::limits::{
+    CONSUMER_TIMEOUT_CHECK_MS, IDLE_BUFFER_BYTES_MAX, OUTBOX_READ_STOP_BYTES,
+    READ_BUFFER_BYTES_MIN, READ_TURN_BYTES_MAX, TURNS_IN_A_ROW_MAX,
+};
+use crate::node::Node;
+
+/// Serves one client until its connection ends. The stream is any stream of bytes: a socket, TLS, or
+/// a pipe within the process.
+pub(crate) async fn serve<S>(node: Arc<Node>, stream: S, peer: Option<SocketAddr>)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send,
+{
+    let now = Instant::now();
+    let check_consumers_at = node
+        .config
+        .consumer_timeout()
+        .map(|timeout| now + check_interval(timeout));
+    let session = Session::new(node, peer, now);
+    let task = ConnectionTask {
+        stream,
+        session,
+        received: BytesMut::new(),
+        wanted: 0,
+        read_size: READ_BUFFER_BYTES_MIN,
+        traffic: Traffic::default(),
+        timer: Box::pin(tokio::time::sleep_until(now.into())),
+        check_consumers_at,
+    };
+    if let Err(error) = task.await {
+        tracing::debug!(%error, peer = ?peer, "connection lost");
+    }
+}
+
+struct ConnectionTask<S> {
+    stream: S,
+    session: Session,
+    received: BytesMut,
+    /// How many received bytes there must be before they are worth looking at.
+    wanted: usize,
+    /// How much room the next read gets; grows while reads fill it.
+    read_size: usize,
+    traffic: Traffic,
+    timer: Pin<Box<Sleep>>,
+    check_consumers_at: Option<Instant>,
+}
+
+/// Whether a step of a turn did something or has to wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    Did,
+    Waits,
+    /// The connection has ended.
+    End,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> Future for ConnectionTask<S> {
+    type Output = io::Result<()>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        for _ in 0..TURNS_IN_A_ROW_MAX {
+            match self.turn(cx)? {
+                Step::Did => {}
+                Step::Waits => {
+                    self.fall_idle();
+                    return Poll::Pending;
+                }
+                Step::End => return Poll::Ready(Ok(())),
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> ConnectionTask<S> {
+    fn turn(&mut self, cx: &mut Context<'_>) -> io::Result<Step> {
+        self.session.set_time(Instant::now());
+        let read = self.read(cx)?;
+        if read == Step::End {
+            return Ok(Step::End);
+        }
+        self.on_time(cx);
+        let notices = self
+            .session
+            .mailbox
+            .take(&mut self.session.rung, cx.waker());
+        if let Some(fault) = notices.close {
+            self.close_at_once(&fault);
+        }
+        self.session.pull_for_rung();
+        let written = self.write(cx)?;
+        if self.session.machine.is_over()
+            && (self.session.outbox.is_empty() || written == Step::End)
+        {
+            return Ok(Step::End);
+        }
+        let did = read == Step::Did || (written == Step::Did && self.has_work());
+        Ok(if did { Step::Did } else { Step::Waits })
+    }
+
+    /// After the socket took something there may be room for consumers that had stalled, or for
+    /// reading.
+    fn has_work(&self) -> bool {
+        self.session.outbox.is_empty() && !self.session.stalled.is_empty()
+            || !self.session.rung.is_empty()
+    }
+
+    fn read(&mut self, cx: &mut Context<'_>) -> io::Result<Step> {
+        if self.session.outbox.len() >= OUTBOX_READ_STOP_BYTES {
+            return Ok(Step::Waits);
+        }
+        let room = self.read_size.max(self.wanted.min(READ_TURN_BYTES_MAX));
+        self.received.reserve(room);
+        let read = match poll_read_buf(Pin::new(&mut self.stream), cx, &mut self.received) {
+            Poll::Pending => return Ok(Step::Waits),
+            Poll::Ready(read) => read?,
+        };
+        if read == 0 {
+            return Ok(Step::End);
+        }
+        self.traffic.received += read as u64;
+        if read >= self.read_size && self.read_size < READ_TURN_BYTES_MAX {
+            self.read_size *= 2;
+        }
+        if self.received.len() >= self.wanted {
+            self.process();
+        }
+        Ok(Step::Did)
+    }
+
+    /// Lends the received bytes to the session. Large bodies may keep a part of them; otherwise the
+    /// buffer comes back as it was and is used again.
+    fn process(&mut self) {
+        let received: Bytes = std::mem::take(&mut self.received).freeze();
+        let (consumed, wanted) = self.session.on_bytes(&received);
+        self.session.finish_input();
+        self.wanted = wanted;
+        self.received = match received.try_into_mut() {
+            Ok(mut buffer) => {
+                bytes::Buf::advance(&mut buffer, consumed);
+                if buffer.is_empty() {
+                    buffer.clear();
+                }
+                buffer
+            }
+            Err(shared) => BytesMut::from(&shared[consumed..]),
+        };
+    }
+
+    fn write(&mut self, cx: &mut Context<'_>) -> io::Result<Step> {
+        let mut step = Step::Waits;
+        while !self.session.outbox.is_empty() {
+            let stream = Pin::new(&mut self.stream);
+            match poll_write_buf(stream, cx, &mut self.session.outbox) {
+                Poll::Pending => return Ok(step),
+                Poll::Ready(Ok(0)) => return Ok(Step::End),
+                Poll::Ready(Ok(written)) => self.traffic.sent += written as u64,
+                // The other side may be gone before it has read our close; nothing is lost by that.
+                Poll::Ready(Err(_)) if self.session.machine.is_over() => return Ok(Step::End),
+                Poll::Ready(Err(error)) => return Err(error),
+            }
+            step = Step::Did;
+        }
+        let flushed = Pin::new(&mut self.stream).poll_flush(cx);
+        if let Poll::Ready(Err(error)) = flushed {
+            return Err(error);
+        }
+        Ok(step)
+    }
+
+    /// Sets the timer to the next deadline and does what is due.
+    fn on_time(&mut self, cx: &mut Context<'_>) {
+        loop {
+            let now = self.session.now;
+            let Some(deadline) = self.deadline() else {
+                return;
+            };
+            if deadline > now {
+                if self.timer.deadline() != deadline.into() {
+                    self.timer.as_mut().reset(deadline.into());
+                }
+                if self.timer.as_mut().poll(cx).is_ready() {
+                    // It passed between reading the clock and now: come back at once.
+                    cx.waker().wake_by_ref();
+                }
+                return;
+            }
+            let out = self.session.outbox.buffer();
+            self.session.machine.on_time(now, self.traffic, true, out);
+            self.check_consumers(now);
+            if self.session.machine.is_over() {
+                return;
+            }
+        }
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        [self.session.machine.deadline(), self.check_consumers_at]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    /// Holds the oldest delivery of every channel against the consumer timeout (DELIV-13).
+    fn check_consumers(&mut self, now: Instant) {
+        let Some(timeout) = self.session.node.config.consumer_timeout() else {
+            return;
+        };
+        if self.check_consumers_at.is_some_and(|at| now >= at) {
+            self.check_consumers_at = Some(now + check_interval(timeout));
+            self.session.close_overdue_channels(timeout);
+        }
+    }
+
+    fn close_at_once(&mut self, fault: &Fault) {
+        self.session.release_all();
+        self.session
+            .machine
+            .close_at_once(fault, self.session.outbox.buffer());
+    }
+
+    /// Gives back what a burst has taken.
+    fn fall_idle(&mut self) {
+        self.session.outbox.shrink();
+        if self.received.is_empty() && self.received.capacity() > IDLE_BUFFER_BYTES_MAX {
+            self.received = BytesMut::new();
+            self.read_size = READ_BUFFER_BYTES_MIN;
+        }
+    }
+}
+
+fn check_interval(timeout: Duration) -> Duration {
+    timeout.min(Duration::from_millis(CONSUMER_TIMEOUT_CHECK_MS))
+}
+
+impl Session {
+    /// Channels whose oldest delivery has waited too long are closed (DELIV-13).
+    fn close_overdue_channels(&mut self, timeout: Duration) {
+        let timeout_ms = timeout.as_millis() as u64;
+        let moment = self.moment;
+        let mut overdue = Vec::new();
+        for (number, channel) in &mut self.channels {
+            let oldest = channel.oldest_delivery();
+            if oldest.is_some_and(|at| moment.ms_since(at) > timeout_ms) {
+                overdue.push(*number);
+            }
+        }
+        for channel in overdue {
+            let text = format!(
+                "delivery acknowledgement on channel {channel} timed out. Timeout value used: \
+                 {timeout_ms} ms. This timeout value can be configured, see consumers doc guide to \
+                 learn more"
+            );
+            self.fail(Failure {
+                channel,
+                fault: Fault::new(ReplyCode::PreconditionFailed, text),
+            });
+        }
+    }
+}

@@ -1,0 +1,172 @@
+//! [`Connections`]: who is connected, counted against the limits of vhosts and users.
+//!
+//! A connection is registered when it is accepted and counted when it opens a vhost; channels are
+//! counted only for users whose channels are limited.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use leveret_protocol::{Fault, ReplyCode};
+
+use crate::access::User;
+use crate::amqp::mailbox::Mailbox;
+use crate::core::queue_handle::ConnectionId;
+
+/// The connections of one broker.
+#[derive(Debug)]
+pub(crate) struct Connections {
+    /// The most open connections of the node (CONN-23).
+    max: u32,
+    inside: Mutex<Inside>,
+}
+
+#[derive(Debug, Default)]
+struct Inside {
+    next_id: u64,
+    mailboxes: HashMap<ConnectionId, Arc<Mailbox>>,
+    open: u32,
+    per_vhost: HashMap<String, u32>,
+    per_user: HashMap<String, u32>,
+    channels_per_user: HashMap<String, u32>,
+}
+
+impl Connections {
+    /// At most `max` connections may be open at once.
+    pub(crate) fn new(max: u32) -> Self {
+        Self {
+            max,
+            inside: Mutex::default(),
+        }
+    }
+
+    /// Gives a connection its id and remembers how to reach it.
+    pub(crate) fn register(&self, mailbox: Arc<Mailbox>) -> ConnectionId {
+        let mut inside = self.lock();
+        inside.next_id += 1;
+        let id = ConnectionId(inside.next_id);
+        inside.mailboxes.insert(id, mailbox);
+        id
+    }
+
+    /// Forgets a connection that has ended.
+    pub(crate) fn forget(&self, id: ConnectionId) {
+        self.lock().mailboxes.remove(&id);
+    }
+
+    /// How many connections there are, open or not.
+    pub(crate) fn count(&self) -> usize {
+        self.lock().mailboxes.len()
+    }
+
+    /// Everybody's mailbox.
+    pub(crate) fn mailboxes(&self) -> Vec<Arc<Mailbox>> {
+        self.lock().mailboxes.values().cloned().collect()
+    }
+
+    /// Counts a connection that opens a vhost, if all limits allow it; the checks are in the
+    /// reference's order, and a missing vhost is found by the second (CONN-25).
+    pub(crate) fn enter(
+        &self,
+        vhost: &str,
+        exists: bool,
+        vhost_max: Option<u32>,
+        user: &User,
+    ) -> Result<(), String> {
+        let mut inside = self.lock();
+        inside.check(self.max, vhost, exists, vhost_max, user)?;
+        inside.open += 1;
+        *inside.per_vhost.entry(vhost.to_owned()).or_default() += 1;
+        *inside.per_user.entry(user.name().to_owned()).or_default() += 1;
+        Ok(())
+    }
+
+    /// Takes a connection out of the counts.
+    pub(crate) fn leave(&self, vhost: &str, user: Option<&User>) {
+        let mut inside = self.lock();
+        inside.open = inside.open.saturating_sub(1);
+        count_down(&mut inside.per_vhost, vhost);
+        if let Some(user) = user {
+            count_down(&mut inside.per_user, user.name());
+        }
+    }
+
+    /// Counts a channel of a limited user (TUNE-09).
+    pub(crate) fn admit_channel(&self, user: &User) -> Result<(), Fault> {
+        let Some(max) = user.channels_max() else {
+            return Ok(());
+        };
+        let mut inside = self.lock();
+        let channels = inside
+            .channels_per_user
+            .entry(user.name().to_owned())
+            .or_default();
+        if *channels >= max {
+            let text = format!(
+                "number of channels opened for user '{}' has reached the maximum allowed user \
+                 limit of ({max})",
+                user.name()
+            );
+            return Err(Fault::new(ReplyCode::NotAllowed, text));
+        }
+        *channels += 1;
+        Ok(())
+    }
+
+    /// Takes a channel out of the counts.
+    pub(crate) fn release_channel(&self, user: &User) {
+        if user.channels_max().is_some() {
+            count_down(&mut self.lock().channels_per_user, user.name());
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inside> {
+        // Counting cannot panic half-way.
+        self.inside.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inside {
+    fn check(
+        &self,
+        node_max: u32,
+        vhost: &str,
+        exists: bool,
+        vhost_max: Option<u32>,
+        user: &User,
+    ) -> Result<(), String> {
+        let name = user.name();
+        if self.open >= node_max {
+            return Err(format!(
+                "connection refused: node connection limit ({node_max}) is reached"
+            ));
+        }
+        if !exists {
+            return Err(format!("vhost {vhost} not found"));
+        }
+        if let Some(max) = reached(&self.per_vhost, vhost, vhost_max) {
+            return Err(format!(
+                "access to vhost '{vhost}' refused for user '{name}': connection limit ({max}) is \
+                 reached"
+            ));
+        }
+        if let Some(max) = reached(&self.per_user, name, user.connections_max()) {
+            return Err(format!(
+                "connection refused for user '{name}': user connection limit ({max}) is reached"
+            ));
+        }
+        Ok(())
+    }
+}
+
+fn reached(counts: &HashMap<String, u32>, key: &str, max: Option<u32>) -> Option<u32> {
+    max.filter(|max| counts.get(key).copied().unwrap_or_default() >= *max)
+}
+
+fn count_down(counts: &mut HashMap<String, u32>, key: &str) {
+    if let Some(count) = counts.get_mut(key) {
+        *count -= 1;
+        if *count == 0 {
+            counts.remove(key);
+        }
+    }
+}

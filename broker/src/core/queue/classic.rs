@@ -1,0 +1,374 @@
+//! [`Classic`]: the classic queue as a plain machine.
+//!
+//! What it is not: it has no lock, no clock and no bell. Time comes in with each [`Call`]; what must
+//! happen elsewhere goes out as [`Effects`](super::Effects) or is collected in the call's aftermath.
+//! [`super::shared`] puts it behind a lock.
+//!
+//! ```text
+//!  offer ──▶ a slot can take it? ──yes──▶ assigned to the slot ──pull──▶ unsettled ──settle──▶ done
+//!                 │ no                          │                            │
+//!                 ▼          unsent             │                   requeue  │
+//!               ready ◀─────────────────────────┴────────────────────────────┘
+//!                 │ head expired, or more than the limits allow
+//!                 ▼
+//!            dead letter, or dropped
+//! ```
+//!
+//! Invariants, after every call: no slot can take a message while there is a live one at the head of
+//! the ready messages; with drop-head, the ready messages are within the limits; a deadline of the
+//! head that has not passed has been announced as `tick_at`.
+
+use super::aftermath::{Aftermath, Call};
+use super::consumers::{Consumers, RoomLeft};
+use super::options::{ClassicOptions, Overflow};
+use super::ready::{Entry, NEVER, Ready, sort_by_position};
+use super::{
+    AttachRefused, DeadLetter, DeathReason, DeleteConditions, DeleteRefused, Delivery, DeliveryId,
+    Effects, Offered, Port, Pulled, QueueStatus, Room, SlotId, SlotSpec, Unsettled, Verdict,
+};
+use crate::core::{Message, Moment};
+
+/// A classic queue.
+#[derive(Debug)]
+pub(super) struct Classic {
+    options: ClassicOptions,
+    ready: Ready,
+    consumers: Consumers,
+    next_position: u64,
+    /// The moment of the tick that was asked for last; [`NEVER`] when none is due.
+    tick_at: Moment,
+    /// Entries on their way back; reused between calls and empty in between.
+    returning: Vec<Entry>,
+    gone: bool,
+}
+
+impl Classic {
+    pub(super) fn new(options: ClassicOptions) -> Self {
+        Self {
+            options,
+            ready: Ready::default(),
+            consumers: Consumers::default(),
+            next_position: 0,
+            tick_at: NEVER,
+            returning: Vec::new(),
+            gone: false,
+        }
+    }
+
+    /// Changes the options of a living queue. Deadlines of messages it has stay as they are.
+    pub(super) fn set_options(&mut self, options: ClassicOptions, call: &mut Call<'_>) {
+        self.options = options;
+        self.trim(call);
+        self.promise_tick(call.effects);
+    }
+
+    /// Takes a batch and empties it; a queue that is gone leaves it to the caller.
+    pub(super) fn offer(&mut self, batch: &mut Vec<Message>, call: &mut Call<'_>) -> Offered {
+        if self.gone {
+            return Offered::Gone;
+        }
+        self.deal(call);
+        if self.options.may_refuse() {
+            self.take_in_within_limits(batch, call);
+        } else {
+            for message in batch.drain(..) {
+                self.take_in(message, call);
+            }
+        }
+        self.trim(call);
+        self.promise_tick(call.effects);
+        Offered::Taken
+    }
+
+    pub(super) fn attach(
+        &mut self,
+        spec: SlotSpec,
+        port: Port,
+        call: &mut Call<'_>,
+    ) -> Result<SlotId, AttachRefused> {
+        if self.gone {
+            return Err(AttachRefused::Gone);
+        }
+        let slot = self.consumers.attach(spec, port)?;
+        self.deal(call);
+        self.promise_tick(call.effects);
+        Ok(slot)
+    }
+
+    pub(super) fn detach(&mut self, slot: SlotId, unsettled: Unsettled, call: &mut Call<'_>) {
+        let Some(index) = self.consumers.find(slot) else {
+            return;
+        };
+        let (mut unsent, mut returned) = (Vec::new(), Vec::new());
+        let was_last = self
+            .consumers
+            .detach(index, unsettled, &mut unsent, &mut returned);
+        call.effects.auto_delete |= was_last && self.options.auto_delete;
+        self.ready.put_back(&mut unsent);
+        self.requeue(&mut returned, call);
+    }
+
+    pub(super) fn set_pull_only(&mut self, slot: SlotId, pull_only: bool, after: &mut Aftermath) {
+        if let Some(index) = self.consumers.find_consumer(slot) {
+            self.consumers
+                .set_pull_only(index, pull_only, &mut after.rings);
+        }
+    }
+
+    pub(super) fn pull(
+        &mut self,
+        slot: SlotId,
+        room: Room,
+        out: &mut Vec<Delivery>,
+        call: &mut Call<'_>,
+    ) -> Pulled {
+        if self.gone {
+            return Pulled::Gone;
+        }
+        let Some(index) = self.consumers.find_consumer(slot) else {
+            return Pulled::Drained;
+        };
+        let pulled = self.pull_at(index, RoomLeft::new(room), out, call);
+        self.promise_tick(call.effects);
+        pulled
+    }
+
+    pub(super) fn get(&mut self, slot: SlotId, call: &mut Call<'_>) -> Option<(Delivery, u64)> {
+        let index = self.consumers.find(slot)?;
+        self.deal(call);
+        let entry = self.ready.take()?;
+        let delivery = self.consumers.hand_out(index, entry)?;
+        self.promise_tick(call.effects);
+        Some((delivery, self.ready.len()))
+    }
+
+    pub(super) fn settle(
+        &mut self,
+        slot: SlotId,
+        verdict: Verdict,
+        ids: &[DeliveryId],
+        call: &mut Call<'_>,
+    ) {
+        let Some(index) = self.consumers.find(slot) else {
+            return;
+        };
+        if verdict == Verdict::Ack {
+            let dropped = &mut call.aftermath.dropped;
+            let done = |entry: Entry| dropped.push(entry.message);
+            self.consumers.settle(index, ids, done);
+            self.deal(call);
+            self.promise_tick(call.effects);
+            return;
+        }
+        let mut settled = std::mem::take(&mut self.returning);
+        self.consumers
+            .settle(index, ids, |entry| settled.push(entry));
+        match verdict {
+            Verdict::Requeue => self.requeue(&mut settled, call),
+            Verdict::Discard | Verdict::Ack => self.discard(&mut settled, call),
+        }
+        self.returning = settled;
+    }
+
+    pub(super) fn tick(&mut self, call: &mut Call<'_>) {
+        self.tick_at = NEVER;
+        self.deal(call);
+        self.promise_tick(call.effects);
+    }
+
+    pub(super) fn purge(&mut self, aftermath: &mut Aftermath) -> u64 {
+        aftermath.purged = self.ready.take_all();
+        aftermath.purged.len() as u64
+    }
+
+    pub(super) fn retire(
+        &mut self,
+        conditions: DeleteConditions,
+        aftermath: &mut Aftermath,
+    ) -> Result<u64, DeleteRefused> {
+        if self.gone {
+            return Err(DeleteRefused::Gone);
+        }
+        if conditions.if_empty && !self.ready.is_empty() {
+            return Err(DeleteRefused::NotEmpty);
+        }
+        if conditions.if_unused && self.consumers.count() > 0 {
+            return Err(DeleteRefused::InUse);
+        }
+        Ok(self.end(aftermath))
+    }
+
+    /// Ends the queue, whatever state it is in; says how many messages were ready.
+    pub(super) fn end(&mut self, aftermath: &mut Aftermath) -> u64 {
+        self.gone = true;
+        self.consumers.ring_all(&mut aftermath.rings);
+        aftermath.retired = Some(Box::new(std::mem::take(&mut self.consumers)));
+        self.purge(aftermath)
+    }
+
+    pub(super) fn status(&self) -> QueueStatus {
+        QueueStatus {
+            ready: self.ready.len(),
+            unsettled: self.consumers.unsettled(),
+            consumers: self.consumers.count(),
+            ready_bytes: self.ready.bytes(),
+        }
+    }
+
+    /// Takes one message in. While a slot can take messages none is ready, so it is this one's turn;
+    /// its deadline does not matter then, not even one that is now (TTL-03).
+    fn take_in(&mut self, message: Message, call: &mut Call<'_>) {
+        let expires_at = self.deadline(&message, call.now);
+        let entry = Entry::new(message, self.next_position, expires_at);
+        self.next_position += 1;
+        match self.consumers.next() {
+            Some(next) => self
+                .consumers
+                .assign(next, entry, &mut call.aftermath.rings),
+            None => self.ready.push(entry),
+        }
+    }
+
+    /// LEN-04, LEN-05: a message is refused when it would exceed a limit as a ready message, also
+    /// when a consumer could take it.
+    fn take_in_within_limits(&mut self, batch: &mut Vec<Message>, call: &mut Call<'_>) {
+        for (index, message) in (0..).zip(batch.drain(..)) {
+            self.expire(call);
+            let bytes = self.ready.bytes() + message.body_len() as u64;
+            if !self.options.exceeded_by(self.ready.len() + 1, bytes) {
+                self.take_in(message, call);
+                continue;
+            }
+            call.effects.rejected.push(index);
+            match self.options.overflow {
+                Overflow::RejectPublishDeadLetter => {
+                    self.bury(message, DeathReason::MaxLength, call);
+                }
+                _ => call.aftermath.dropped.push(message),
+            }
+        }
+    }
+
+    fn pull_at(
+        &mut self,
+        index: u32,
+        mut left: RoomLeft,
+        out: &mut Vec<Delivery>,
+        call: &mut Call<'_>,
+    ) -> Pulled {
+        self.consumers.begin_pull(index, &left);
+        self.deal(call);
+        while self.consumers.hand_out_assigned(index, &mut left, out) {
+            self.deal(call);
+        }
+        let mut unsent = std::mem::take(&mut self.returning);
+        let pulled = self.consumers.end_pull(index, &left, &mut unsent);
+        if !unsent.is_empty() {
+            self.ready.put_back(&mut unsent);
+            self.deal(call);
+            self.trim(call);
+        }
+        self.returning = unsent;
+        pulled
+    }
+
+    /// Puts deliveries back to their positions, marked. As in RabbitMQ the limits are enforced
+    /// before anyone can take what came back (LEN-07).
+    fn requeue(&mut self, returned: &mut Vec<Entry>, call: &mut Call<'_>) {
+        if !returned.is_empty() {
+            returned.iter_mut().for_each(Entry::mark_returned);
+            self.ready.put_back(returned);
+            self.trim(call);
+        }
+        self.deal(call);
+        self.trim(call);
+        self.promise_tick(call.effects);
+    }
+
+    /// Drops or dead-letters deliveries in queue order (ACK-12, DLX-20).
+    fn discard(&mut self, settled: &mut Vec<Entry>, call: &mut Call<'_>) {
+        sort_by_position(settled);
+        for entry in settled.drain(..) {
+            self.bury(entry.message, DeathReason::Rejected, call);
+        }
+        self.deal(call);
+        self.promise_tick(call.effects);
+    }
+
+    /// Assigns ready messages for as long as there is a live one and a slot that can take it.
+    fn deal(&mut self, call: &mut Call<'_>) {
+        self.deal_live(call);
+        while self.expire(call) {
+            self.deal_live(call);
+        }
+    }
+
+    /// Assigns ready messages up to the first one that has expired.
+    fn deal_live(&mut self, call: &mut Call<'_>) {
+        while let Some(next) = self.consumers.next() {
+            let Some(entry) = self.ready.take_live(call.now) else {
+                return;
+            };
+            let rings = &mut call.aftermath.rings;
+            self.consumers.assign(next, entry, rings);
+        }
+    }
+
+    /// Removes expired messages from the head; says whether there were any (TTL-05, TTL-06).
+    fn expire(&mut self, call: &mut Call<'_>) -> bool {
+        let mut expired = false;
+        while let Some(entry) = self.ready.take_expired(call.now) {
+            self.bury(entry.message, DeathReason::Expired, call);
+            expired = true;
+        }
+        expired
+    }
+
+    /// Removes messages from the head until the rest is within the limits (LEN-02).
+    fn trim(&mut self, call: &mut Call<'_>) {
+        loop {
+            self.expire(call);
+            let exceeded = self
+                .options
+                .exceeded_by(self.ready.len(), self.ready.bytes());
+            if !exceeded || self.options.overflow != Overflow::DropHead {
+                return;
+            }
+            let Some(entry) = self.ready.take() else {
+                return;
+            };
+            self.bury(entry.message, DeathReason::MaxLength, call);
+        }
+    }
+
+    fn bury(&self, message: Message, reason: DeathReason, call: &mut Call<'_>) {
+        if self.options.dead_letters {
+            let dead = DeadLetter { message, reason };
+            call.effects.dead_letters.push(dead);
+        } else {
+            call.aftermath.dropped.push(message);
+        }
+    }
+
+    /// The smaller of the queue's and the message's own time to live wins (TTL-01).
+    fn deadline(&self, message: &Message, now: Moment) -> Moment {
+        let ttl_ms = match (self.options.message_ttl_ms, message.expiration_ms()) {
+            (Some(queue), Some(own)) => queue.min(own),
+            (queue, own) => match queue.or(own) {
+                Some(ttl_ms) => ttl_ms,
+                None => return NEVER,
+            },
+        };
+        now.after_ms(ttl_ms)
+    }
+
+    /// Asks for a tick if the head expires before the one that was asked for. A head that expires
+    /// later needs no word: the earlier tick finds it and asks again.
+    fn promise_tick(&mut self, effects: &mut Effects) {
+        let expires_at = self.ready.head_expires_at();
+        if expires_at < self.tick_at {
+            self.tick_at = expires_at;
+            effects.tick_at = Some(expires_at);
+        }
+    }
+}

@@ -1,0 +1,47 @@
+//! [`ClassicOptions`]: what a classic queue was told at its declaration or by a policy.
+//!
+//! What it is not: it does not read `x-` arguments or policies; whoever declares the queue has
+//! checked and merged them (LEN-10) before they become options.
+
+/// What a queue does when a message would take it over its length limits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Overflow {
+    /// `drop-head`: the oldest ready messages make room (LEN-02).
+    #[default]
+    DropHead,
+    /// `reject-publish`: the new message is refused (LEN-04).
+    RejectPublish,
+    /// `reject-publish-dlx`: the new message is refused and dead-lettered (DLX-28).
+    RejectPublishDeadLetter,
+}
+
+/// How a classic queue behaves; the default has no limit of any kind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ClassicOptions {
+    /// Delete the queue when its last consumer goes (AUTODEL-01).
+    pub auto_delete: bool,
+    /// How long a message may stay ready, counted from its arrival; 0 is a valid time (TTL-03).
+    pub message_ttl_ms: Option<u64>,
+    /// The most ready messages (LEN-01).
+    pub length_max: Option<u64>,
+    /// The most body bytes of ready messages (LEN-01).
+    pub length_bytes_max: Option<u64>,
+    /// What happens above a limit.
+    pub overflow: Overflow,
+    /// True when the queue has a dead-letter exchange: only then is a dead message handed out again.
+    pub dead_letters: bool,
+}
+
+impl ClassicOptions {
+    /// True when `messages` ready messages of `bytes` body bytes are more than allowed.
+    pub(super) fn exceeded_by(&self, messages: u64, bytes: u64) -> bool {
+        self.length_max.is_some_and(|max| messages > max)
+            || self.length_bytes_max.is_some_and(|max| bytes > max)
+    }
+
+    /// True when a new message may have to be refused instead of an old one dropped.
+    pub(super) fn may_refuse(&self) -> bool {
+        self.overflow != Overflow::DropHead
+            && (self.length_max.is_some() || self.length_bytes_max.is_some())
+    }
+}

@@ -1,0 +1,221 @@
+//! [`ClassicQueue`]: the classic queue behind a lock, as the rest of the broker knows it.
+//!
+//! Each call locks once, lets the machine work, unlocks, and only then rings bells and frees
+//! messages. What it is not: it decides nothing; every rule is in the machine of [`super::classic`].
+//!
+//! A panic under the lock leaves the machine in an unknown state. The queue is ended then: its
+//! consumers are rung and learn that it is gone, and nobody else is touched.
+
+use std::cell::Cell;
+use std::sync::{Mutex, MutexGuard};
+
+use super::aftermath::{Aftermath, Call};
+use super::classic::Classic;
+use super::{
+    AttachRefused, ClassicOptions, DeleteConditions, DeleteRefused, Delivery, DeliveryId, Effects,
+    Offered, Port, Pulled, Queue, QueueStatus, Room, SlotId, SlotSpec, Unsettled, Verdict,
+};
+use crate::core::{Message, Moment};
+
+thread_local! {
+    /// The buffers of the last call on this thread. Taken out for the time of a call, so that a bell
+    /// that calls a queue finds empty ones and not a borrow.
+    static AFTERMATH: Cell<Aftermath> = Cell::default();
+}
+
+/// A classic queue that many connections share.
+pub struct ClassicQueue {
+    machine: Mutex<Classic>,
+}
+
+impl ClassicQueue {
+    /// An empty queue.
+    pub fn new(options: ClassicOptions) -> Self {
+        Self {
+            machine: Mutex::new(Classic::new(options)),
+        }
+    }
+
+    /// Changes the options of the living queue, as a policy does. New limits hold at once; a new
+    /// time to live holds for messages that arrive from now on.
+    pub fn set_options(&self, options: ClassicOptions, now: Moment, effects: &mut Effects) {
+        self.call(now, effects, |machine, call| {
+            machine.set_options(options, call);
+        });
+    }
+
+    /// Does `work` under the lock and its aftermath without it.
+    fn locked<T>(&self, work: impl FnOnce(&mut Classic, &mut Aftermath) -> T) -> T {
+        let mut aftermath = AFTERMATH.try_with(Cell::take).unwrap_or_default();
+        let result = work(&mut self.lock(&mut aftermath), &mut aftermath);
+        aftermath.settle();
+        // A thread that is ending has no buffers to keep.
+        let _ = AFTERMATH.try_with(|kept| kept.set(aftermath));
+        result
+    }
+
+    fn call<T>(
+        &self,
+        now: Moment,
+        effects: &mut Effects,
+        work: impl FnOnce(&mut Classic, &mut Call<'_>) -> T,
+    ) -> T {
+        self.locked(|machine, aftermath| {
+            let mut call = Call {
+                now,
+                effects,
+                aftermath,
+            };
+            work(machine, &mut call)
+        })
+    }
+
+    fn lock(&self, aftermath: &mut Aftermath) -> MutexGuard<'_, Classic> {
+        self.machine.lock().unwrap_or_else(|poisoned| {
+            let mut machine = poisoned.into_inner();
+            machine.end(aftermath);
+            self.machine.clear_poison();
+            machine
+        })
+    }
+}
+
+impl Queue for ClassicQueue {
+    fn offer(&self, batch: &mut Vec<Message>, now: Moment, effects: &mut Effects) -> Offered {
+        let offered = self.call(now, effects, |machine, call| machine.offer(batch, call));
+        batch.clear();
+        offered
+    }
+
+    fn attach(
+        &self,
+        spec: SlotSpec,
+        port: Port,
+        now: Moment,
+        effects: &mut Effects,
+    ) -> Result<SlotId, AttachRefused> {
+        self.call(now, effects, |machine, call| {
+            machine.attach(spec, port, call)
+        })
+    }
+
+    fn detach(&self, slot: SlotId, unsettled: Unsettled, now: Moment, effects: &mut Effects) {
+        self.call(now, effects, |machine, call| {
+            machine.detach(slot, unsettled, call);
+        });
+    }
+
+    fn set_pull_only(&self, slot: SlotId, pull_only: bool) {
+        self.locked(|machine, aftermath| machine.set_pull_only(slot, pull_only, aftermath));
+    }
+
+    fn pull(
+        &self,
+        slot: SlotId,
+        room: Room,
+        now: Moment,
+        out: &mut Vec<Delivery>,
+        effects: &mut Effects,
+    ) -> Pulled {
+        self.call(now, effects, |machine, call| {
+            machine.pull(slot, room, out, call)
+        })
+    }
+
+    fn get(&self, slot: SlotId, now: Moment, effects: &mut Effects) -> Option<(Delivery, u64)> {
+        self.call(now, effects, |machine, call| machine.get(slot, call))
+    }
+
+    fn settle(
+        &self,
+        slot: SlotId,
+        verdict: Verdict,
+        ids: &[DeliveryId],
+        now: Moment,
+        effects: &mut Effects,
+    ) {
+        self.call(now, effects, |machine, call| {
+            machine.settle(slot, verdict, ids, call);
+        });
+    }
+
+    fn tick(&self, now: Moment, effects: &mut Effects) {
+        self.call(now, effects, |machine, call| machine.tick(call));
+    }
+
+    fn purge(&self) -> u64 {
+        self.locked(|machine, aftermath| machine.purge(aftermath))
+    }
+
+    fn retire(&self, conditions: DeleteConditions) -> Result<u64, DeleteRefused> {
+        self.locked(|machine, aftermath| machine.retire(conditions, aftermath))
+    }
+
+    fn status(&self) -> QueueStatus {
+        self.locked(|machine, _| machine.status())
+    }
+}
+
+impl std::fmt::Debug for ClassicQueue {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("ClassicQueue").field(&self.status()).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::core::queue::testing::{NotedBell, consumer, message, port};
+    use crate::core::queue::{Bell, Port};
+
+    const NOW: Moment = Moment::from_unix_ms(0);
+
+    #[test]
+    fn a_panic_under_the_lock_ends_this_queue_and_says_so() {
+        let (queue, bell) = (
+            ClassicQueue::new(ClassicOptions::default()),
+            Arc::new(NotedBell::default()),
+        );
+        let mut effects = Effects::default();
+        queue.offer(&mut vec![message("a")], NOW, &mut effects);
+        let attached = queue.attach(consumer(0), port(&bell, 7), NOW, &mut effects);
+        bell.take();
+        let panics = AssertUnwindSafe(|| queue.locked(|_, _| panic!("on purpose")));
+        assert!(catch_unwind(panics).is_err());
+        assert_eq!(queue.status(), QueueStatus::default());
+        assert_eq!(bell.take(), [7], "its consumer is told");
+        let room = Room {
+            messages: 1,
+            bytes: 1,
+        };
+        let pulled = queue.pull(attached.unwrap(), room, NOW, &mut Vec::new(), &mut effects);
+        assert_eq!(pulled, Pulled::Gone);
+    }
+
+    /// Asks the queue for its counts while it is being rung.
+    struct Curious(Arc<ClassicQueue>, std::sync::Mutex<Vec<u64>>);
+
+    impl Bell for Curious {
+        fn ring(&self, _token: u64) {
+            self.1.lock().unwrap().push(self.0.status().unsettled);
+        }
+    }
+
+    #[test]
+    fn bells_ring_when_the_lock_is_gone() {
+        let queue = Arc::new(ClassicQueue::new(ClassicOptions::default()));
+        let bell = Arc::new(Curious(queue.clone(), std::sync::Mutex::default()));
+        let port = Port {
+            bell: bell.clone(),
+            token: 0,
+        };
+        let mut effects = Effects::default();
+        queue.attach(consumer(0), port, NOW, &mut effects).unwrap();
+        queue.offer(&mut vec![message("a"), message("b")], NOW, &mut effects);
+        assert_eq!(*bell.1.lock().unwrap(), [2]);
+    }
+}

@@ -1,0 +1,96 @@
+//! What the tests of queues share: messages, bells that note who was rung, and slot kinds.
+
+use std::sync::{Arc, Mutex};
+
+use super::{Bell, Port, SlotKind, SlotSpec};
+use crate::core::{Body, Message, MessageParts};
+
+/// A message with this body.
+pub(super) fn message(body: &str) -> Message {
+    expiring(body, None)
+}
+
+/// A message with this body and expiration.
+pub(super) fn expiring(body: &str, expiration_ms: Option<u64>) -> Message {
+    let parts = MessageParts {
+        exchange: b"",
+        routing_key: b"q",
+        properties: &[0, 0],
+        body: Body::Whole(body.as_bytes()),
+        persistent: false,
+        priority: 0,
+        expiration_ms,
+    };
+    Message::new(parts, &mut Vec::new())
+}
+
+/// The body of a message made here.
+pub(super) fn body(message: &Message) -> String {
+    String::from_utf8_lossy(message.small_body().unwrap_or_default()).into_owned()
+}
+
+/// Notes the token of every ring.
+#[derive(Default)]
+pub(super) struct NotedBell(Mutex<Vec<u64>>);
+
+impl NotedBell {
+    /// The tokens rung since the last call, in order.
+    pub(super) fn take(&self) -> Vec<u64> {
+        self.0
+            .lock()
+            .map(|mut rung| std::mem::take(&mut *rung))
+            .unwrap_or_default()
+    }
+}
+
+impl Bell for NotedBell {
+    fn ring(&self, token: u64) {
+        if let Ok(mut rung) = self.0.lock() {
+            rung.push(token);
+        }
+    }
+}
+
+/// A port that rings `bell` with `token`.
+pub(super) fn port(bell: &Arc<NotedBell>, token: u64) -> Port {
+    let bell = bell.clone();
+    Port { bell, token }
+}
+
+/// A consumer that acknowledges and has this prefetch.
+pub(super) fn consumer(prefetch: u16) -> SlotSpec {
+    SlotSpec {
+        kind: SlotKind::Consumer {
+            exclusive: false,
+            prefetch,
+            pull_only: false,
+            priority: 0,
+        },
+        no_ack: false,
+    }
+}
+
+/// The same, changed by `change`.
+pub(super) fn changed(
+    mut spec: SlotSpec,
+    change: impl FnOnce(&mut bool, &mut bool, &mut i64),
+) -> SlotSpec {
+    if let SlotKind::Consumer {
+        exclusive,
+        pull_only,
+        priority,
+        ..
+    } = &mut spec.kind
+    {
+        change(exclusive, pull_only, priority);
+    }
+    spec
+}
+
+/// A place to get from.
+pub(super) fn getter(no_ack: bool) -> SlotSpec {
+    SlotSpec {
+        kind: SlotKind::Getter,
+        no_ack,
+    }
+}

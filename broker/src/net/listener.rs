@@ -1,0 +1,51 @@
+//! Accepts connections on one address and gives each its own task.
+//!
+//! An accept that fails for want of file descriptors waits a little instead of spinning. A panic in
+//! one connection's task ends that connection and nothing else.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::{TcpListener, TcpStream};
+
+use crate::amqp::connection::serve;
+use crate::limits::{ACCEPT_BACKOFF_MS, HANDSHAKES_MAX};
+use crate::node::Node;
+
+/// Accepts until it is aborted.
+pub(crate) async fn accept_all(node: Arc<Node>, listener: TcpListener) {
+    loop {
+        match listener.accept().await {
+            Ok((stream, peer)) => accept(&node, stream, peer),
+            Err(error) => on_accept_error(&error).await,
+        }
+    }
+}
+
+fn accept(node: &Arc<Node>, stream: TcpStream, peer: SocketAddr) {
+    let most = node.config.connections_max as usize + HANDSHAKES_MAX;
+    if node.connections.count() >= most {
+        tracing::warn!(%peer, "too many connections: refused");
+        return;
+    }
+    // Small messages must not wait for an answer to the last packet.
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(%peer, %error, "cannot turn off delays");
+    }
+    tracing::debug!(%peer, "accepted");
+    tokio::spawn(serve(Arc::clone(node), stream, Some(peer)));
+}
+
+async fn on_accept_error(error: &io::Error) {
+    // A client that hung up while it was waiting is no reason to slow down for the others.
+    let theirs = matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset
+    );
+    if !theirs {
+        tracing::warn!(%error, "cannot accept a connection; trying again shortly");
+        tokio::time::sleep(Duration::from_millis(ACCEPT_BACKOFF_MS)).await;
+    }
+}

@@ -1,0 +1,3 @@
+//! Sockets: where clients come from.
+
+pub(crate) mod listener;

@@ -1,0 +1,112 @@
+//! [`Node`]: what all connections of one broker share.
+//!
+//! Plain data behind the small locks of its parts. Two brokers in one process have two nodes and
+//! nothing in common.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use leveret_protocol::server::ServerOptions;
+use leveret_protocol::{TableBuf, Value};
+
+use crate::access::{Access, AccessError};
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::connections::Connections;
+use crate::core::message::COPY_BODY_BYTES_MAX;
+use crate::core::queue::arguments::QueueArguments;
+use crate::core::queue::{ClassicOptions, ClassicQueue, Queue};
+use crate::core::queue_handle::QueueSpec;
+use crate::core::topology::MakeQueue;
+use crate::core::vhost::Vhost;
+use crate::timers::Timers;
+
+/// The shared part of a broker.
+#[derive(Debug)]
+pub(crate) struct Node {
+    pub(crate) config: Config,
+    pub(crate) options: Arc<ServerOptions>,
+    pub(crate) access: Access,
+    pub(crate) clock: Clock,
+    pub(crate) connections: Connections,
+    pub(crate) timers: Timers,
+    vhosts: HashMap<String, Arc<Vhost>>,
+}
+
+impl Node {
+    /// Builds everything that the configuration names.
+    pub(crate) fn new(config: Config) -> Result<Self, AccessError> {
+        let make_queue: MakeQueue = Arc::new(make_queue);
+        let vhosts = config.vhost_names().map(|name| {
+            (
+                name.to_owned(),
+                Arc::new(Vhost::new(name, Arc::clone(&make_queue))),
+            )
+        });
+        Ok(Self {
+            vhosts: vhosts.collect(),
+            options: Arc::new(server_options(&config)),
+            access: Access::new(&config)?,
+            clock: Clock::start(),
+            connections: Connections::new(config.connections_max),
+            timers: Timers::default(),
+            config,
+        })
+    }
+
+    /// The vhost of exactly this name (CONN-20).
+    pub(crate) fn vhost(&self, name: &str) -> Option<Arc<Vhost>> {
+        self.vhosts.get(name).cloned()
+    }
+}
+
+/// The body of a queue, as its arguments ask for it. They were checked when it was declared.
+fn make_queue(spec: &QueueSpec) -> Box<dyn Queue> {
+    let arguments =
+        QueueArguments::check(spec.arguments.view(), &spec.name, "").unwrap_or_default();
+    Box::new(ClassicQueue::new(ClassicOptions {
+        auto_delete: spec.auto_delete,
+        message_ttl_ms: arguments.message_ttl_ms,
+        length_max: arguments.length_max,
+        length_bytes_max: arguments.length_bytes_max,
+        overflow: arguments.overflow,
+        dead_letters: arguments.dead_letter_exchange.is_some(),
+    }))
+}
+
+fn server_options(config: &Config) -> ServerOptions {
+    ServerOptions {
+        server_properties: server_properties(config),
+        channel_max: config.channel_max,
+        frame_max: config.frame_max,
+        heartbeat_s: config.heartbeat_s,
+        message_size_max_bytes: config.max_message_size_bytes,
+        borrowed_body_max_bytes: COPY_BODY_BYTES_MAX,
+        handshake_timeout: config.handshake_timeout(),
+        refusal_delay: config.failed_login_delay(),
+        close_timeout: config.close_timeout(),
+        ..ServerOptions::default()
+    }
+}
+
+/// Keys sorted, as the reference sends them (CONN-01, CONN-02).
+fn server_properties(config: &Config) -> TableBuf {
+    let announced = config.capabilities.announced();
+    let capabilities =
+        TableBuf::from_entries(announced.map(|(name, has)| (name, Value::Bool(has))));
+    let identity = &config.identity;
+    let text = |text: &'static str, value: &'_ str| (text, value.to_owned());
+    let texts = [
+        text("cluster_name", &identity.cluster_name),
+        text("copyright", &identity.copyright),
+        text("information", &identity.information),
+        text("platform", &identity.platform),
+        text("product", &identity.product),
+        text("version", &identity.version),
+    ];
+    let texts = texts
+        .iter()
+        .map(|(key, value)| (*key, Value::LongStr(value.as_bytes())));
+    let capabilities = ("capabilities", Value::Table(capabilities.view()));
+    TableBuf::from_entries(std::iter::once(capabilities).chain(texts))
+}

@@ -1,0 +1,110 @@
+//! [`Timers`]: calls queues back when a message of theirs is about to expire.
+//!
+//! One heap and one task for all queues. A queue asks for an earlier tick only when it needs one, so
+//! the heap holds a few entries per queue at most; entries of deleted queues are passed over.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Instant;
+
+use tokio::sync::Notify;
+
+use crate::clock::Clock;
+use crate::core::Moment;
+use crate::core::effects::{Alarms, carry_out};
+use crate::core::queue::Effects;
+use crate::core::queue_handle::QueueHandle;
+use crate::core::vhost::Vhost;
+
+/// A queue that wants to be ticked, ordered by when.
+#[derive(Debug)]
+struct Tick {
+    at: Moment,
+    queue: Weak<QueueHandle>,
+    vhost: Weak<Vhost>,
+}
+
+impl PartialEq for Tick {
+    fn eq(&self, other: &Self) -> bool {
+        self.at == other.at
+    }
+}
+
+impl Eq for Tick {}
+
+impl PartialOrd for Tick {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Tick {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        self.at.cmp(&other.at)
+    }
+}
+
+/// The deadlines of all queues.
+#[derive(Debug, Default)]
+pub(crate) struct Timers {
+    ticks: Mutex<BinaryHeap<Reverse<Tick>>>,
+    earlier: Notify,
+}
+
+impl Alarms for Timers {
+    fn tick_at(&self, at: Moment, queue: &Arc<QueueHandle>, vhost: &Arc<Vhost>) {
+        let (queue, vhost) = (Arc::downgrade(queue), Arc::downgrade(vhost));
+        let mut ticks = self.lock();
+        let is_earliest = ticks.peek().is_none_or(|Reverse(first)| at < first.at);
+        ticks.push(Reverse(Tick { at, queue, vhost }));
+        drop(ticks);
+        if is_earliest {
+            self.earlier.notify_one();
+        }
+    }
+}
+
+impl Timers {
+    /// Ticks queues when they are due, for as long as the future is polled.
+    pub(crate) async fn run(&self, clock: Clock) {
+        loop {
+            let next = self.lock().peek().map(|Reverse(tick)| tick.at);
+            match next {
+                None => self.earlier.notified().await,
+                Some(at) => {
+                    let sleep = tokio::time::sleep_until(clock.instant(at).into());
+                    tokio::select! {
+                        () = self.earlier.notified() => {}
+                        () = sleep => self.tick_due(clock.moment(Instant::now())),
+                    }
+                }
+            }
+        }
+    }
+
+    fn tick_due(&self, now: Moment) {
+        let mut effects = Effects::default();
+        while let Some(due) = self.take_due(now) {
+            if let (Some(queue), Some(vhost)) = (due.queue.upgrade(), due.vhost.upgrade()) {
+                queue.body().tick(now, &mut effects);
+                carry_out(&vhost, &queue, &mut effects, now, self);
+            }
+        }
+    }
+
+    fn take_due(&self, now: Moment) -> Option<Tick> {
+        let mut ticks = self.lock();
+        let is_due = ticks.peek().is_some_and(|Reverse(first)| first.at <= now);
+        if is_due {
+            ticks.pop().map(|Reverse(tick)| tick)
+        } else {
+            None
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BinaryHeap<Reverse<Tick>>> {
+        // Pushing and popping leave the heap whole whatever happens.
+        self.ticks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
