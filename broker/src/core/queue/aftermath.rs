@@ -4,10 +4,8 @@
 //! under a lock. So a machine only collects both here, and whoever holds the lock deals with them
 //! after it let go. The buffers are reused: a call allocates nothing in the steady state.
 
-use std::collections::VecDeque;
-
 use super::consumers::Consumers;
-use super::ready::Entry;
+use super::ready::Blocks;
 use super::{Effects, Port};
 use crate::core::{Message, Moment};
 
@@ -34,7 +32,7 @@ pub(super) struct Aftermath {
     /// Messages that are done with.
     pub(super) dropped: Vec<Message>,
     /// The ready messages of a queue that was emptied.
-    pub(super) purged: VecDeque<Entry>,
+    pub(super) purged: Blocks,
     /// The consumers of a queue that was deleted, with what they were handed.
     pub(super) retired: Option<Box<Consumers>>,
 }

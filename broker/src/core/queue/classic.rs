@@ -177,8 +177,9 @@ impl Classic {
     }
 
     pub(super) fn purge(&mut self, aftermath: &mut Aftermath) -> u64 {
+        let purged = self.ready.len();
         aftermath.purged = self.ready.take_all();
-        aftermath.purged.len() as u64
+        purged
     }
 
     pub(super) fn retire(

@@ -609,6 +609,16 @@ fn len_04_05_reject_publish_refuses_the_new_one() {
 }
 
 #[test]
+fn len_04_a_message_that_expires_at_once_takes_no_room_from_the_next() {
+    let mut bench = Bench::new(limited(1, Overflow::RejectPublish));
+    let mut batch = vec![expiring("a", Some(0)), message("b")];
+    let now = bench.now();
+    bench.queue.offer(&mut batch, now, &mut bench.effects);
+    assert_eq!(bench.effects.rejected, [0; 0]);
+    assert_eq!((&*bench.dead(), bench.counts().0), ("a:expired", 1));
+}
+
+#[test]
 fn dlx_28_reject_publish_dlx_refuses_and_dead_letters_the_new_one() {
     let mut bench = Bench::new(limited(1, Overflow::RejectPublishDeadLetter));
     bench.publish("a b");

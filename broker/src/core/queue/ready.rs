@@ -4,7 +4,12 @@
 //! What it is not: it knows no consumers and decides nothing; it does not look behind the head for
 //! expired messages either (TTL-06).
 //!
-//! Invariants: positions rise from front to back; `bytes` is the sum of the entries' body lengths.
+//! The messages lie in blocks of bounded length, so that a queue that grows long never copies all it
+//! has while it is locked, gives memory back as it shrinks, and takes a message back into its middle
+//! at the cost of one block.
+//!
+//! Invariants: positions rise from front to back; no block is empty, except one that is alone; `len`
+//! and `bytes` are the sums over all entries.
 
 use std::collections::VecDeque;
 
@@ -13,13 +18,16 @@ use crate::core::{Message, Moment};
 /// The deadline of a message that does not expire.
 pub(super) const NEVER: Moment = Moment::from_unix_ms(u64::MAX);
 
-/// A buffer that ran empty gives its memory back when it had grown beyond this many entries (about
-/// 40 KiB), so that one burst does not cost an idle queue its memory for ever.
-const KEEP_ENTRIES_MAX: usize = 1024;
+/// Entries in a block: 10 KiB, so that inserting moves at most some 5 KiB, and an allocation is made
+/// for every 256 messages of a long queue only.
+const BLOCK_ENTRIES_MAX: usize = 256;
 
-/// Up to this many entries are inserted one by one when they come back; more are merged, so that
-/// many returns into the middle of a long queue cost one pass and not one each.
-const INSERT_ENTRIES_MAX: usize = 4;
+/// A queue that ran empty keeps its block up to this many entries (2.5 KiB), so that many queues
+/// that were busy once do not hold much together.
+const KEEP_ENTRIES_MAX: usize = 64;
+
+/// Ready messages on their way to be freed.
+pub(super) type Blocks = VecDeque<VecDeque<Entry>>;
 
 /// One message of one queue. Small, because a long queue has many: see the test of its size.
 #[derive(Debug)]
@@ -67,17 +75,18 @@ impl Entry {
 /// The ready messages of one queue.
 #[derive(Debug, Default)]
 pub(super) struct Ready {
-    entries: VecDeque<Entry>,
+    blocks: Blocks,
+    len: u64,
     bytes: u64,
 }
 
 impl Ready {
     pub(super) fn len(&self) -> u64 {
-        self.entries.len() as u64
+        self.len
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.entries.is_empty()
+        self.len == 0
     }
 
     /// Body bytes of all ready messages.
@@ -87,22 +96,27 @@ impl Ready {
 
     /// When the head expires; [`NEVER`] also for an empty queue.
     pub(super) fn head_expires_at(&self) -> Moment {
-        self.entries.front().map_or(NEVER, |head| head.expires_at)
+        self.head().map_or(NEVER, |head| head.expires_at)
     }
 
     /// Appends an entry whose position is higher than all others.
     pub(super) fn push(&mut self, entry: Entry) {
-        self.bytes += u64::from(entry.body_len);
-        self.entries.push_back(entry);
+        self.count(&entry);
+        match self.blocks.back_mut() {
+            Some(block) if block.len() < BLOCK_ENTRIES_MAX => block.push_back(entry),
+            _ => self.blocks.push_back(new_block(entry, self.len)),
+        }
     }
 
     /// Takes the head.
     pub(super) fn take(&mut self) -> Option<Entry> {
-        let entry = self.entries.pop_front()?;
-        self.bytes -= u64::from(entry.body_len);
-        if self.entries.is_empty() && self.entries.capacity() > KEEP_ENTRIES_MAX {
-            self.entries = VecDeque::new();
+        let block = self.blocks.front_mut()?;
+        let entry = block.pop_front()?;
+        if block.is_empty() {
+            self.release_front_block();
         }
+        self.len -= 1;
+        self.bytes -= u64::from(entry.body_len);
         Some(entry)
     }
 
@@ -119,50 +133,74 @@ impl Ready {
     /// Puts entries back to their positions and empties `returned`.
     pub(super) fn put_back(&mut self, returned: &mut Vec<Entry>) {
         sort_by_position(returned);
-        self.bytes += returned.iter().map(|e| u64::from(e.body_len)).sum::<u64>();
-        let Some(last) = returned.last() else { return };
-        let older = self.count_before(last.position);
-        if older > 0 && returned.len() > INSERT_ENTRIES_MAX {
-            self.merge(returned, older);
-        }
         while let Some(entry) = returned.pop() {
+            self.count(&entry);
             self.insert(entry);
         }
     }
 
     /// Gives everything away.
-    pub(super) fn take_all(&mut self) -> VecDeque<Entry> {
-        self.bytes = 0;
-        std::mem::take(&mut self.entries)
+    pub(super) fn take_all(&mut self) -> Blocks {
+        (self.len, self.bytes) = (0, 0);
+        std::mem::take(&mut self.blocks)
     }
 
+    fn head(&self) -> Option<&Entry> {
+        self.blocks.front()?.front()
+    }
+
+    fn count(&mut self, entry: &Entry) {
+        self.len += 1;
+        self.bytes += u64::from(entry.body_len);
+    }
+
+    fn release_front_block(&mut self) {
+        let is_alone = self.blocks.len() == 1;
+        let is_small = |block: &VecDeque<Entry>| block.capacity() <= KEEP_ENTRIES_MAX;
+        if !(is_alone && self.blocks.front().is_some_and(is_small)) {
+            self.blocks.pop_front();
+        }
+    }
+
+    /// Inserts an entry at its position: at the front in the usual case, else into the last block
+    /// that begins before it.
     fn insert(&mut self, entry: Entry) {
-        let at_front = self
-            .entries
-            .front()
-            .is_none_or(|head| entry.position < head.position);
-        if at_front {
-            self.entries.push_front(entry);
-        } else {
-            let at = self.count_before(entry.position);
-            self.entries.insert(at, entry);
+        if self
+            .head()
+            .is_none_or(|head| entry.position < head.position)
+        {
+            return self.push_front(entry);
         }
+        let begins_before =
+            |block: &VecDeque<Entry>| block.front().is_some_and(|e| e.position < entry.position);
+        let after = self.blocks.partition_point(begins_before);
+        let Some(block) = self.blocks.get_mut(after.saturating_sub(1)) else {
+            return;
+        };
+        if block.len() < BLOCK_ENTRIES_MAX {
+            let at = block.partition_point(|e| e.position < entry.position);
+            return block.insert(at, entry);
+        }
+        let tail = block.split_off(BLOCK_ENTRIES_MAX / 2);
+        self.blocks.insert(after, tail);
+        self.insert(entry);
     }
 
-    /// Moves the oldest `older` entries to `returned`, in order; putting those back is then a series
-    /// of pushes to the front.
-    fn merge(&mut self, returned: &mut Vec<Entry>, older: usize) {
-        returned.extend(self.entries.drain(..older));
-        sort_by_position(returned);
-    }
-
-    fn count_before(&self, position: u64) -> usize {
-        let newer_than_all = self.entries.front().is_none_or(|e| position < e.position);
-        if newer_than_all {
-            return 0;
+    fn push_front(&mut self, entry: Entry) {
+        match self.blocks.front_mut() {
+            Some(block) if block.len() < BLOCK_ENTRIES_MAX => block.push_front(entry),
+            _ => self.blocks.push_front(new_block(entry, self.len)),
         }
-        self.entries.partition_point(|e| e.position < position)
     }
+}
+
+/// A block with its first entry. In a short queue it grows as needed; in a long one it will be full
+/// soon and gets its size at once.
+fn new_block(entry: Entry, queue_len: u64) -> VecDeque<Entry> {
+    let is_long = queue_len > BLOCK_ENTRIES_MAX as u64;
+    let mut block = VecDeque::with_capacity(if is_long { BLOCK_ENTRIES_MAX } else { 0 });
+    block.push_back(entry);
+    block
 }
 
 /// Sorts by position; cheap for what is sorted already or made of sorted runs.
@@ -205,20 +243,48 @@ mod tests {
     }
 
     #[test]
-    fn deliv_07_a_large_batch_is_merged_in_order() {
-        let mut ready = filled((0..100).map(|p| p * 2));
-        ready.put_back(&mut (0..50).rev().map(|p| entry(p * 2 + 1)).collect());
-        assert_eq!((ready.len(), ready.bytes()), (150, 300));
-        let expected: Vec<u64> = (0..100).chain((50..100).map(|p| p * 2)).collect();
+    fn deliv_07_a_large_batch_returns_in_order_into_full_blocks() {
+        let mut ready = filled((0..1000).map(|p| p * 2));
+        ready.put_back(&mut (0..500).rev().map(|p| entry(p * 2 + 1)).collect());
+        assert_eq!((ready.len(), ready.bytes()), (1500, 3000));
+        let is_bounded = |block: &VecDeque<Entry>| (1..=BLOCK_ENTRIES_MAX).contains(&block.len());
+        assert!(ready.blocks.iter().all(is_bounded));
+        let expected: Vec<u64> = (0..1000).chain((500..1000).map(|p| p * 2)).collect();
         assert_eq!(positions(ready), expected);
     }
 
     #[test]
-    fn a_burst_does_not_keep_its_memory() {
+    fn memory_follows_the_length() {
         let mut ready = filled(0..10_000);
+        let capacity = |ready: &Ready| ready.blocks.iter().map(VecDeque::capacity).sum::<usize>();
+        assert!(capacity(&ready) <= 10_000 + 2 * BLOCK_ENTRIES_MAX);
+        (0..9_000).for_each(|_| drop(ready.take()));
+        assert!(capacity(&ready) <= 1_000 + 2 * BLOCK_ENTRIES_MAX);
         while ready.take().is_some() {}
-        assert!(ready.entries.capacity() <= KEEP_ENTRIES_MAX);
-        assert_eq!(ready.bytes(), 0);
+        assert!(capacity(&ready) <= KEEP_ENTRIES_MAX);
+        assert_eq!((ready.len(), ready.bytes()), (0, 0));
+        ready.push(entry(10_000));
+        assert_eq!(positions(ready), [10_000]);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn entries_come_and_go_in_any_way_and_stay_in_order(
+            rounds in proptest::collection::vec((0..400_u64, 0..700_usize, proptest::num::u64::ANY), 1..12),
+        ) {
+            let (mut ready, mut out, mut next) = (Ready::default(), Vec::new(), 0);
+            for (pushed, taken, chosen) in rounds {
+                (next..next + pushed).for_each(|position| ready.push(entry(position)));
+                next += pushed;
+                out.extend((0..taken).map_while(|_| ready.take()));
+                let is_back = |e: &mut Entry| chosen.rotate_left(e.position as u32) & 1 == 1;
+                ready.put_back(&mut out.extract_if(.., is_back).collect());
+            }
+            let mut inside: Vec<u64> = (0..next).collect();
+            inside.retain(|position| out.iter().all(|e| e.position != *position));
+            assert_eq!(ready.len(), inside.len() as u64);
+            assert_eq!(positions(ready), inside);
+        }
     }
 
     #[test]
