@@ -15,8 +15,9 @@
 //! ```
 //!
 //! Invariants, after every call: no slot can take a message while there is a live one at the head of
-//! the ready messages; with drop-head, the ready messages are within the limits; a deadline of the
-//! head that has not passed has been announced as `tick_at`.
+//! the ready messages (but for a slot whose channel just lost its limit: it was rung, and its pull
+//! deals); with drop-head, the ready messages are within the limits; for the head's deadline a tick
+//! has been asked for that is no later.
 
 use super::aftermath::{Aftermath, Call};
 use super::consumers::{Consumers, RoomLeft};

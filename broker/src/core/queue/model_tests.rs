@@ -183,11 +183,9 @@ impl ModelSlot {
     fn can_take(&self) -> bool {
         let held = self.assigned.len() + self.unsettled.len();
         let limited = !self.wanted.no_ack && self.wanted.prefetch > 0;
-        !self.ended
-            && !self.wanted.getter
-            && !self.stalled
-            && self.assigned.len() < self.assigned_max
-            && !(limited && held >= usize::from(self.wanted.prefetch))
+        let blocked = limited && held >= usize::from(self.wanted.prefetch);
+        let is_open = !(self.ended || self.wanted.getter || self.stalled || blocked);
+        is_open && self.assigned.len() < self.assigned_max
     }
 }
 
@@ -663,7 +661,7 @@ impl Pair {
             .filter(|(index, _)| is_chosen(*index))
             .map(|(_, (id, _))| DeliveryId(*id))
             .collect();
-        if chosen % 3 == 0 {
+        if chosen.is_multiple_of(3) {
             ids.reverse();
         }
         ids.push(DeliveryId(self.model.slots[at].next_id + 1));

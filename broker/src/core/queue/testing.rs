@@ -2,8 +2,10 @@
 
 use std::sync::{Arc, Mutex};
 
+use leveret_protocol::content::Body;
+
 use super::{Bell, Port, SlotKind, SlotSpec};
-use crate::core::{Body, Message, MessageParts};
+use crate::core::{Message, MessageParts};
 
 /// A message with this body.
 pub(super) fn message(body: &str) -> Message {
