@@ -1,7 +1,7 @@
 //! [`ClassicQueue`]: the classic queue behind a lock, as the rest of the broker knows it.
 //!
 //! Each call locks once, lets the machine work, unlocks, and only then rings bells and frees
-//! messages. What it is not: it decides nothing; every rule is in the machine of [`super::classic`].
+//! messages. What it is not: it decides nothing; every rule is in the machine (`classic.rs`).
 //!
 //! A panic under the lock leaves the machine in an unknown state. The queue is ended then: its
 //! consumers are rung and learn that it is gone, and nobody else is touched.
