@@ -7,14 +7,22 @@
 //! What it is not: it knows nothing of frames, channels or delivery tags (see `amqp`).
 
 mod argument_checks;
+pub mod binding;
 pub mod consumer_arguments;
 pub mod dead_letter;
 pub mod equivalence;
 mod erlang_text;
+pub mod exchange;
 pub mod message;
 pub mod moment;
+pub mod permission;
 pub mod publishing;
 pub mod queue;
+pub mod queue_handle;
+pub mod route;
+pub mod route_cache;
+pub mod topology;
+pub mod vhost;
 
 pub use argument_checks::EXPIRY_MS_MAX;
 pub use message::{Message, MessageParts};

@@ -1,0 +1,160 @@
+//! Exchanges: the trait that every kind implements, and [`KINDS`], the table of kinds by type name.
+//!
+//! An exchange keeps whatever index of its bindings makes routing fast, and nothing else: names,
+//! durability and the bindings themselves belong to [`crate::core::topology`]. A new kind is one file
+//! here and one row in the table.
+//!
+//! What it is not: following bindings from exchange to exchange, or alternates (see
+//! [`crate::core::route`]).
+//!
+//! Invariant: a kind routes by the *set* of bindings it was given; neither the order in which they
+//! came nor a hash map's order shows in what it finds, once that is sorted.
+
+mod destinations;
+mod direct;
+mod fanout;
+mod headers;
+mod topic;
+
+use leveret_protocol::{Fault, Table};
+
+use super::binding::Binding;
+pub use destinations::{DestinationCounts, Destinations};
+
+/// An exchange's identity: never reused, not even by an exchange of the same name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ExchangeId(pub u64);
+
+/// What is looked at to route one message.
+#[derive(Clone, Copy, Debug)]
+pub struct Routing<'a> {
+    /// The key it was published with, then those of its CC and BCC headers (PUB-09).
+    pub routing_keys: &'a [&'a [u8]],
+    /// Its headers property, if it has one.
+    pub headers: Option<Table<'a>>,
+}
+
+/// The rules by which one exchange finds destinations.
+pub trait Exchange: Send + Sync + std::fmt::Debug {
+    /// Adds a binding that the exchange does not have.
+    fn bind(&mut self, binding: &Binding);
+
+    /// Takes away a binding that the exchange has.
+    fn unbind(&mut self, binding: &Binding);
+
+    /// Adds to `found` where the message goes; the same destination may be added more than once.
+    fn route(&self, routing: &Routing<'_>, found: &mut Destinations);
+}
+
+/// One kind of exchange.
+#[derive(Clone, Copy, Debug)]
+pub struct Kind {
+    /// The type name in `exchange.declare`; case-sensitive (EXCH-02).
+    pub name: &'static str,
+    /// Makes the rules of an exchange without bindings.
+    pub make: fn() -> Box<dyn Exchange>,
+    /// Judges the arguments of a binding before it is made (BIND-18).
+    pub check_binding: fn(Table<'_>) -> Result<(), Fault>,
+    /// True when exchange and routing key alone decide where a message goes, so that the answer can
+    /// be kept.
+    pub routes_by_key: bool,
+}
+
+impl PartialEq for Kind {
+    fn eq(&self, other: &Self) -> bool {
+        self.name == other.name
+    }
+}
+
+impl Eq for Kind {}
+
+/// `direct`: the key must be equal (ROUTE-01).
+pub static DIRECT: Kind = Kind {
+    name: "direct",
+    make: || Box::new(direct::Direct::default()),
+    check_binding: any_arguments,
+    routes_by_key: true,
+};
+
+/// `fanout`: every binding matches (ROUTE-02).
+pub static FANOUT: Kind = Kind {
+    name: "fanout",
+    make: || Box::new(fanout::Fanout::default()),
+    check_binding: any_arguments,
+    routes_by_key: true,
+};
+
+/// `topic`: patterns of words (TOPIC-01..14).
+pub static TOPIC: Kind = Kind {
+    name: "topic",
+    make: || Box::new(topic::Topic::default()),
+    check_binding: any_arguments,
+    routes_by_key: true,
+};
+
+/// `headers`: the binding's arguments against the message's headers (HEADERS-01..12).
+pub static HEADERS: Kind = Kind {
+    name: "headers",
+    make: || Box::new(headers::Headers::default()),
+    check_binding: headers::check_binding,
+    routes_by_key: false,
+};
+
+/// The kinds that can be declared.
+pub static KINDS: [&Kind; 4] = [&DIRECT, &FANOUT, &TOPIC, &HEADERS];
+
+/// The kind of this type name, if there is one.
+pub fn kind(name: &str) -> Option<&'static Kind> {
+    KINDS.into_iter().find(|kind| kind.name == name)
+}
+
+fn any_arguments(_arguments: Table<'_>) -> Result<(), Fault> {
+    Ok(())
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::core::binding::Destination;
+    use crate::core::queue::QueueId;
+    use leveret_protocol::TableBuf;
+
+    /// A binding of exchange 1 to queue `queue`.
+    pub(crate) fn binding(queue: u64, key: impl AsRef<[u8]>, arguments: &TableBuf) -> Binding {
+        let destination = Destination::Queue(QueueId(queue));
+        Binding::new(ExchangeId(1), destination, key.as_ref(), arguments.view())
+    }
+
+    /// The queues found, each once, in order.
+    pub(crate) fn routed(
+        exchange: &dyn Exchange,
+        keys: &[&[u8]],
+        headers: Option<Table<'_>>,
+    ) -> Vec<u64> {
+        let mut found = Destinations::default();
+        let routing = Routing {
+            routing_keys: keys,
+            headers,
+        };
+        exchange.route(&routing, &mut found);
+        let mut queues: Vec<_> = found
+            .iter()
+            .map(|destination| match destination {
+                Destination::Queue(id) => id.0,
+                Destination::Exchange(id) => id.0,
+            })
+            .collect();
+        queues.sort_unstable();
+        queues.dedup();
+        queues
+    }
+
+    #[test]
+    fn exch_02_types_are_known_by_exact_name() {
+        for name in ["direct", "fanout", "topic", "headers"] {
+            assert_eq!(kind(name).unwrap().name, name);
+        }
+        assert!(kind("Direct").is_none() && kind("x-nothing").is_none() && kind("").is_none());
+    }
+}

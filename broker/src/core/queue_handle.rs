@@ -1,0 +1,88 @@
+//! [`QueueHandle`]: one declared queue as the rest of the broker holds it, and [`QueueSpec`], the
+//! plain data it was declared with.
+//!
+//! A handle outlives its queue: a publisher may hold it in a route cache after the queue is deleted.
+//! [`QueueHandle::is_gone`] tells without a lock; offering to the body tells for certain.
+//!
+//! What it is not: messages and consumers (see [`crate::core::queue`]).
+//!
+//! Invariant: once gone, a handle is never in a topology again; a queue of the same name is another
+//! handle with another id.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use leveret_protocol::TableBuf;
+
+use super::queue::{Queue, QueueId};
+
+/// Names one client connection: the owner of exclusive queues (EXCL-01). Never reused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ConnectionId(pub u64);
+
+/// What a queue was declared with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct QueueSpec {
+    /// Its identity, unlike the name never used again.
+    pub id: QueueId,
+    /// Its name, without CR and LF.
+    pub name: Arc<str>,
+    /// Survives a restart. Never true for an exclusive queue (EXCL-05).
+    pub durable: bool,
+    /// Deleted with its last consumer (AUTODEL-01).
+    pub auto_delete: bool,
+    /// The only connection that may use it, for an exclusive queue.
+    pub exclusive_owner: Option<ConnectionId>,
+    /// Its arguments as they were declared, unknown ones included (QARG-13).
+    pub arguments: TableBuf,
+}
+
+/// One declared queue.
+#[derive(Debug)]
+pub struct QueueHandle {
+    spec: QueueSpec,
+    body: Box<dyn Queue>,
+    gone: AtomicBool,
+}
+
+impl QueueHandle {
+    /// A queue that has just been declared.
+    pub fn new(spec: QueueSpec, body: Box<dyn Queue>) -> Self {
+        Self {
+            spec,
+            body,
+            gone: AtomicBool::new(false),
+        }
+    }
+
+    /// What the queue was declared with.
+    pub fn spec(&self) -> &QueueSpec {
+        &self.spec
+    }
+
+    /// The queue's identity.
+    pub fn id(&self) -> QueueId {
+        self.spec.id
+    }
+
+    /// The queue's name.
+    pub fn name(&self) -> &Arc<str> {
+        &self.spec.name
+    }
+
+    /// The queue itself: offer, attach, pull, settle.
+    pub fn body(&self) -> &dyn Queue {
+        &*self.body
+    }
+
+    /// True once the queue has left its vhost. A cheap look that may lag behind by an instant; what
+    /// is offered in that instant is lost with the queue (ROUTE-04).
+    pub fn is_gone(&self) -> bool {
+        self.gone.load(Ordering::Acquire)
+    }
+
+    /// Says that the queue has left its vhost.
+    pub(super) fn mark_gone(&self) {
+        self.gone.store(true, Ordering::Release);
+    }
+}

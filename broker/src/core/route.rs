@@ -1,0 +1,216 @@
+//! The path of a message through a vhost: from the exchange it was published to, along bindings
+//! between exchanges and over alternates, to a set of queues.
+//!
+//! ```text
+//!  exchange "" ─────────────────────▶ the queue named by each routing key (EXCH-32)
+//!
+//!  any other:  pending ◀── the exchange
+//!              take one ──▶ its bindings match? ── queues ────▶ found
+//!                 ▲              │       └─ exchanges not seen ──▶ pending
+//!                 └──────────────┴─ nothing at all: its alternate, not seen ──▶ pending (AE-05)
+//! ```
+//!
+//! Every exchange is visited once (BIND-14, AE-04), every queue found once (ROUTE-03). The order of
+//! the queues is that in which they were declared.
+//!
+//! What it is not: judging the publish (see [`Topology::exchange_for_publish`]) or offering to queues.
+//!
+//! Invariant: [`Targets::is_valid`] stays true only as long as routing the same key again would find
+//! the same queues.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use leveret_protocol::{Fault, ReplyCode};
+use rustc_hash::FxHashSet;
+
+use super::binding::Destination;
+use super::exchange::{Destinations, ExchangeId, Routing};
+use super::queue::QueueId;
+use super::queue_handle::QueueHandle;
+use super::topology::{ExchangeState, Topology};
+
+/// Answers with more queues than this are not kept: a cache of [`super::route_cache::ENTRIES_MAX`]
+/// of them would cost a connection megabytes to save a small part of what offering to them costs.
+const KEPT_QUEUES_MAX: usize = 1024;
+
+/// The exchange does not exist; a publish fails (PUB-01), a dead letter is dropped (DLX-16).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NoExchange;
+
+impl std::fmt::Display for NoExchange {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("the exchange does not exist")
+    }
+}
+
+impl std::error::Error for NoExchange {}
+
+/// The queues that a message goes to.
+#[derive(Debug)]
+pub struct Targets {
+    queues: Vec<Arc<QueueHandle>>,
+    watch: Watch,
+}
+
+/// What makes an answer stale.
+#[derive(Debug)]
+enum Watch {
+    /// The answer holds for this one message.
+    OneMessage,
+    /// One of these exchanges moving on from the generation seen.
+    Exchanges(Vec<(Arc<AtomicU64>, u64)>),
+    /// The queues going; found by name, they can only change by that.
+    Queues,
+}
+
+impl Targets {
+    /// The queues, each once, in the order in which they were declared.
+    pub fn queues(&self) -> &[Arc<QueueHandle>] {
+        &self.queues
+    }
+
+    /// The queues, to be owned.
+    pub fn into_queues(self) -> Vec<Arc<QueueHandle>> {
+        self.queues
+    }
+
+    /// True when no queue was found: dropped, or returned if mandatory.
+    pub fn is_empty(&self) -> bool {
+        self.queues.is_empty()
+    }
+
+    /// True when the answer holds for every message with this exchange and key until it is no longer
+    /// valid. Answers without a queue are never kept: nothing tells when a name appears.
+    pub fn may_be_kept(&self) -> bool {
+        let queues = self.queues.len();
+        (1..=KEPT_QUEUES_MAX).contains(&queues) && !matches!(self.watch, Watch::OneMessage)
+    }
+
+    /// True while routing again would find the same queues. Looks at one counter per exchange passed.
+    pub fn is_valid(&self) -> bool {
+        match &self.watch {
+            Watch::OneMessage => false,
+            Watch::Exchanges(seen) => seen
+                .iter()
+                .all(|(generation, seen)| generation.load(Ordering::Acquire) == *seen),
+            Watch::Queues => !self.queues.iter().any(|queue| queue.is_gone()),
+        }
+    }
+}
+
+impl Topology {
+    /// Finds the queues for a message; internal exchanges are followed like any other (EXCH-28).
+    ///
+    /// # Errors
+    /// When there is no exchange of that name.
+    pub fn route(&self, exchange: &[u8], routing: &Routing<'_>) -> Result<Targets, NoExchange> {
+        if exchange.is_empty() {
+            return Ok(self.route_by_name(routing));
+        }
+        let first = self.exchange(exchange).ok_or(NoExchange)?;
+        let mut walk = Walk::new(first, routing);
+        let mut found = Destinations::default();
+        while let Some(id) = walk.pending.pop() {
+            if let Some(exchange) = self.exchange_by_id(id) {
+                exchange.rules().route(routing, &mut found);
+                walk.pass(self, exchange, &mut found);
+            }
+        }
+        Ok(walk.finish(self))
+    }
+
+    /// Finds the queues for what a client publishes.
+    ///
+    /// # Errors
+    /// As [`Self::exchange_for_publish`].
+    pub fn route_publish(&self, exchange: &[u8], routing: &Routing<'_>) -> Result<Targets, Fault> {
+        self.exchange_for_publish(exchange)?;
+        self.route(exchange, routing)
+            .map_err(|NoExchange| Fault::new(ReplyCode::InternalError, ""))
+    }
+
+    fn route_by_name(&self, routing: &Routing<'_>) -> Targets {
+        let keys = routing.routing_keys.iter();
+        let mut queues: Vec<_> = keys.filter_map(|key| self.queue(key).cloned()).collect();
+        queues.sort_unstable_by_key(|queue| queue.id());
+        queues.dedup_by_key(|queue| queue.id());
+        let watch = match routing.routing_keys.len() {
+            1 => Watch::Queues,
+            _ => Watch::OneMessage,
+        };
+        Targets { queues, watch }
+    }
+}
+
+struct Walk {
+    pending: Vec<ExchangeId>,
+    seen: FxHashSet<ExchangeId>,
+    queues: Vec<QueueId>,
+    generations: Vec<(Arc<AtomicU64>, u64)>,
+    may_be_kept: bool,
+}
+
+impl Walk {
+    fn new(first: &ExchangeState, routing: &Routing<'_>) -> Self {
+        let mut walk = Self {
+            pending: Vec::new(),
+            seen: FxHashSet::default(),
+            queues: Vec::new(),
+            generations: Vec::new(),
+            may_be_kept: routing.routing_keys.len() == 1,
+        };
+        walk.visit(first.spec().id);
+        walk
+    }
+
+    fn visit(&mut self, exchange: ExchangeId) {
+        if self.seen.insert(exchange) {
+            self.pending.push(exchange);
+        }
+    }
+
+    /// Goes on from an exchange to what it found, or to its alternate if it found nothing. A
+    /// destination seen before is a destination: the alternate's turn does not come.
+    fn pass(&mut self, topology: &Topology, exchange: &ExchangeState, found: &mut Destinations) {
+        let generation = exchange.generation();
+        let seen = generation.load(Ordering::Acquire);
+        self.generations.push((Arc::clone(generation), seen));
+        self.may_be_kept &= exchange.spec().kind.routes_by_key;
+        match (found.is_empty(), exchange.alternate()) {
+            (true, Some(alternate)) => match topology.exchange(alternate.as_bytes()) {
+                Some(alternate) => self.visit(alternate.spec().id),
+                // No generation tells when it will be declared.
+                None => self.may_be_kept = false,
+            },
+            _ => self.add(found),
+        }
+        found.clear();
+    }
+
+    fn add(&mut self, found: &Destinations) {
+        for destination in found.iter() {
+            match destination {
+                Destination::Queue(queue) => self.queues.push(queue),
+                Destination::Exchange(exchange) => self.visit(exchange),
+            }
+        }
+    }
+
+    fn finish(mut self, topology: &Topology) -> Targets {
+        self.queues.sort_unstable();
+        self.queues.dedup();
+        let queues = self.queues.iter();
+        let queues = queues.filter_map(|id| topology.queue_by_id(*id).cloned());
+        Targets {
+            queues: queues.collect(),
+            watch: match self.may_be_kept {
+                true => Watch::Exchanges(self.generations),
+                false => Watch::OneMessage,
+            },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,154 @@
+//! Binding and unbinding: the rules BIND-01..21.
+
+use leveret_protocol::{Fault, Table};
+
+use super::exchanges::check_not_default;
+use super::{Command, ExchangeState, Planned, Topology, faults, strip_cr_lf};
+use crate::core::binding::{Binding, Destination};
+use crate::core::exchange::TOPIC;
+use crate::core::permission::{Permission, Permitted, Resource};
+use crate::core::queue_handle::ConnectionId;
+
+/// What `queue.bind`, `queue.unbind`, `exchange.bind` and `exchange.unbind` ask for. The shorthands
+/// of a channel (BIND-06, BIND-07) are written out already.
+#[derive(Clone, Copy, Debug)]
+pub struct BindRequest<'a> {
+    /// The source exchange's name as it came.
+    pub source: &'a str,
+    /// The destination.
+    pub destination: BindTo<'a>,
+    /// The binding key.
+    pub routing_key: &'a [u8],
+    /// The arguments.
+    pub arguments: Table<'a>,
+    /// Who asks.
+    pub connection: ConnectionId,
+}
+
+/// A destination's name as it came.
+#[derive(Clone, Copy, Debug)]
+pub enum BindTo<'a> {
+    /// A queue.
+    Queue(&'a str),
+    /// An exchange.
+    Exchange(&'a str),
+}
+
+impl Topology {
+    /// `queue.bind` and `exchange.bind`. Asks for write on the destination, read on the source, and
+    /// read on the key of a topic exchange (PERM-06, PERM-07, PERM-13).
+    ///
+    /// # Errors
+    /// 403 for the default exchange, 404 for a missing end (the source first, BIND-04), 406 for
+    /// arguments that the kind refuses, 405 for another connection's queue, and whatever `permitted`
+    /// answers.
+    pub fn plan_bind(
+        &self,
+        request: &BindRequest<'_>,
+        permitted: &mut Permitted<'_>,
+    ) -> Result<Planned<()>, Fault> {
+        self.check_binding_names(request, permitted)?;
+        let source = self.existing_exchange(&strip_cr_lf(request.source))?;
+        let destination = self.existing_destination(request.destination)?;
+        (source.spec().kind.check_binding)(request.arguments)?;
+        self.check_destination_access(destination, request.connection)?;
+        let binding = binding(source, destination, request);
+        match self.bindings.contains(&binding) {
+            true => Ok(Planned::Answer(())),
+            false => Ok(Planned::Apply(Command::Bind(binding))),
+        }
+    }
+
+    /// `queue.unbind` and `exchange.unbind`. Asks for what binding asks for; whatever is missing is
+    /// unbound already (BIND-10).
+    ///
+    /// # Errors
+    /// 403 for the default exchange, 405 for an existing binding of another connection's queue
+    /// (BIND-11), and whatever `permitted` answers.
+    pub fn plan_unbind(
+        &self,
+        request: &BindRequest<'_>,
+        permitted: &mut Permitted<'_>,
+    ) -> Result<Planned<()>, Fault> {
+        self.check_binding_names(request, permitted)?;
+        let source = self.exchange(strip_cr_lf(request.source).as_bytes());
+        let (Some(source), Ok(destination)) =
+            (source, self.existing_destination(request.destination))
+        else {
+            return Ok(Planned::Answer(()));
+        };
+        let binding = binding(source, destination, request);
+        if !self.bindings.contains(&binding) {
+            return Ok(Planned::Answer(()));
+        }
+        self.check_destination_access(destination, request.connection)?;
+        Ok(Planned::Apply(Command::Unbind(binding)))
+    }
+
+    /// What comes before existence: permissions and the default exchange's rule.
+    fn check_binding_names(
+        &self,
+        request: &BindRequest<'_>,
+        permitted: &mut Permitted<'_>,
+    ) -> Result<(), Fault> {
+        let source = strip_cr_lf(request.source);
+        match request.destination {
+            BindTo::Queue(name) => {
+                permitted(Permission::Write, Resource::Queue(&strip_cr_lf(name)))?;
+            }
+            BindTo::Exchange(name) => {
+                let name = strip_cr_lf(name);
+                permitted(Permission::Write, Resource::Exchange(&name))?;
+                check_not_default(&name)?;
+            }
+        }
+        check_not_default(&source)?;
+        permitted(Permission::Read, Resource::Exchange(&source))?;
+        match self.exchange(source.as_bytes()) {
+            Some(exchange) if *exchange.spec().kind == TOPIC => {
+                let (exchange, routing_key) = (&*source, request.routing_key);
+                let topic = Resource::Topic {
+                    exchange,
+                    routing_key,
+                };
+                permitted(Permission::Read, topic)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn existing_destination(&self, to: BindTo<'_>) -> Result<Destination, Fault> {
+        match to {
+            BindTo::Exchange(name) => {
+                let exchange = self.existing_exchange(&strip_cr_lf(name))?;
+                Ok(Destination::Exchange(exchange.spec().id))
+            }
+            BindTo::Queue(name) => {
+                let name = strip_cr_lf(name);
+                let queue = self.queue(name.as_bytes());
+                let queue =
+                    queue.ok_or_else(|| faults::missing(faults::queue(&name, &self.vhost)))?;
+                Ok(Destination::Queue(queue.id()))
+            }
+        }
+    }
+
+    fn check_destination_access(
+        &self,
+        destination: Destination,
+        connection: ConnectionId,
+    ) -> Result<(), Fault> {
+        match destination {
+            Destination::Queue(id) => match self.queues.get(&id) {
+                Some(queue) => self.check_access(queue, connection),
+                None => Ok(()),
+            },
+            Destination::Exchange(_) => Ok(()),
+        }
+    }
+}
+
+fn binding(source: &ExchangeState, destination: Destination, request: &BindRequest<'_>) -> Binding {
+    let source = source.spec().id;
+    Binding::new(source, destination, request.routing_key, request.arguments)
+}

@@ -1,0 +1,61 @@
+//! [`Command`]: a change to a vhost as plain data, and [`Applied`], what it led to.
+
+use std::sync::Arc;
+
+use super::ExchangeSpec;
+use crate::core::binding::Binding;
+use crate::core::exchange::ExchangeId;
+use crate::core::queue::QueueId;
+use crate::core::queue_handle::{QueueHandle, QueueSpec};
+
+/// One change, judged and complete. The same commands in the same order give the same state.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// Adds an exchange.
+    DeclareExchange(ExchangeSpec),
+    /// Removes an exchange, its bindings both ways, and the auto-delete exchanges this leaves unbound.
+    DeleteExchange(ExchangeId),
+    /// Gives an exchange the alternate of a policy; an argument overrides it (AE-07).
+    SetAlternatePolicy(ExchangeId, Option<Arc<str>>),
+    /// Adds a queue.
+    DeclareQueue(QueueSpec),
+    /// Removes a queue, its bindings, and the auto-delete exchanges this leaves unbound.
+    DeleteQueue(QueueId),
+    /// Adds a binding.
+    Bind(Binding),
+    /// Removes a binding, and the auto-delete exchanges this leaves unbound.
+    Unbind(Binding),
+}
+
+/// What a request comes to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Planned<Answer> {
+    /// Nothing changes; this is the answer.
+    Answer(Answer),
+    /// This is to be applied.
+    Apply(Command),
+}
+
+/// One thing that has changed.
+#[derive(Clone, Debug)]
+pub enum Change {
+    /// An exchange has been added.
+    ExchangeDeclared(Arc<ExchangeSpec>),
+    /// An exchange is gone, by request or because it was auto-delete (EXCH-25).
+    ExchangeDeleted(Arc<ExchangeSpec>),
+    /// A queue has been added.
+    QueueDeclared(Arc<QueueHandle>),
+    /// A queue is gone. Its body may still have to be retired.
+    QueueDeleted(Arc<QueueHandle>),
+    /// A binding has been added.
+    Bound(Arc<Binding>),
+    /// A binding is gone, by request or with one of its ends.
+    Unbound(Arc<Binding>),
+}
+
+/// What a command led to, in order: first what it says, then what followed from it.
+#[derive(Clone, Debug, Default)]
+pub struct Applied {
+    /// The changes; empty when there was nothing left to do.
+    pub changes: Vec<Change>,
+}

@@ -1,0 +1,155 @@
+//! [`Topology`]: the state of one vhost: its exchanges, queues and bindings.
+//!
+//! Every change is made in two steps. A `plan_*` function judges a request by the rules, changes
+//! nothing, and yields either the answer (nothing to do) or a [`Command`]: plain data, complete, free
+//! of names that could mean something else tomorrow. [`Topology::apply`] carries a command out:
+//!
+//! ```text
+//!  request ──▶ plan_*(&self) ──▶ Err(Fault)            the rules say no
+//!                           ├──▶ Planned::Answer(..)   idempotent: already so
+//!                           └──▶ Planned::Apply(Command) ──▶ apply(&mut self) ──▶ Applied { changes }
+//! ```
+//!
+//! Applying is deterministic: the same commands in the same order give the same state and the same
+//! changes. It reads no clock and no random number, the ids are in the commands, and no hash map's
+//! order shows. A command about something that has gone meanwhile changes nothing.
+//!
+//! What it is not: locking (see [`crate::core::vhost`]), permissions (asked for through
+//! [`crate::core::permission`]), or the path of a message (see [`crate::core::route`]).
+//!
+//! Invariants: every binding's ends exist; every exchange's rules hold exactly the bindings that lead
+//! away from it; whatever changes where an exchange sends messages moves its generation on.
+
+mod apply;
+mod bindings;
+mod command;
+mod exchanges;
+mod faults;
+mod names;
+mod queues;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+use rustc_hash::FxHashMap;
+
+use super::binding::Bindings;
+use super::exchange::{DIRECT, ExchangeId, FANOUT, HEADERS, Kind, TOPIC};
+use super::queue::{Queue, QueueId};
+use super::queue_handle::{ConnectionId, QueueHandle, QueueSpec};
+pub use bindings::{BindRequest, BindTo};
+pub use command::{Applied, Change, Command, Planned};
+pub use exchanges::{ExchangeDeclare, ExchangeDelete, ExchangeSpec, ExchangeState};
+pub use names::strip_cr_lf;
+pub use queues::{QueueDeclare, no_previously_declared_queue};
+pub(super) use queues::{queue_in_use, queue_not_empty};
+
+/// Makes the body of a queue that is being declared.
+pub type MakeQueue = Arc<dyn Fn(&QueueSpec) -> Box<dyn Queue> + Send + Sync>;
+
+/// The state of one vhost.
+pub struct Topology {
+    vhost: Arc<str>,
+    make_queue: MakeQueue,
+    /// Exchanges and queues take their ids from this one counter.
+    next_id: u64,
+    // Peers choose the names, so these hashers must resist aimed collisions; ids are ours.
+    exchange_ids: HashMap<Arc<str>, ExchangeId>,
+    exchanges: FxHashMap<ExchangeId, ExchangeState>,
+    queue_ids: HashMap<Arc<str>, QueueId>,
+    queues: FxHashMap<QueueId, Arc<QueueHandle>>,
+    exclusive: BTreeMap<ConnectionId, BTreeSet<QueueId>>,
+    bindings: Bindings,
+}
+
+/// The exchanges of every vhost (EXCH-01): name, kind, internal.
+const PREDECLARED: [(&str, &Kind, bool); 7] = [
+    ("", &DIRECT, false),
+    ("amq.direct", &DIRECT, false),
+    ("amq.fanout", &FANOUT, false),
+    ("amq.topic", &TOPIC, false),
+    ("amq.headers", &HEADERS, false),
+    ("amq.match", &HEADERS, false),
+    ("amq.rabbitmq.trace", &TOPIC, true),
+];
+
+impl Topology {
+    /// A vhost with the predeclared exchanges and nothing else.
+    pub fn new(vhost: impl Into<Arc<str>>, make_queue: MakeQueue) -> Self {
+        let mut topology = Self {
+            vhost: vhost.into(),
+            make_queue,
+            next_id: 1,
+            exchange_ids: HashMap::new(),
+            exchanges: FxHashMap::default(),
+            queue_ids: HashMap::new(),
+            queues: FxHashMap::default(),
+            exclusive: BTreeMap::new(),
+            bindings: Bindings::default(),
+        };
+        for (name, kind, internal) in PREDECLARED {
+            let spec = ExchangeSpec::predeclared(topology.next_id, name, kind, internal);
+            topology.apply(Command::DeclareExchange(spec));
+        }
+        topology
+    }
+
+    /// The vhost's name.
+    pub fn vhost(&self) -> &Arc<str> {
+        &self.vhost
+    }
+
+    /// All bindings, in the order of their sources' and destinations' ids.
+    pub fn bindings(&self) -> &Bindings {
+        &self.bindings
+    }
+
+    /// All exchanges, the default one included, in the order in which they were declared.
+    pub fn exchanges(&self) -> Vec<&ExchangeState> {
+        let mut exchanges: Vec<_> = self.exchanges.values().collect();
+        exchanges.sort_unstable_by_key(|exchange| exchange.spec().id);
+        exchanges
+    }
+
+    /// All queues, in the order in which they were declared.
+    pub fn queues(&self) -> Vec<Arc<QueueHandle>> {
+        let mut queues: Vec<_> = self.queues.values().cloned().collect();
+        queues.sort_unstable_by_key(|queue| queue.id());
+        queues
+    }
+
+    /// The exchange of this name; "" is the default exchange.
+    pub fn exchange(&self, name: &[u8]) -> Option<&ExchangeState> {
+        let name = std::str::from_utf8(name).ok()?;
+        self.exchanges.get(self.exchange_ids.get(name)?)
+    }
+
+    /// The exchange of this id.
+    pub fn exchange_by_id(&self, id: ExchangeId) -> Option<&ExchangeState> {
+        self.exchanges.get(&id)
+    }
+
+    /// The queue of this name.
+    pub fn queue(&self, name: &[u8]) -> Option<&Arc<QueueHandle>> {
+        let name = std::str::from_utf8(name).ok()?;
+        self.queues.get(self.queue_ids.get(name)?)
+    }
+
+    /// The queue of this id.
+    pub fn queue_by_id(&self, id: QueueId) -> Option<&Arc<QueueHandle>> {
+        self.queues.get(&id)
+    }
+}
+
+impl std::fmt::Debug for Topology {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Topology")
+            .field("vhost", &self.vhost)
+            .field("exchanges", &self.exchanges.len())
+            .field("queues", &self.queues.len())
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -1,0 +1,315 @@
+//! [`Vhost`]: a [`Topology`] under its lock, and the dealings between it and the queues.
+//!
+//! The lock's rules:
+//!
+//! * It is held for one plan, one command or one walk, and never while a queue's lock is taken. So a
+//!   queue is deleted in two steps: it is *retired* by its own rules first (it then refuses offers and
+//!   consumers), and leaves the topology second. Whoever declares it in between sees it as it was;
+//!   that declaration counts as earlier than the deletion, whose answer is yet to come. Whoever
+//!   publishes to it in between loses the message with the queue (ROUTE-04).
+//! * A change is planned under the read lock first, since most declarations find what they declare;
+//!   if something has to change, it is planned again under the write lock, for it may have changed
+//!   meanwhile.
+//!
+//! What it is not: a keeper of rules; those are in [`crate::core::topology`].
+//!
+//! Invariant: a queue that has left the topology is retired, or is about to be by who removed it.
+
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use leveret_protocol::Fault;
+
+use super::exchange::{Kind, Routing};
+use super::permission::Permitted;
+use super::queue::{DeleteConditions, DeleteRefused, QueueId};
+use super::queue_handle::{ConnectionId, QueueHandle};
+use super::route::{NoExchange, Targets};
+use super::topology::{
+    Applied, BindRequest, Change, Command, ExchangeDeclare, ExchangeDelete, MakeQueue, Planned,
+    QueueDeclare, Topology, queue_in_use, queue_not_empty,
+};
+
+/// One vhost.
+#[derive(Debug)]
+pub struct Vhost {
+    name: Arc<str>,
+    topology: RwLock<Topology>,
+}
+
+/// Why a queue was not removed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// It has consumers (QUEUE-21).
+    InUse,
+    /// It has ready messages (QUEUE-22).
+    NotEmpty,
+}
+
+/// What a deletion led to.
+#[derive(Clone, Debug, Default)]
+pub struct Deleted {
+    /// How many messages were ready (QUEUE-19).
+    pub ready: u64,
+    /// What has changed; nothing if the queue was missing.
+    pub applied: Applied,
+}
+
+impl Vhost {
+    /// A vhost with the predeclared exchanges (EXCH-01).
+    pub fn new(name: impl Into<Arc<str>>, make_queue: MakeQueue) -> Self {
+        let name = name.into();
+        Self {
+            topology: RwLock::new(Topology::new(Arc::clone(&name), make_queue)),
+            name,
+        }
+    }
+
+    /// The vhost's name.
+    pub fn name(&self) -> &Arc<str> {
+        &self.name
+    }
+
+    /// The topology, to be looked at. Do not call into a queue while holding it.
+    pub fn topology(&self) -> RwLockReadGuard<'_, Topology> {
+        // Commands are applied by code that does not panic; should it ever, the state it leaves is
+        // still one that routes, and refusing every publisher would be worse.
+        self.topology.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Carries out a command from elsewhere: a recovered one, or a policy.
+    pub fn apply(&self, command: Command) -> Applied {
+        self.topology_mut().apply(command)
+    }
+
+    /// `exchange.declare`, passive (EXCH-07).
+    ///
+    /// # Errors
+    /// As [`Topology::check_exchange`].
+    pub fn check_exchange(&self, name: &str) -> Result<(), Fault> {
+        self.topology().check_exchange(name).map(|_| ())
+    }
+
+    /// `exchange.declare`.
+    ///
+    /// # Errors
+    /// As [`Topology::plan_declare_exchange`].
+    pub fn declare_exchange(
+        &self,
+        request: &ExchangeDeclare<'_>,
+        permitted: &mut Permitted<'_>,
+    ) -> Result<Applied, Fault> {
+        self.change(|topology| topology.plan_declare_exchange(request, permitted))
+    }
+
+    /// `exchange.delete`.
+    ///
+    /// # Errors
+    /// As [`Topology::plan_delete_exchange`].
+    pub fn delete_exchange(
+        &self,
+        request: &ExchangeDelete<'_>,
+        permitted: &mut Permitted<'_>,
+    ) -> Result<Applied, Fault> {
+        self.change(|topology| topology.plan_delete_exchange(request, permitted))
+    }
+
+    /// `queue.bind` and `exchange.bind`. Whoever publishes after this returns is routed by it
+    /// (BIND-21).
+    ///
+    /// # Errors
+    /// As [`Topology::plan_bind`].
+    pub fn bind(
+        &self,
+        request: &BindRequest<'_>,
+        permitted: &mut Permitted<'_>,
+    ) -> Result<Applied, Fault> {
+        self.change(|topology| topology.plan_bind(request, permitted))
+    }
+
+    /// `queue.unbind` and `exchange.unbind`.
+    ///
+    /// # Errors
+    /// As [`Topology::plan_unbind`].
+    pub fn unbind(
+        &self,
+        request: &BindRequest<'_>,
+        permitted: &mut Permitted<'_>,
+    ) -> Result<Applied, Fault> {
+        self.change(|topology| topology.plan_unbind(request, permitted))
+    }
+
+    /// `queue.declare`, passive (QUEUE-08, QUEUE-09). Ask the queue for its counts.
+    ///
+    /// # Errors
+    /// As [`Topology::check_queue`].
+    pub fn check_queue(
+        &self,
+        name: &str,
+        connection: ConnectionId,
+    ) -> Result<Arc<QueueHandle>, Fault> {
+        self.topology().check_queue(name, connection)
+    }
+
+    /// `queue.declare`: the queue, found or made, and what has changed. Ask the queue for its counts.
+    ///
+    /// # Errors
+    /// As [`Topology::plan_declare_queue`].
+    pub fn declare_queue(
+        &self,
+        request: &QueueDeclare<'_>,
+        permitted: &mut Permitted<'_>,
+    ) -> Result<(Arc<QueueHandle>, Applied), Fault> {
+        if let Planned::Answer(queue) = self.topology().plan_declare_queue(request, permitted)? {
+            return Ok((queue, Applied::default()));
+        }
+        let mut topology = self.topology_mut();
+        match topology.plan_declare_queue(request, permitted)? {
+            Planned::Answer(queue) => Ok((queue, Applied::default())),
+            Planned::Apply(command) => {
+                let applied = topology.apply(command);
+                let declared = applied.changes.iter().find_map(|change| match change {
+                    Change::QueueDeclared(queue) => Some(Arc::clone(queue)),
+                    _ => None,
+                });
+                let fault = || Fault::new(leveret_protocol::ReplyCode::InternalError, "");
+                Ok((declared.ok_or_else(fault)?, applied))
+            }
+        }
+    }
+
+    /// The queue that a client gets from, consumes from or purges; ask for read first (PERM-10).
+    ///
+    /// # Errors
+    /// As [`Topology::queue_for`].
+    pub fn queue_for(
+        &self,
+        name: &[u8],
+        connection: ConnectionId,
+    ) -> Result<Arc<QueueHandle>, Fault> {
+        self.topology().queue_for(name, connection)
+    }
+
+    /// `queue.delete`; a missing queue is deleted already (QUEUE-20).
+    ///
+    /// # Errors
+    /// As [`Topology::check_delete_queue`], and 406 when the queue's conditions do not hold.
+    pub fn delete_queue(
+        &self,
+        name: &str,
+        connection: ConnectionId,
+        conditions: DeleteConditions,
+        permitted: &mut Permitted<'_>,
+    ) -> Result<Deleted, Fault> {
+        let found = self
+            .topology()
+            .check_delete_queue(name, connection, permitted)?;
+        let Some(queue) = found else {
+            return Ok(Deleted::default());
+        };
+        self.remove_queue(&queue, conditions)
+            .map_err(|refused| match refused {
+                Refused::InUse => queue_in_use(queue.name(), &self.name),
+                Refused::NotEmpty => queue_not_empty(queue.name(), &self.name),
+            })
+    }
+
+    /// Retires a queue if its conditions hold now, and takes it out of the topology. This is also how
+    /// auto-delete and expiring queues go, with `if_unused`: a consumer that came meanwhile keeps the
+    /// queue.
+    ///
+    /// # Errors
+    /// When a condition does not hold; then nothing has changed.
+    pub fn remove_queue(
+        &self,
+        queue: &QueueHandle,
+        conditions: DeleteConditions,
+    ) -> Result<Deleted, Refused> {
+        let ready = match queue.body().retire(conditions) {
+            Ok(ready) => ready,
+            // Somebody else retired it and may not have taken it out yet; when this returns, it is
+            // out whoever did it.
+            Err(DeleteRefused::Gone) => 0,
+            Err(DeleteRefused::InUse) => return Err(Refused::InUse),
+            Err(DeleteRefused::NotEmpty) => return Err(Refused::NotEmpty),
+        };
+        let applied = self.apply(Command::DeleteQueue(queue.id()));
+        Ok(Deleted { ready, applied })
+    }
+
+    /// Deletes an auto-delete queue that has lost its last consumer (AUTODEL-01), unless another has
+    /// come meanwhile.
+    pub fn auto_delete_queue(&self, queue: &QueueHandle) -> Applied {
+        let unused = DeleteConditions {
+            if_unused: true,
+            if_empty: false,
+        };
+        match self.remove_queue(queue, unused) {
+            Ok(deleted) => deleted.applied,
+            Err(_) => Applied::default(),
+        }
+    }
+
+    /// Deletes the exclusive queues of a connection that ends (EXCL-02).
+    pub fn delete_exclusive_queues(&self, owner: ConnectionId) -> Applied {
+        let queues = self.topology().exclusive_queues(owner);
+        let mut applied = Applied::default();
+        for queue in queues {
+            // One lock each, so that a connection with very many does not stop everybody else.
+            if let Ok(deleted) = self.remove_queue(&queue, DeleteConditions::default()) {
+                applied.changes.extend(deleted.applied.changes);
+            }
+        }
+        applied
+    }
+
+    /// The kind of the exchange that a client publishes to.
+    ///
+    /// # Errors
+    /// As [`Topology::exchange_for_publish`].
+    pub fn check_publish(&self, exchange: &[u8]) -> Result<&'static Kind, Fault> {
+        let topology = self.topology();
+        let exchange = topology.exchange_for_publish(exchange)?;
+        Ok(exchange.spec().kind)
+    }
+
+    /// Routes what a client publishes.
+    ///
+    /// # Errors
+    /// As [`Topology::exchange_for_publish`].
+    pub fn route_publish(&self, exchange: &[u8], routing: &Routing<'_>) -> Result<Targets, Fault> {
+        self.topology().route_publish(exchange, routing)
+    }
+
+    /// Routes a dead letter.
+    ///
+    /// # Errors
+    /// As [`Topology::route`].
+    pub fn route(&self, exchange: &[u8], routing: &Routing<'_>) -> Result<Targets, NoExchange> {
+        self.topology().route(exchange, routing)
+    }
+
+    /// The queue of this id, if it has not left.
+    pub fn queue_by_id(&self, id: QueueId) -> Option<Arc<QueueHandle>> {
+        self.topology().queue_by_id(id).cloned()
+    }
+
+    fn topology_mut(&self) -> RwLockWriteGuard<'_, Topology> {
+        self.topology
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn change(
+        &self,
+        mut plan: impl FnMut(&Topology) -> Result<Planned<()>, Fault>,
+    ) -> Result<Applied, Fault> {
+        if let Planned::Answer(()) = plan(&self.topology())? {
+            return Ok(Applied::default());
+        }
+        let mut topology = self.topology_mut();
+        match plan(&topology)? {
+            Planned::Answer(()) => Ok(Applied::default()),
+            Planned::Apply(command) => Ok(topology.apply(command)),
+        }
+    }
+}
