@@ -88,15 +88,15 @@ impl RouteCache {
         *self = Self::default();
     }
 
+    /// Where the pair's entry lies. When it is not the last one used, `scratch` holds the pair after.
     fn position(&mut self, exchange: &[u8], routing_key: &[u8]) -> Option<usize> {
-        let last = self.entries.get(self.last)?;
-        if last.is_for(exchange, routing_key) {
+        let last = self.entries.get(self.last);
+        if last.is_some_and(|last| last.is_for(exchange, routing_key)) {
             return Some(self.last);
         }
+        let exchange_len = u8::try_from(exchange.len()).ok()?;
         self.scratch.clear();
-        // A longer exchange name than 255 bytes cannot exist, and its cut length misses or finds a
-        // pair of the same bytes.
-        self.scratch.push(exchange.len() as u8);
+        self.scratch.push(exchange_len);
         self.scratch.extend_from_slice(exchange);
         self.scratch.extend_from_slice(routing_key);
         self.index.get(&self.scratch[..]).copied()
@@ -125,5 +125,134 @@ impl RouteCache {
         self.oldest = (at + 1) % ENTRIES_MAX;
         self.index.remove(&self.entries[at].pair);
         at
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::exchange::Routing;
+    use crate::core::topology::Topology;
+    use crate::core::topology::tests::{exchange, queue, to_queue, topology};
+
+    /// Routes through the cache, as a publisher does; says whether it knew.
+    fn publish(
+        cache: &mut RouteCache,
+        topology: &Topology,
+        exchange: &str,
+        key: &str,
+    ) -> (bool, Vec<String>) {
+        let (exchange, key) = (exchange.as_bytes(), key.as_bytes());
+        let names =
+            |queues: &[Arc<QueueHandle>]| queues.iter().map(|q| q.name().to_string()).collect();
+        if let Some(queues) = cache.find(exchange, key) {
+            return (true, names(queues));
+        }
+        let routing = Routing {
+            routing_keys: &[key],
+            headers: None,
+        };
+        let targets = topology
+            .route(exchange, &routing)
+            .unwrap_or_else(|error| panic!("{error}"));
+        let found = names(targets.queues());
+        cache.keep(exchange, key, targets);
+        (false, found)
+    }
+
+    fn small() -> Topology {
+        let mut topology = topology();
+        topology.add_exchange(exchange("d", "direct"));
+        topology.add_queue(queue("q"));
+        topology.add_binding(to_queue("d", "q", "k"));
+        topology
+    }
+
+    #[test]
+    fn what_was_routed_is_known_until_it_changes() {
+        let (mut topology, mut cache) = (small(), RouteCache::new());
+        let found =
+            |known, names: &[&str]| (known, names.iter().map(|n| (*n).to_owned()).collect());
+        assert_eq!(
+            publish(&mut cache, &topology, "d", "k"),
+            found(false, &["q"])
+        );
+        assert_eq!(
+            publish(&mut cache, &topology, "d", "k"),
+            found(true, &["q"])
+        );
+        assert_eq!(
+            publish(&mut cache, &topology, "", "q"),
+            found(false, &["q"])
+        );
+        assert_eq!(
+            publish(&mut cache, &topology, "d", "k"),
+            found(true, &["q"])
+        );
+        topology.add_queue(queue("r"));
+        assert_eq!(
+            publish(&mut cache, &topology, "d", "k"),
+            found(true, &["q"])
+        );
+        topology.add_binding(to_queue("d", "r", "k"));
+        assert_eq!(
+            publish(&mut cache, &topology, "d", "k"),
+            found(false, &["q", "r"])
+        );
+        assert_eq!(
+            publish(&mut cache, &topology, "d", "k"),
+            found(true, &["q", "r"])
+        );
+        topology.drop_queue("q");
+        assert_eq!(publish(&mut cache, &topology, "", "q"), found(false, &[]));
+        assert_eq!(publish(&mut cache, &topology, "", "q"), found(false, &[]));
+        topology.add_queue(queue("q"));
+        assert_eq!(
+            publish(&mut cache, &topology, "", "q"),
+            found(false, &["q"])
+        );
+        assert_eq!(cache.entries.len(), 2);
+    }
+
+    #[test]
+    fn stale_entries_hold_no_queue() {
+        let (mut topology, mut cache) = (small(), RouteCache::new());
+        publish(&mut cache, &topology, "", "q");
+        let queue = Arc::clone(topology.queue(b"q").unwrap_or_else(|| panic!("q")));
+        topology.drop_queue("q");
+        assert!(cache.find(b"", b"q").is_none());
+        assert_eq!(Arc::strong_count(&queue), 1);
+    }
+
+    #[test]
+    fn pairs_are_told_apart_by_where_they_split() {
+        let mut topology = small();
+        topology.add_exchange(exchange("dk", "direct"));
+        topology.add_queue(queue("other"));
+        topology.add_binding(to_queue("dk", "other", ""));
+        let mut cache = RouteCache::new();
+        for _ in 0..2 {
+            assert_eq!(publish(&mut cache, &topology, "d", "k").1, ["q"]);
+            assert_eq!(publish(&mut cache, &topology, "dk", "").1, ["other"]);
+        }
+        assert!(cache.find(b"", b"dk").is_none());
+    }
+
+    #[test]
+    fn the_cache_is_bounded_and_drops_the_oldest() {
+        let (mut topology, mut cache) = (small(), RouteCache::new());
+        let names: Vec<_> = (0..ENTRIES_MAX + 10).map(|n| format!("q{n}")).collect();
+        for name in &names {
+            topology.add_queue(queue(name));
+            publish(&mut cache, &topology, "", name);
+        }
+        assert_eq!(cache.entries.len(), ENTRIES_MAX);
+        assert_eq!(cache.index.len(), ENTRIES_MAX);
+        let known =
+            |cache: &mut RouteCache, at: usize| cache.find(b"", names[at].as_bytes()).is_some();
+        assert!(!known(&mut cache, 0) && !known(&mut cache, 9));
+        assert!((10..names.len()).all(|at| known(&mut cache, at)));
+        cache.clear();
+        assert!(!known(&mut cache, 20));
     }
 }

@@ -240,3 +240,6 @@ fn pairwise<A>(
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
