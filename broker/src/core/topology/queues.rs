@@ -3,15 +3,15 @@
 
 use std::sync::Arc;
 
-use leveret_protocol::{Fault, ReplyCode, Table, Value};
+use leveret_protocol::{Fault, ReplyCode, Table};
 
 use super::{Command, Planned, Topology, faults, names, strip_cr_lf};
 use crate::core::permission::{Permission, Permitted, Resource};
 use crate::core::queue::QueueId;
+use crate::core::queue::arguments::{
+    QueueArguments, arguments_inequivalence, dead_letter_exchange,
+};
 use crate::core::queue_handle::{ConnectionId, QueueHandle, QueueSpec};
-
-/// The argument that names the exchange for dead letters.
-const DEAD_LETTER_EXCHANGE: &str = "x-dead-letter-exchange";
 
 /// What `queue.declare` asks for. Passive declares are [`Topology::check_queue`].
 #[derive(Clone, Copy, Debug)]
@@ -169,7 +169,7 @@ impl Topology {
         faults::check_flags(faults::queue(&current.name, &self.vhost), &flags)?;
         let (name, vhost) = (&current.name, &self.vhost);
         let arguments = current.arguments.view();
-        match arguments_rules::inequivalence(arguments, request.arguments, name, vhost) {
+        match arguments_inequivalence(arguments, request.arguments, name, vhost) {
             Some(fault) => Err(fault),
             None => Ok(()),
         }
@@ -187,29 +187,22 @@ impl Topology {
             return Err(faults::queue_limit(name, &self.vhost, limit));
         }
         self.check_dead_letter_exchange(name, request.arguments, permitted)?;
-        arguments_rules::check(request.arguments, name, &self.vhost)
+        QueueArguments::check(request.arguments, name, &self.vhost).map(|_| ())
     }
 
-    /// Comes before every other argument (QARG-15, QARG-07).
+    /// Comes before every other argument is looked at (QARG-15, PERM-08).
     fn check_dead_letter_exchange(
         &self,
         name: &str,
         arguments: Table<'_>,
         permitted: &mut Permitted<'_>,
     ) -> Result<(), Fault> {
-        match arguments.get(DEAD_LETTER_EXCHANGE) {
-            None => Ok(()),
-            Some(Value::LongStr(exchange)) => {
-                let exchange = String::from_utf8_lossy(exchange);
-                permitted(Permission::Read, Resource::Queue(name))?;
-                permitted(Permission::Write, Resource::Exchange(&exchange))
-            }
-            Some(other) => {
-                let queue = faults::queue(name, &self.vhost);
-                let argument = DEAD_LETTER_EXCHANGE;
-                Err(faults::invalid_argument_type(&other, argument, queue))
-            }
-        }
+        let Some(exchange) = dead_letter_exchange(arguments, name, &self.vhost)? else {
+            return Ok(());
+        };
+        permitted(Permission::Read, Resource::Queue(name))?;
+        let exchange = String::from_utf8_lossy(exchange);
+        permitted(Permission::Write, Resource::Exchange(&exchange))
     }
 }
 
@@ -226,22 +219,4 @@ pub(crate) fn queue_not_empty(name: &str, vhost: &str) -> Fault {
 /// "Last declared queue" of a channel that has declared none (QUEUE-17).
 pub fn no_previously_declared_queue() -> Fault {
     Fault::new(ReplyCode::NotFound, "no previously declared queue")
-}
-
-/// The seam to the rules about queue arguments.
-mod arguments_rules {
-    use super::{Fault, Table};
-
-    pub(super) fn check(_arguments: Table<'_>, _queue: &str, _vhost: &str) -> Result<(), Fault> {
-        Ok(())
-    }
-
-    pub(super) fn inequivalence(
-        _current: Table<'_>,
-        _received: Table<'_>,
-        _queue: &str,
-        _vhost: &str,
-    ) -> Option<Fault> {
-        None
-    }
 }

@@ -4,7 +4,8 @@ use crate::core::queue::{Bell, Effects, Offered, Port, SlotId, SlotKind, SlotSpe
 use crate::core::topology::tests::{
     ME, OTHER, allow, counting, exchange, queue, refusal, to_queue,
 };
-use crate::core::{Body, Message, MessageParts, Moment};
+use crate::core::{Message, MessageParts, Moment};
+use leveret_protocol::content::Body;
 
 struct Deaf;
 

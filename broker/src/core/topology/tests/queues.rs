@@ -269,6 +269,35 @@ fn qarg_07_and_15_a_dead_letter_exchange_is_named_by_a_string() {
 }
 
 #[test]
+fn qarg_30_and_36_arguments_are_judged_once_and_compared_ever_after() {
+    let mut topology = topology();
+    let ttl = |value| TableBuf::new().with("x-message-ttl", value);
+    let (valid, invalid) = (ttl(Value::I32(100)), ttl(Value::I32(-1)));
+    let with = |name: &'static str, arguments| QueueDeclare {
+        arguments,
+        ..queue(name)
+    };
+    let text = |topology: &Topology, request| refusal(declare(topology, request));
+    assert!(text(&topology, with("q", invalid.view())).contains("invalid arg 'x-message-ttl'"));
+    topology.add_queue(with("q", valid.view()));
+    assert_eq!(
+        text(&topology, with("q", invalid.view())),
+        "PRECONDITION_FAILED - inequivalent arg 'x-message-ttl' for queue 'q' in vhost '/': \
+         received '-1' but current is '100'"
+    );
+    let wrong_flag = QueueDeclare {
+        durable: true,
+        ..with("q", invalid.view())
+    };
+    assert!(
+        text(&topology, wrong_flag).contains("'durable'"),
+        "QUEUE-14"
+    );
+    let long = ttl(Value::I64(100));
+    assert!(is_known(&topology, with("q", long.view())));
+}
+
+#[test]
 fn a_queue_that_left_is_gone_for_good() {
     let mut topology = topology();
     let old = topology.add_queue(queue("q"));
