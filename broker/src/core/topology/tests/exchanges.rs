@@ -418,11 +418,15 @@ fn commands_that_come_too_late_change_nothing() {
     topology.add_exchange(exchange("e", "direct"));
     topology.add_queue(queue("q"));
     let bind = topology.plan_bind(&to_queue("e", "q", "k"), &mut allow);
+    let bind_gone = topology.plan_bind(&to_queue("amq.fanout", "q", "k"), &mut allow);
     let twice = topology.plan_declare_queue(&queue("r"), &mut allow);
     topology.add_queue(queue("r"));
     topology.drop_exchange("e");
     topology.add_exchange(exchange("e", "direct"));
     assert!(topology.run(bind).is_empty());
     assert!(topology.run(twice).is_empty());
+    topology.drop_queue("q");
+    assert!(topology.run(bind_gone).is_empty());
+    assert_eq!(topology.bindings().iter().count(), 0);
     assert!(topology.routed("e", "k").is_empty());
 }
