@@ -144,7 +144,9 @@ impl Topology {
 }
 
 struct Walk {
+    first: ExchangeId,
     pending: Vec<ExchangeId>,
+    /// The exchanges visited after the first; most walks end there.
     seen: FxHashSet<ExchangeId>,
     queues: Vec<QueueId>,
     generations: Vec<(Arc<AtomicU64>, u64)>,
@@ -153,19 +155,19 @@ struct Walk {
 
 impl Walk {
     fn new(first: &ExchangeState, routing: &Routing<'_>) -> Self {
-        let mut walk = Self {
-            pending: Vec::new(),
+        let first = first.spec().id;
+        Self {
+            first,
+            pending: vec![first],
             seen: FxHashSet::default(),
             queues: Vec::new(),
             generations: Vec::new(),
             may_be_kept: routing.routing_keys.len() == 1,
-        };
-        walk.visit(first.spec().id);
-        walk
+        }
     }
 
     fn visit(&mut self, exchange: ExchangeId) {
-        if self.seen.insert(exchange) {
+        if exchange != self.first && self.seen.insert(exchange) {
             self.pending.push(exchange);
         }
     }

@@ -313,3 +313,6 @@ impl Vhost {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -14,6 +14,7 @@ use leveret_protocol::{Fault, ReplyCode, ShortStr, Table, TableBuf, Value};
 
 use super::{DestinationCounts, Destinations, Exchange, Routing};
 use crate::core::binding::Binding;
+use crate::core::erlang_text;
 
 /// The argument that says how to match.
 const MATCH_KEY: &str = "x-match";
@@ -74,26 +75,13 @@ pub(super) fn check_binding(arguments: Table<'_>) -> Result<(), Fault> {
         Some(value) => Err(invalid_binding(format!(
             "Invalid x-match field type {} (value {}); expected longstr",
             value.type_name(),
-            printed(&value)
+            erlang_text::value(&value)
         ))),
     }
 }
 
 fn invalid_binding(explanation: String) -> Fault {
     Fault::new(ReplyCode::PreconditionFailed, explanation)
-}
-
-/// The value as it stands in an error; only numbers and booleans are sure to be printed as RabbitMQ
-/// prints them (ERR-10).
-fn printed(value: &Value<'_>) -> String {
-    match value {
-        Value::Bool(flag) => flag.to_string(),
-        Value::Timestamp(seconds) => seconds.to_string(),
-        Value::Void => "undefined".to_owned(),
-        other => other
-            .as_integer()
-            .map_or_else(|| format!("{other:?}"), |number| number.to_string()),
-    }
 }
 
 /// How many of a binding's headers must match, and which of them count (HEADERS-01, HEADERS-02).
@@ -240,3 +228,6 @@ fn pairwise<A>(
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use leveret_protocol::{Fault, Table, TableBuf, Value};
 
 use super::{Command, Planned, Topology, faults, names, strip_cr_lf};
+use crate::core::equivalence::inequivalent_argument;
 use crate::core::exchange::{self, Exchange, ExchangeId, Kind};
 use crate::core::permission::{Permission, Permitted, Resource};
 
@@ -235,8 +236,8 @@ impl Topology {
     ) -> Result<(), Fault> {
         let resource = faults::exchange(&current.name, &self.vhost);
         if kind != current.kind {
-            let (received, current) = (quoted(kind.name), quoted(current.kind.name));
-            return Err(faults::inequivalent("type", resource, &received, &current));
+            let (received, current) = (kind.name, current.kind.name);
+            return Err(faults::inequivalent("type", resource, received, current));
         }
         let flags = [
             ("durable", request.durable, current.durable),
@@ -244,9 +245,11 @@ impl Topology {
             ("internal", request.internal, current.internal),
         ];
         faults::check_flags(resource, &flags)?;
-        let received = request.arguments.get(ALTERNATE);
-        let current = current.arguments.view().get(ALTERNATE);
-        check_same_alternate(resource, received, current)
+        let (current, received) = (current.arguments.view(), request.arguments);
+        match inequivalent_argument(current, received, [ALTERNATE], &resource) {
+            Some(fault) => Err(fault),
+            None => Ok(()),
+        }
     }
 
     fn check_alternate(
@@ -275,53 +278,5 @@ pub(super) fn check_not_default(name: &str) -> Result<(), Fault> {
     match name.is_empty() {
         true => Err(faults::default_exchange()),
         false => Ok(()),
-    }
-}
-
-/// Alternates are compared by value (EXCH-14); a long string and a byte array of the same bytes are
-/// the same (QARG-31).
-fn check_same_alternate(
-    resource: faults::Named<'_>,
-    received: Option<Value<'_>>,
-    current: Option<Value<'_>>,
-) -> Result<(), Fault> {
-    let (said, is) = match (received, current) {
-        (None, None) => return Ok(()),
-        (Some(received), Some(current)) if bytes(&received) == bytes(&current) => return Ok(()),
-        (Some(received), Some(current)) => (quoted(&text(&received)), quoted(&text(&current))),
-        (received, current) => (described(received), described(current)),
-    };
-    Err(faults::inequivalent(ALTERNATE, resource, &said, &is))
-}
-
-fn described(value: Option<Value<'_>>) -> String {
-    value.map_or_else(
-        || "none".to_owned(),
-        |value| {
-            format!(
-                "the value '{}' of type '{}'",
-                text(&value),
-                value.type_name()
-            )
-        },
-    )
-}
-
-fn quoted(word: &str) -> String {
-    format!("'{word}'")
-}
-
-fn bytes<'a>(value: &Value<'a>) -> Option<&'a [u8]> {
-    match *value {
-        Value::LongStr(bytes) | Value::ByteArray(bytes) => Some(bytes),
-        _ => None,
-    }
-}
-
-fn text(value: &Value<'_>) -> String {
-    match (bytes(value), value.as_integer()) {
-        (Some(bytes), _) => String::from_utf8_lossy(bytes).into_owned(),
-        (None, Some(number)) => number.to_string(),
-        (None, None) => format!("{value:?}"),
     }
 }

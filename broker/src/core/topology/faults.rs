@@ -91,7 +91,7 @@ pub(super) fn invalid_argument_type(
     ))
 }
 
-/// Says that two declarations differ (EXCH-10..14, QUEUE-11, QUEUE-12).
+/// Says that two declarations differ (EXCH-10..13, QUEUE-11, QUEUE-12).
 pub(super) fn inequivalent(
     argument: &str,
     resource: Named<'_>,
@@ -99,7 +99,7 @@ pub(super) fn inequivalent(
     current: &str,
 ) -> Fault {
     precondition_failed(format!(
-        "inequivalent arg '{argument}' for {resource}: received {received} but current is {current}"
+        "inequivalent arg '{argument}' for {resource}: received '{received}' but current is '{current}'"
     ))
 }
 
@@ -113,8 +113,8 @@ pub(super) fn check_flags(resource: Named<'_>, flags: &[(&str, bool, bool)]) -> 
         Some((argument, received, current)) => Err(inequivalent(
             argument,
             resource,
-            &format!("'{received}'"),
-            &format!("'{current}'"),
+            &received.to_string(),
+            &current.to_string(),
         )),
     }
 }

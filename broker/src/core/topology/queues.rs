@@ -3,16 +3,15 @@
 
 use std::sync::Arc;
 
-use leveret_protocol::{Fault, ReplyCode, Table, Value};
+use leveret_protocol::{Fault, ReplyCode, Table};
 
 use super::{Command, Planned, Topology, faults, names, strip_cr_lf};
 use crate::core::permission::{Permission, Permitted, Resource};
 use crate::core::queue::QueueId;
-use crate::core::queue::arguments::{QueueArguments, arguments_inequivalence};
+use crate::core::queue::arguments::{
+    QueueArguments, arguments_inequivalence, dead_letter_exchange,
+};
 use crate::core::queue_handle::{ConnectionId, QueueHandle, QueueSpec};
-
-/// The argument that names the exchange for dead letters.
-const DEAD_LETTER_EXCHANGE: &str = "x-dead-letter-exchange";
 
 /// What `queue.declare` asks for. Passive declares are [`Topology::check_queue`].
 #[derive(Clone, Copy, Debug)]
@@ -191,26 +190,19 @@ impl Topology {
         QueueArguments::check(request.arguments, name, &self.vhost).map(|_| ())
     }
 
-    /// Comes before every other argument (QARG-15, QARG-07).
+    /// Comes before every other argument is looked at (QARG-15, PERM-08).
     fn check_dead_letter_exchange(
         &self,
         name: &str,
         arguments: Table<'_>,
         permitted: &mut Permitted<'_>,
     ) -> Result<(), Fault> {
-        match arguments.get(DEAD_LETTER_EXCHANGE) {
-            None => Ok(()),
-            Some(Value::LongStr(exchange)) => {
-                let exchange = String::from_utf8_lossy(exchange);
-                permitted(Permission::Read, Resource::Queue(name))?;
-                permitted(Permission::Write, Resource::Exchange(&exchange))
-            }
-            Some(other) => {
-                let queue = faults::queue(name, &self.vhost);
-                let argument = DEAD_LETTER_EXCHANGE;
-                Err(faults::invalid_argument_type(&other, argument, queue))
-            }
-        }
+        let Some(exchange) = dead_letter_exchange(arguments, name, &self.vhost)? else {
+            return Ok(());
+        };
+        permitted(Permission::Read, Resource::Queue(name))?;
+        let exchange = String::from_utf8_lossy(exchange);
+        permitted(Permission::Write, Resource::Exchange(&exchange))
     }
 }
 
