@@ -30,7 +30,7 @@ pub mod target;
 pub mod trial;
 
 pub use failure::{Failure, ensure, expect_eq};
-pub use registry::{Rule, Section, rules};
+pub use registry::{Rule, Section, registered};
 pub use runner::{Finished, Options, Summary, Verdict, run};
 pub use target::Target;
 pub use trial::Trial;

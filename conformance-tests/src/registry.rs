@@ -74,7 +74,7 @@ pub struct Needs {
 }
 
 impl Rule {
-    /// A test; [`crate::rules`] registers them with the macro `rule!`.
+    /// A test; [`crate::rules`] registers them with the macro `rules!`.
     pub const fn test(
         id: &'static str,
         title: &'static str,
@@ -212,7 +212,7 @@ impl Section {
 }
 
 /// Every registered test, section by section.
-pub fn rules() -> impl Iterator<Item = &'static Rule> {
+pub fn registered() -> impl Iterator<Item = &'static Rule> {
     SECTIONS.iter().flat_map(|section| section.rules())
 }
 
@@ -226,7 +226,7 @@ pub fn missing_ids() -> Vec<&'static str> {
     };
     IDS.lines()
         .filter(complete)
-        .filter(|id| !rules().any(|rule| rule.ids().any(|shown| shown == *id)))
+        .filter(|id| !registered().any(|rule| rule.ids().any(|shown| shown == *id)))
         .collect()
 }
 
@@ -248,7 +248,7 @@ mod tests {
     #[test]
     fn only_ids_of_the_list_are_registered() {
         let known: HashSet<&str> = IDS.lines().collect();
-        let unknown: Vec<_> = rules()
+        let unknown: Vec<_> = registered()
             .flat_map(Rule::ids)
             .filter(|id| !known.contains(id))
             .collect();
@@ -268,7 +268,7 @@ mod tests {
     #[test]
     fn names_are_unique() {
         let mut seen = HashSet::new();
-        let twice: Vec<_> = rules()
+        let twice: Vec<_> = registered()
             .map(Rule::name)
             .filter(|name| !seen.insert(name.clone()))
             .collect();

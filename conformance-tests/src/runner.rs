@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::failure::Failure;
-use crate::registry::{Check, Rule, Running, rules};
+use crate::registry::{Check, Rule, Running, registered};
 use crate::target::Target;
 use crate::trial::Trial;
 
@@ -37,7 +37,7 @@ impl Options {
     /// The tests that these options select.
     pub fn selected(&self) -> impl Iterator<Item = &'static Rule> {
         let is_meant = |rule: &Rule| self.only.iter().any(|word| rule.is_meant_by(word));
-        rules().filter(move |rule| self.only.is_empty() || is_meant(rule))
+        registered().filter(move |rule| self.only.is_empty() || is_meant(rule))
     }
 }
 

@@ -11,7 +11,7 @@ use leveret_protocol::{Method, MethodId};
 use tokio::time::Instant;
 
 use super::socket::{Event, OwnedMethod, RawConnection, RawFrame};
-use crate::failure::Failure;
+use crate::failure::{Failure, show_bytes};
 
 /// How long a broker may take to drop a connection of which it disapproves: RabbitMQ waits about
 /// 3 s, and 10 s for a handshake.
@@ -428,7 +428,7 @@ impl RawConnection {
 
 fn show(event: &Event) -> String {
     match event {
-        Event::Frame(frame) => frame.to_string(),
+        Event::Frame(frame) => format!("{frame} ({})", show_bytes(&frame.payload)),
         Event::End(end) => format!("the end of the connection ({end:?})"),
         Event::Nothing => "nothing".to_owned(),
     }
@@ -452,25 +452,42 @@ impl fmt::Display for Text {
 impl fmt::Display for Expected {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Method { channel, id } => write!(out, "method {id:?} on channel {channel}"),
+            Self::Method { channel, id } => {
+                write!(out, "method {} on channel {channel}", show_id(*id))
+            }
             Self::ChannelClose {
                 channel,
                 code,
                 text,
                 culprit,
-            } => write!(
-                out,
-                "channel.close on channel {channel} with code {code:?}, {text}, for {culprit:?}"
-            ),
+            } => {
+                let code = code.map_or_else(|| "any code".to_owned(), |code| code.to_string());
+                write!(
+                    out,
+                    "channel.close on channel {channel} with {code}, {text}"
+                )?;
+                show_culprit(*culprit, out)
+            }
             Self::ConnectionClose {
                 code,
                 text,
                 culprit,
-            } => write!(
-                out,
-                "connection.close with code {code}, {text}, for {culprit:?}"
-            ),
+            } => {
+                write!(out, "connection.close with {code}, {text}")?;
+                show_culprit(*culprit, out)
+            }
             Self::SilentClose => out.write_str("the end of the connection without a close"),
         }
     }
+}
+
+fn show_culprit(culprit: Option<MethodId>, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+    match culprit {
+        Some(id) => write!(out, ", blaming {}", show_id(id)),
+        None => Ok(()),
+    }
+}
+
+fn show_id(id: MethodId) -> String {
+    format!("{}/{}", id.class_id, id.method_id)
 }

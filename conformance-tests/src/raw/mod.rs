@@ -11,7 +11,8 @@
 //! | `socket` | bytes and frames in and out, with patience and a transcript |
 //! | `handshake` | the steps above |
 //! | `expect` | what may come next, and the failure if something else does |
-//! | `operations` | declare, bind, publish, consume, …: one line each, for short tests |
+//! | `operations` | channels, queues, exchanges and bindings: one line each, for short tests |
+//! | `messaging` | publish, get, consume, settle and confirm, likewise |
 //! | `message` | a delivery, get or return with its content |
 //!
 //! What it is not: a client library. It answers closes while it expects them and skips heartbeats
@@ -20,11 +21,12 @@
 mod expect;
 mod handshake;
 mod message;
+mod messaging;
 mod operations;
 mod socket;
 
 pub use expect::{Expected, Text};
 pub use handshake::{Handshake, ServerStart};
 pub use message::Message;
-pub use operations::{DeclaredQueue, durable_queue, exchange};
+pub use operations::{DeclaredQueue, durable_queue, transient_exchange};
 pub use socket::{End, Event, OwnedMethod, RawConnection, RawFrame};

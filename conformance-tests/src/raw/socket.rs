@@ -22,6 +22,8 @@ use crate::failure::{Failure, show_bytes};
 pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 /// The largest frame that is read; a broker that sends a larger one has gone wrong.
 const FRAME_BYTES_MAX: usize = 64 << 20;
+/// Characters of a method's fields that a report shows.
+const SHOWN_CHARACTERS_MAX: usize = 240;
 /// Frames shown below a failure.
 const TRANSCRIPT_FRAMES_MAX: usize = 12;
 
@@ -298,8 +300,18 @@ fn frame_bytes(kind: u8, channel: u16, payload: &[u8]) -> BytesMut {
     frame
 }
 
+/// `queue.Declare { ticket: 0, … }`, cut where it gets too long to read.
 fn show_method(method: &Method<'_>) -> String {
-    format!("{} {method:?}", method.name())
+    let debug = format!("{method:?}");
+    let fields = debug.find('{').and_then(|at| debug.get(at..));
+    let fields = fields.unwrap_or_default().trim_end_matches(')');
+    let shown: String = fields.chars().take(SHOWN_CHARACTERS_MAX).collect();
+    let more = if shown.len() < fields.len() {
+        "…"
+    } else {
+        ""
+    };
+    format!("{} {shown}{more}", method.name())
 }
 
 impl RawFrame {

@@ -10,18 +10,25 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use leveret_conformance::runner::{reason_to_skip, run_one};
-use leveret_conformance::{Options, Rule, Target, Verdict, rules};
+use leveret_conformance::{Options, Rule, Target, Verdict, registered};
 use libtest_mimic::{Arguments, Failed, Trial};
 use tokio::runtime::{Handle, Runtime};
 
-fn main() -> Result<ExitCode, Box<dyn Error>> {
+fn main() -> ExitCode {
+    run().unwrap_or_else(|error| {
+        eprintln!("{error}");
+        ExitCode::FAILURE
+    })
+}
+
+fn run() -> Result<ExitCode, Box<dyn Error>> {
     let mut arguments = Arguments::from_args();
     let jobs = Options::default().jobs;
     arguments.test_threads = arguments.test_threads.or(Some(jobs));
     let runtime = Runtime::new()?;
     // Listing must not need a broker.
     if arguments.list {
-        let trials = rules().map(|rule| Trial::test(rule.name(), || Ok(())));
+        let trials = registered().map(|rule| Trial::test(rule.name(), || Ok(())));
         return Ok(libtest_mimic::run(&arguments, trials.collect()).exit_code());
     }
     let (uri, broker) = match std::env::var("AMQP_URL") {
@@ -32,7 +39,7 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
         }
     };
     let target = Arc::new(runtime.block_on(Target::connect(&uri))?);
-    let trials = rules().map(|rule| trial(rule, &target, runtime.handle()));
+    let trials = registered().map(|rule| trial(rule, &target, runtime.handle()));
     let conclusion = libtest_mimic::run(&arguments, trials.collect());
     if let Some(broker) = broker {
         runtime.block_on(in_process::stop(broker));

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::client;
 use crate::failure::Failure;
-use crate::raw::exchange;
+use crate::raw::transient_exchange;
 use crate::trial::Trial;
 
 rules! {
@@ -47,7 +47,7 @@ async fn predeclared_exchanges(t: &Trial) -> Result<(), Failure> {
         let equivalent = Declare {
             durable: true,
             internal,
-            ..exchange(name, kind)
+            ..transient_exchange(name, kind)
         };
         let declared = raw.declare_exchange(1, equivalent).await;
         declared.map_err(|failure| failure.at(name))?;
@@ -73,7 +73,8 @@ async fn four_types(t: &Trial) -> Result<(), Failure> {
 async fn type_names_are_case_sensitive(t: &Trial) -> Result<(), Failure> {
     let mut raw = t.raw().await?;
     let name = t.name("x");
-    raw.send_method(1, exchange(&name, "Direct")).await?;
+    raw.send_method(1, transient_exchange(&name, "Direct"))
+        .await?;
     raw.expect_any_of(&unknown_type_refusals("Direct")).await?;
     Ok(())
 }
@@ -81,7 +82,8 @@ async fn type_names_are_case_sensitive(t: &Trial) -> Result<(), Failure> {
 async fn unknown_type(t: &Trial) -> Result<(), Failure> {
     let mut raw = t.raw().await?;
     let name = t.name("x");
-    raw.send_method(1, exchange(&name, "no-such-type")).await?;
+    raw.send_method(1, transient_exchange(&name, "no-such-type"))
+        .await?;
     raw.expect_any_of(&unknown_type_refusals("no-such-type"))
         .await?;
     Ok(())
@@ -89,7 +91,8 @@ async fn unknown_type(t: &Trial) -> Result<(), Failure> {
 
 async fn type_is_checked_first(t: &Trial) -> Result<(), Failure> {
     let mut raw = t.raw().await?;
-    raw.send_method(1, exchange("", "no-such-type")).await?;
+    raw.send_method(1, transient_exchange("", "no-such-type"))
+        .await?;
     raw.expect_any_of(&unknown_type_refusals("no-such-type"))
         .await?;
     Ok(())
@@ -100,7 +103,8 @@ async fn type_is_checked_before_permissions(t: &Trial) -> Result<(), Failure> {
     let mut raw = t.raw_with(&handshake).await?;
     raw.open_channel(1).await?;
     let name = t.name("x");
-    raw.send_method(1, exchange(&name, "no-such-type")).await?;
+    raw.send_method(1, transient_exchange(&name, "no-such-type"))
+        .await?;
     raw.expect_any_of(&unknown_type_refusals("no-such-type"))
         .await?;
     Ok(())
@@ -112,7 +116,7 @@ async fn default_exchange_is_not_declared(t: &Trial) -> Result<(), Failure> {
         let declare = Declare {
             passive,
             durable: true,
-            ..exchange("", "direct")
+            ..transient_exchange("", "direct")
         };
         expect_declare_refused(&mut raw, declare, 403, DEFAULT_EXCHANGE_REFUSED).await?;
     }
@@ -123,7 +127,7 @@ async fn reserved_prefix(t: &Trial) -> Result<(), Failure> {
     let mut raw = t.raw().await?;
     let name = format!("amq.{}", t.name("x"));
     let text = format!("ACCESS_REFUSED - exchange name '{name}' contains reserved prefix 'amq.*'");
-    expect_declare_refused(&mut raw, exchange(&name, "direct"), 403, text).await
+    expect_declare_refused(&mut raw, transient_exchange(&name, "direct"), 403, text).await
 }
 
 async fn passive_declare_of_missing(t: &Trial) -> Result<(), Failure> {
@@ -134,7 +138,7 @@ async fn passive_declare_of_missing(t: &Trial) -> Result<(), Failure> {
             let declare = Declare {
                 passive: true,
                 nowait,
-                ..exchange(&name, "direct")
+                ..transient_exchange(&name, "direct")
             };
             let text = not_found(&name, t.vhost());
             expect_declare_refused(&mut raw, declare, 404, text).await?;
@@ -146,13 +150,14 @@ async fn passive_declare_of_missing(t: &Trial) -> Result<(), Failure> {
 async fn passive_declare_compares_nothing(t: &Trial) -> Result<(), Failure> {
     let mut raw = t.raw().await?;
     let name = t.name("x");
-    raw.declare_exchange(1, exchange(&name, "direct")).await?;
+    raw.declare_exchange(1, transient_exchange(&name, "direct"))
+        .await?;
     let different = Declare {
         passive: true,
         durable: true,
         auto_delete: true,
         internal: true,
-        ..exchange(&name, "no-such-type")
+        ..transient_exchange(&name, "no-such-type")
     };
     raw.declare_exchange(1, different).await
 }
@@ -162,7 +167,7 @@ async fn nowait_declare(t: &Trial) -> Result<(), Failure> {
     let name = t.name("x");
     let declare = Declare {
         nowait: true,
-        ..exchange(&name, "direct")
+        ..transient_exchange(&name, "direct")
     };
     raw.send_method(1, declare).await?;
     raw.barrier(1).await?;
@@ -175,7 +180,7 @@ async fn any_ticket(t: &Trial) -> Result<(), Failure> {
     for ticket in [0, 1, u16::MAX] {
         let declare = Declare {
             ticket,
-            ..exchange(&name, "direct")
+            ..transient_exchange(&name, "direct")
         };
         raw.declare_exchange(1, declare).await?;
     }
@@ -186,7 +191,8 @@ async fn line_breaks_are_stripped(t: &Trial) -> Result<(), Failure> {
     let mut raw = t.raw().await?;
     let name = t.name("px");
     let broken = name.replace("px", "p\r\nx");
-    raw.declare_exchange(1, exchange(&broken, "direct")).await?;
+    raw.declare_exchange(1, transient_exchange(&broken, "direct"))
+        .await?;
     raw.expect_exchange(1, &name).await?;
     raw.delete_exchange(1, &broken).await?;
     expect_gone(&mut raw, &name, t.vhost()).await
@@ -198,12 +204,13 @@ async fn any_characters(t: &Trial) -> Result<(), Failure> {
     for suffix in ["with space", "a/b", "nul\0nul", "ünï→", "#*'\""] {
         let name = format!("{prefix}{suffix}");
         t.deletes(&name);
-        raw.declare_exchange(1, exchange(&name, "fanout")).await?;
+        raw.declare_exchange(1, transient_exchange(&name, "fanout"))
+            .await?;
         raw.expect_exchange(1, &name).await?;
     }
     let longest = format!("{prefix}{}", "n".repeat(ShortStr::LEN_MAX - prefix.len()));
     t.deletes(&longest);
-    raw.declare_exchange(1, exchange(&longest, "fanout"))
+    raw.declare_exchange(1, transient_exchange(&longest, "fanout"))
         .await?;
     raw.expect_exchange(1, &longest).await
 }

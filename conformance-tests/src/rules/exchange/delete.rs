@@ -8,7 +8,7 @@ use leveret_protocol::method::exchange::{self as method, Declare, Delete};
 use super::{DEFAULT_EXCHANGE_REFUSED, expect_gone, resource};
 use crate::client;
 use crate::failure::{Failure, expect_eq};
-use crate::raw::{RawConnection, exchange};
+use crate::raw::{RawConnection, transient_exchange};
 use crate::trial::Trial;
 
 rules! {
@@ -74,10 +74,12 @@ async fn bind_exchange(
 async fn name_is_free_again(t: &Trial) -> Result<(), Failure> {
     let mut raw = t.raw().await?;
     let name = t.name("x");
-    raw.declare_exchange(1, exchange(&name, "direct")).await?;
+    raw.declare_exchange(1, transient_exchange(&name, "direct"))
+        .await?;
     raw.delete_exchange(1, &name).await?;
     expect_gone(&mut raw, &name, t.vhost()).await?;
-    raw.declare_exchange(1, exchange(&name, "topic")).await
+    raw.declare_exchange(1, transient_exchange(&name, "topic"))
+        .await
 }
 
 async fn delete_of_missing(t: &Trial) -> Result<(), Failure> {
@@ -177,7 +179,8 @@ async fn if_unused_as_destination(t: &Trial) -> Result<(), Failure> {
 async fn nowait_delete(t: &Trial) -> Result<(), Failure> {
     let mut raw = t.raw().await?;
     let name = t.name("x");
-    raw.declare_exchange(1, exchange(&name, "direct")).await?;
+    raw.declare_exchange(1, transient_exchange(&name, "direct"))
+        .await?;
     let delete = Delete {
         exchange: name.as_str().into(),
         nowait: true,
@@ -191,7 +194,7 @@ async fn nowait_delete(t: &Trial) -> Result<(), Failure> {
 fn auto_delete(name: &str) -> Declare<'_> {
     Declare {
         auto_delete: true,
-        ..exchange(name, "fanout")
+        ..transient_exchange(name, "fanout")
     }
 }
 
@@ -235,7 +238,7 @@ async fn gone_by_exchange_delete(t: &Trial) -> Result<(), Failure> {
     let mut raw = t.raw().await?;
     let (source, destination) = (t.name("source"), t.name("destination"));
     raw.declare_exchange(1, auto_delete(&source)).await?;
-    raw.declare_exchange(1, exchange(&destination, "fanout"))
+    raw.declare_exchange(1, transient_exchange(&destination, "fanout"))
         .await?;
     raw.bind_exchange(1, &destination, &source, "").await?;
     raw.delete_exchange(1, &destination).await?;
@@ -245,7 +248,8 @@ async fn gone_by_exchange_delete(t: &Trial) -> Result<(), Failure> {
 async fn unbound_as_destination_stays(t: &Trial) -> Result<(), Failure> {
     let mut raw = t.raw().await?;
     let (source, destination) = (t.name("source"), t.name("destination"));
-    raw.declare_exchange(1, exchange(&source, "fanout")).await?;
+    raw.declare_exchange(1, transient_exchange(&source, "fanout"))
+        .await?;
     raw.declare_exchange(1, auto_delete(&destination)).await?;
     raw.bind_exchange(1, &destination, &source, "").await?;
     raw.delete_exchange(1, &source).await?;

@@ -5,7 +5,7 @@ use leveret_protocol::{TableBuf, Value};
 
 use super::{expect_declare_refused, resource};
 use crate::failure::Failure;
-use crate::raw::exchange;
+use crate::raw::transient_exchange;
 use crate::trial::Trial;
 
 rules! {
@@ -31,10 +31,12 @@ fn inequivalent(t: &Trial, name: &str, argument: &str, difference: &str) -> Stri
 async fn equal_redeclare(t: &Trial) -> Result<(), Failure> {
     let mut raw = t.raw().await?;
     let (name, queue) = (t.name("x"), t.name("q"));
-    raw.declare_exchange(1, exchange(&name, "fanout")).await?;
+    raw.declare_exchange(1, transient_exchange(&name, "fanout"))
+        .await?;
     raw.declare_queue(1, &queue).await?;
     raw.bind(1, &queue, &name, "").await?;
-    raw.declare_exchange(1, exchange(&name, "fanout")).await?;
+    raw.declare_exchange(1, transient_exchange(&name, "fanout"))
+        .await?;
     raw.publish(1, &name, "", "still bound").await?;
     raw.take_text(1, &queue, "still bound").await.map(drop)
 }
@@ -48,7 +50,8 @@ async fn expect_difference(
 ) -> Result<(), Failure> {
     let mut raw = t.raw().await?;
     let name = t.name("x");
-    raw.declare_exchange(1, exchange(&name, "direct")).await?;
+    raw.declare_exchange(1, transient_exchange(&name, "direct"))
+        .await?;
     let again = Declare {
         exchange: name.as_str().into(),
         ..again
@@ -59,13 +62,13 @@ async fn expect_difference(
 
 async fn different_type(t: &Trial) -> Result<(), Failure> {
     let difference = "received 'fanout' but current is 'direct'";
-    expect_difference(t, exchange("", "fanout"), "type", difference).await
+    expect_difference(t, transient_exchange("", "fanout"), "type", difference).await
 }
 
 async fn different_durable(t: &Trial) -> Result<(), Failure> {
     let again = Declare {
         durable: true,
-        ..exchange("", "direct")
+        ..transient_exchange("", "direct")
     };
     let difference = "received 'true' but current is 'false'";
     expect_difference(t, again, "durable", difference).await
@@ -74,7 +77,7 @@ async fn different_durable(t: &Trial) -> Result<(), Failure> {
 async fn different_auto_delete(t: &Trial) -> Result<(), Failure> {
     let again = Declare {
         auto_delete: true,
-        ..exchange("", "direct")
+        ..transient_exchange("", "direct")
     };
     let difference = "received 'true' but current is 'false'";
     expect_difference(t, again, "auto_delete", difference).await
@@ -83,7 +86,7 @@ async fn different_auto_delete(t: &Trial) -> Result<(), Failure> {
 async fn different_internal(t: &Trial) -> Result<(), Failure> {
     let again = Declare {
         internal: true,
-        ..exchange("", "direct")
+        ..transient_exchange("", "direct")
     };
     let difference = "received 'true' but current is 'false'";
     expect_difference(t, again, "internal", difference).await
@@ -94,7 +97,7 @@ async fn first_difference_wins(t: &Trial) -> Result<(), Failure> {
     let internal = Declare {
         internal: true,
         arguments: arguments.view(),
-        ..exchange("", "direct")
+        ..transient_exchange("", "direct")
     };
     let auto_delete = Declare {
         auto_delete: true,
@@ -126,7 +129,7 @@ async fn different_alternate(t: &Trial) -> Result<(), Failure> {
     let (first, second) = (alternate("a"), alternate("b"));
     let with = |arguments| Declare {
         arguments,
-        ..exchange(&name, "direct")
+        ..transient_exchange(&name, "direct")
     };
     raw.declare_exchange(1, with(first.view())).await?;
     raw.declare_exchange(1, with(first.view())).await?;
@@ -141,15 +144,15 @@ async fn alternate_on_one_side(t: &Trial) -> Result<(), Failure> {
     let arguments = alternate("a");
     let declare_with = |name| Declare {
         arguments: arguments.view(),
-        ..exchange(name, "direct")
+        ..transient_exchange(name, "direct")
     };
     raw.declare_exchange(1, declare_with(&with)).await?;
-    raw.declare_exchange(1, exchange(&without, "direct"))
+    raw.declare_exchange(1, transient_exchange(&without, "direct"))
         .await?;
 
     let difference = "received none but current is the value 'a' of type 'longstr'";
     let text = inequivalent(t, &with, "alternate-exchange", difference);
-    expect_declare_refused(&mut raw, exchange(&with, "direct"), 406, text).await?;
+    expect_declare_refused(&mut raw, transient_exchange(&with, "direct"), 406, text).await?;
 
     let difference = "received the value 'a' of type 'longstr' but current is none";
     let text = inequivalent(t, &without, "alternate-exchange", difference);
@@ -162,10 +165,11 @@ async fn other_arguments_do_not_matter(t: &Trial) -> Result<(), Failure> {
     let arguments = TableBuf::new().with("x-anything", Value::I32(1));
     let with_argument = Declare {
         arguments: arguments.view(),
-        ..exchange(&name, "direct")
+        ..transient_exchange(&name, "direct")
     };
     raw.declare_exchange(1, with_argument).await?;
-    raw.declare_exchange(1, exchange(&name, "direct")).await
+    raw.declare_exchange(1, transient_exchange(&name, "direct"))
+        .await
 }
 
 async fn alternate_must_be_a_string(t: &Trial) -> Result<(), Failure> {
@@ -174,7 +178,7 @@ async fn alternate_must_be_a_string(t: &Trial) -> Result<(), Failure> {
     let arguments = TableBuf::new().with("alternate-exchange", Value::I32(1));
     let declare = Declare {
         arguments: arguments.view(),
-        ..exchange(&name, "direct")
+        ..transient_exchange(&name, "direct")
     };
     let text = format!(
         "PRECONDITION_FAILED - invalid type 'signedint' for arg 'alternate-exchange' in {}",

@@ -5,7 +5,7 @@ use leveret_protocol::{Method, MethodId, TableBuf, Value};
 
 use super::{DEFAULT_EXCHANGE_REFUSED, resource};
 use crate::failure::Failure;
-use crate::raw::{RawConnection, durable_queue, exchange};
+use crate::raw::{RawConnection, durable_queue, transient_exchange};
 use crate::trial::Trial;
 
 rules! {
@@ -21,7 +21,7 @@ rules! {
 fn internal(name: &str) -> method::Declare<'_> {
     method::Declare {
         internal: true,
-        ..exchange(name, "fanout")
+        ..transient_exchange(name, "fanout")
     }
 }
 
@@ -62,7 +62,8 @@ async fn internal_with_queue(t: &Trial) -> Result<(RawConnection, String, String
 async fn internal_by_binding(t: &Trial) -> Result<(), Failure> {
     let (mut raw, name, queue) = internal_with_queue(t).await?;
     let source = t.name("source");
-    raw.declare_exchange(1, exchange(&source, "fanout")).await?;
+    raw.declare_exchange(1, transient_exchange(&source, "fanout"))
+        .await?;
     raw.bind_exchange(1, &name, &source, "").await?;
     raw.publish(1, &source, "", "by a binding").await?;
     raw.take_text(1, &queue, "by a binding").await.map(drop)
@@ -74,7 +75,7 @@ async fn internal_as_alternate(t: &Trial) -> Result<(), Failure> {
     let arguments = TableBuf::new().with("alternate-exchange", Value::LongStr(name.as_bytes()));
     let declare = method::Declare {
         arguments: arguments.view(),
-        ..exchange(&main, "fanout")
+        ..transient_exchange(&main, "fanout")
     };
     raw.declare_exchange(1, declare).await?;
     raw.publish(1, &main, "", "by the alternate").await?;
@@ -105,7 +106,8 @@ async fn default_exchange_is_fixed(t: &Trial) -> Result<(), Failure> {
     let mut raw = t.raw().await?;
     let (queue, other) = (t.name("q"), t.name("x"));
     raw.declare_queue(1, &queue).await?;
-    raw.declare_exchange(1, exchange(&other, "fanout")).await?;
+    raw.declare_exchange(1, transient_exchange(&other, "fanout"))
+        .await?;
     let exchange_bind = |destination: &'static str, source: &'static str| method::Bind {
         destination: destination.into(),
         source: source.into(),
