@@ -1,1 +1,36 @@
-//! Placeholder.
+//! A conformance suite for AMQP 0-9-1 brokers: what RabbitMQ's clients rely on, rule by rule.
+//!
+//! Every rule has a test that is registered under the rule's ID. The suite is given the address of a
+//! broker and knows nothing else about it.
+//!
+//! ```text
+//!   rules/*  the tests, one file per section          registry  what a test is and which exist
+//!      │ each is handed a
+//!      ▼
+//!   trial    own names, own connections, clean-up     runner    deadlines, side by side, verdicts
+//!      │ opens
+//!      ├──▶ client   lapin: what a normal client does
+//!      └──▶ raw      any bytes in any order, on `leveret-protocol`
+//!                    │
+//!   target  ◀────────┘  the broker under test
+//! ```
+//!
+//! What it is not: it starts no broker, and it has no switch that is meant for one broker only.
+//!
+//! Invariant: every wait ends. A read has its patience, a test its deadline, and a run a bounded
+//! number of tests at once.
+
+pub mod client;
+pub mod failure;
+pub mod raw;
+pub mod registry;
+pub mod rules;
+pub mod runner;
+pub mod target;
+pub mod trial;
+
+pub use failure::{Failure, ensure, expect_eq};
+pub use registry::{Rule, Section, registered};
+pub use runner::{Finished, Options, Summary, Verdict, run};
+pub use target::Target;
+pub use trial::Trial;

@@ -1,0 +1,82 @@
+//! The command `leveret-conformance`: holds a broker against the rules and says where it differs.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use clap::Parser;
+use leveret_conformance::{Finished, Options, Summary, Target, Verdict, run};
+
+/// Holds an AMQP 0-9-1 broker against the rules that RabbitMQ's clients rely on.
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Arguments {
+    /// The broker and the user, for instance amqp://guest:guest@127.0.0.1:5672/%2f
+    #[arg(long, env = "AMQP_URL", required_unless_present = "list")]
+    uri: Option<String>,
+    /// Run only these: IDs, sections or test names, separated by commas
+    #[arg(long, value_delimiter = ',')]
+    only: Vec<String>,
+    /// How many tests run at once
+    #[arg(long, default_value_t = Options::default().jobs)]
+    jobs: usize,
+    /// List the tests and run none
+    #[arg(long)]
+    list: bool,
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let options = Options {
+        only: arguments.only,
+        jobs: arguments.jobs,
+    };
+    if options.selected().next().is_none() {
+        eprintln!("no test is called {}", options.only.join(" or "));
+        return ExitCode::FAILURE;
+    }
+    match arguments.uri {
+        Some(uri) if !arguments.list => hold(&uri, &options).await,
+        _ => list(&options),
+    }
+}
+
+fn list(options: &Options) -> ExitCode {
+    for rule in options.selected() {
+        println!("{}: {}", rule.name(), rule.rule);
+    }
+    ExitCode::SUCCESS
+}
+
+async fn hold(uri: &str, options: &Options) -> ExitCode {
+    let target = match Target::connect(uri).await {
+        Ok(target) => Arc::new(target),
+        Err(failure) => {
+            eprintln!("{failure}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let summary = run(target, options, print_unless_passed).await;
+    print_summary(&summary);
+    match summary.failed() {
+        0 => ExitCode::SUCCESS,
+        _ => ExitCode::FAILURE,
+    }
+}
+
+fn print_unless_passed(finished: &Finished) {
+    let name = finished.rule.name();
+    match &finished.verdict {
+        Verdict::Passed => {}
+        Verdict::Failed(failure) => println!("FAILED {name}: {failure}"),
+        Verdict::Skipped(reason) => println!("skipped {name}: {reason}"),
+    }
+}
+
+fn print_summary(summary: &Summary) {
+    let (passed, failed) = (summary.passed(), summary.failed());
+    println!(
+        "{passed} passed, {failed} failed, {} skipped",
+        summary.skipped()
+    );
+}

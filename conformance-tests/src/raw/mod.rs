@@ -1,0 +1,32 @@
+//! The raw client: any bytes in any order, and nothing done behind the test's back.
+//!
+//! ```text
+//!   connect ──▶ begin ──▶ log_in ──▶ tune ──▶ open_vhost ──▶ open_channel ──▶ …
+//!      header→ ←start  start-ok→ ←tune  tune-ok→    open→ ←open-ok
+//!   └──────────────── open ─────────────────────────────┘
+//! ```
+//!
+//! | file | what it does |
+//! |---|---|
+//! | `socket` | bytes and frames in and out, with patience and a transcript |
+//! | `handshake` | the steps above |
+//! | `expect` | what may come next, and the failure if something else does |
+//! | `operations` | channels, queues, exchanges and bindings: one line each, for short tests |
+//! | `messaging` | publish, get, consume, settle and confirm, likewise |
+//! | `message` | a delivery, get or return with its content |
+//!
+//! What it is not: a client library. It answers closes while it expects them and skips heartbeats
+//! unless told otherwise; apart from that nothing is sent that the test did not ask for.
+
+mod expect;
+mod handshake;
+mod message;
+mod messaging;
+mod operations;
+mod socket;
+
+pub use expect::{Expected, Text};
+pub use handshake::{Handshake, ServerStart};
+pub use message::Message;
+pub use operations::{DeclaredQueue, durable_queue, transient_exchange};
+pub use socket::{End, Event, OwnedMethod, RawConnection, RawFrame};

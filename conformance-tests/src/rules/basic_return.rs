@@ -1,0 +1,5 @@
+//! Messages that come back.
+
+use crate::registry::Section;
+
+pub(crate) const SECTION: Section = Section::unfinished("RET", &[]);

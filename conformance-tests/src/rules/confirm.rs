@@ -1,0 +1,5 @@
+//! Publisher confirms.
+
+use crate::registry::Section;
+
+pub(crate) const SECTION: Section = Section::unfinished("CONFIRM", &[]);

@@ -1,0 +1,5 @@
+//! Starting a consumer.
+
+use crate::registry::Section;
+
+pub(crate) const SECTION: Section = Section::unfinished("CONS", &[]);

@@ -1,0 +1,5 @@
+//! Fetching one message.
+
+use crate::registry::Section;
+
+pub(crate) const SECTION: Section = Section::unfinished("GET", &[]);

@@ -1,0 +1,5 @@
+//! Heartbeats both ways.
+
+use crate::registry::Section;
+
+pub(crate) const SECTION: Section = Section::unfinished("HB", &[]);

@@ -1,0 +1,5 @@
+//! Publishing.
+
+use crate::registry::Section;
+
+pub(crate) const SECTION: Section = Section::unfinished("PUB", &[]);

@@ -1,0 +1,5 @@
+//! basic.recover.
+
+use crate::registry::Section;
+
+pub(crate) const SECTION: Section = Section::unfinished("REC", &[]);

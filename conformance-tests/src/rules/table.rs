@@ -1,0 +1,5 @@
+//! Field tables and strings.
+
+use crate::registry::Section;
+
+pub(crate) const SECTION: Section = Section::unfinished("TABLE", &[]);

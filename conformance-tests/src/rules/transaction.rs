@@ -1,0 +1,5 @@
+//! Transactions.
+
+use crate::registry::Section;
+
+pub(crate) const SECTION: Section = Section::unfinished("TX", &[]);

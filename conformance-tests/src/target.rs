@@ -1,0 +1,152 @@
+//! The broker under test: where it listens, and what can be found out by talking to it.
+//!
+//! What it is not: it knows no broker's inside, and starts none.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use lapin::uri::AMQPUri;
+use tokio::sync::OwnedMutexGuard;
+
+use crate::failure::Failure;
+use crate::raw::{Handshake, RawConnection};
+
+/// How long the first connection may take before the target counts as unreachable.
+const PROBE_PATIENCE: Duration = Duration::from_secs(5);
+
+/// A user and vhost of the fixtures; who can log in there has the others as well.
+const FIXTURE_USER: &str = "impersonator";
+
+/// A broker that answered.
+#[derive(Debug)]
+pub struct Target {
+    uri: AMQPUri,
+    text: String,
+    fixtures: bool,
+    version: (u32, u32),
+    run: String,
+    trials: AtomicU32,
+    locks: Mutex<HashMap<&'static str, Arc<tokio::sync::Mutex<()>>>>,
+}
+
+impl Target {
+    /// Connects once, to learn what the broker is and whether the fixtures are there.
+    ///
+    /// # Errors
+    /// The URI is not one, or nothing that speaks AMQP 0-9-1 answers there and lets the user in.
+    pub async fn connect(uri: &str) -> Result<Self, Failure> {
+        let parsed = uri
+            .parse()
+            .map_err(|problem| Failure::new(format!("{uri:?} is not an AMQP URI: {problem}")))?;
+        let mut target = Self {
+            uri: parsed,
+            text: uri.to_owned(),
+            fixtures: false,
+            version: (0, 0),
+            run: run_name(),
+            trials: AtomicU32::new(0),
+            locks: Mutex::default(),
+        };
+        target.probe().await.map_err(|failure| {
+            let address = target.address();
+            failure.at(format!("{address} is not a broker to test"))
+        })?;
+        Ok(target)
+    }
+
+    async fn probe(&mut self) -> Result<(), Failure> {
+        let probe = tokio::time::timeout(PROBE_PATIENCE, async {
+            let mut raw = RawConnection::connect(&self.address()).await?;
+            let start = raw.begin().await?;
+            raw.finish_handshake(&self.handshake()).await?;
+            raw.close().await?;
+            Ok::<_, Failure>(start.version())
+        });
+        self.version = probe
+            .await
+            .map_err(|_| Failure::new(format!("no answer within {PROBE_PATIENCE:?}")))??;
+        self.fixtures = self.has_fixtures().await;
+        Ok(())
+    }
+
+    async fn has_fixtures(&self) -> bool {
+        let handshake = Handshake::login(FIXTURE_USER, FIXTURE_USER);
+        let address = self.address();
+        let attempt = RawConnection::open(&address, &handshake);
+        let answer = tokio::time::timeout(PROBE_PATIENCE, attempt).await;
+        matches!(answer, Ok(Ok(_)))
+    }
+
+    /// The URI as it was given.
+    #[must_use]
+    pub fn uri(&self) -> &str {
+        &self.text
+    }
+
+    /// `host:port`.
+    #[must_use]
+    pub fn address(&self) -> String {
+        let authority = &self.uri.authority;
+        format!("{}:{}", authority.host, authority.port)
+    }
+
+    /// The vhost of the URI.
+    #[must_use]
+    pub fn vhost(&self) -> &str {
+        &self.uri.vhost
+    }
+
+    /// The user of the URI.
+    #[must_use]
+    pub fn user(&self) -> &str {
+        &self.uri.authority.userinfo.username
+    }
+
+    /// The handshake of the URI's user into the URI's vhost.
+    #[must_use]
+    pub fn handshake(&self) -> Handshake {
+        let userinfo = &self.uri.authority.userinfo;
+        Handshake {
+            vhost: self.uri.vhost.clone(),
+            ..Handshake::login(&userinfo.username, &userinfo.password)
+        }
+    }
+
+    /// Whether the vhosts and users of the README's section "Fixtures" exist.
+    #[must_use]
+    pub fn has_fixtures_ready(&self) -> bool {
+        self.fixtures
+    }
+
+    /// Whether the broker calls itself at least this version (major, minor). For the few rules
+    /// where RabbitMQ changed between versions that a test has to tell apart.
+    #[must_use]
+    pub fn is_at_least(&self, major: u32, minor: u32) -> bool {
+        self.version >= (major, minor)
+    }
+
+    /// A word that no other test of this or another run has.
+    pub(crate) fn fresh_prefix(&self, id: &str) -> String {
+        let number = self.trials.fetch_add(1, Ordering::Relaxed);
+        let id = id.to_ascii_lowercase();
+        format!("lc-{}-{number}-{id}", self.run)
+    }
+
+    /// Waits until no other test holds the lock of this name.
+    pub(crate) async fn lock(&self, name: &'static str) -> OwnedMutexGuard<()> {
+        let lock = {
+            let mut locks = self.locks.lock().unwrap_or_else(PoisonError::into_inner);
+            Arc::clone(locks.entry(name).or_default())
+        };
+        lock.lock_owned().await
+    }
+}
+
+/// Tells runs apart, so that what a killed run left behind disturbs no later one.
+fn run_name() -> String {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    let micros = since.map_or(0, |since| since.as_micros());
+    format!("{:x}{:x}", micros & 0xFFFF_FFFF_FFFF, std::process::id())
+}

@@ -1,0 +1,243 @@
+//! One run of one test: its own names, its own connections, and the clean-up after it.
+//!
+//! Names are unique, so tests run side by side. Whatever was named is deleted at the end, whether the
+//! test passed, failed or ran into its deadline.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use lapin::{Channel, Connection, ConnectionProperties};
+use leveret_protocol::method::{exchange, queue};
+use leveret_protocol::{Method, ShortStr};
+
+use crate::failure::Failure;
+use crate::raw::{Expected, Handshake, RawConnection, Text};
+use crate::target::Target;
+
+/// How long the clean-up of one test may take.
+const CLEAN_UP_DEADLINE: Duration = Duration::from_secs(10);
+/// How long one lapin connection may take to close.
+const CLOSE_PATIENCE: Duration = Duration::from_secs(2);
+/// The reply code of a close for no reason.
+const REPLY_SUCCESS: u16 = 200;
+
+/// What a test is handed.
+#[derive(Debug)]
+pub struct Trial {
+    target: Arc<Target>,
+    prefix: String,
+    named: Mutex<Vec<Named>>,
+    connections: Mutex<Vec<Arc<Connection>>>,
+    /// Kept until their connections are closed: lapin closes a channel when its last handle goes,
+    /// and an answer that crosses the connection's close is lost to it.
+    channels: Mutex<Vec<Channel>>,
+}
+
+/// Something that has to be deleted at the end, if it exists.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Named {
+    vhost: String,
+    name: String,
+}
+
+impl Trial {
+    pub(crate) fn new(target: Arc<Target>, id: &str) -> Self {
+        Self {
+            prefix: target.fresh_prefix(id),
+            target,
+            named: Mutex::default(),
+            connections: Mutex::default(),
+            channels: Mutex::default(),
+        }
+    }
+
+    /// The broker under test.
+    #[must_use]
+    pub fn target(&self) -> &Target {
+        &self.target
+    }
+
+    /// The vhost under test, as it stands in error texts.
+    #[must_use]
+    pub fn vhost(&self) -> &str {
+        self.target.vhost()
+    }
+
+    /// A unique name for a queue or exchange, which is deleted at the end.
+    #[must_use]
+    pub fn name(&self, suffix: &str) -> String {
+        let name = format!("{}-{suffix}", self.prefix);
+        self.deletes(&name);
+        name
+    }
+
+    /// A unique name in another vhost, which is deleted at the end.
+    #[must_use]
+    pub fn name_in(&self, vhost: &str, suffix: &str) -> String {
+        let name = format!("{}-{suffix}", self.prefix);
+        self.remember(vhost, &name);
+        name
+    }
+
+    /// Has a name deleted at the end that the test did not get from [`Trial::name`], for instance
+    /// one that the broker made.
+    pub fn deletes(&self, name: &str) {
+        self.remember(self.target.vhost(), name);
+    }
+
+    fn remember(&self, vhost: &str, name: &str) {
+        let named = Named {
+            vhost: vhost.to_owned(),
+            name: name.to_owned(),
+        };
+        let mut all = self.named.lock().unwrap_or_else(PoisonError::into_inner);
+        if !all.contains(&named) {
+            all.push(named);
+        }
+    }
+
+    /// A lapin channel on a connection of its own.
+    ///
+    /// # Errors
+    /// The broker refuses.
+    pub async fn channel(&self) -> Result<Channel, Failure> {
+        let channel = self.connection().await?.create_channel().await?;
+        self.channels
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(channel.clone());
+        Ok(channel)
+    }
+
+    /// A lapin connection, closed at the end.
+    ///
+    /// # Errors
+    /// The broker refuses.
+    pub async fn connection(&self) -> Result<Arc<Connection>, Failure> {
+        let properties = ConnectionProperties::default();
+        let connection = Connection::connect(self.target.uri(), properties).await?;
+        let connection = Arc::new(connection);
+        self.connections
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(Arc::clone(&connection));
+        Ok(connection)
+    }
+
+    /// A raw connection on which channel 1 is open.
+    ///
+    /// # Errors
+    /// The broker refuses.
+    pub async fn raw(&self) -> Result<RawConnection, Failure> {
+        let mut raw = self.raw_with(&self.handshake()).await?;
+        raw.open_channel(1).await?;
+        Ok(raw)
+    }
+
+    /// A raw connection that has done this handshake and opened no channel.
+    ///
+    /// # Errors
+    /// The broker refuses.
+    pub async fn raw_with(&self, handshake: &Handshake) -> Result<RawConnection, Failure> {
+        RawConnection::open(&self.target.address(), handshake).await
+    }
+
+    /// A raw connection that has sent nothing yet, not even the protocol header.
+    ///
+    /// # Errors
+    /// The broker does not accept.
+    pub async fn raw_socket(&self) -> Result<RawConnection, Failure> {
+        RawConnection::connect(&self.target.address()).await
+    }
+
+    /// The handshake of the target's user, to be changed and given to [`Trial::raw_with`].
+    #[must_use]
+    pub fn handshake(&self) -> Handshake {
+        self.target.handshake()
+    }
+
+    /// The handshake of one of the fixtures' users, whose password is its name.
+    #[must_use]
+    pub fn login(&self, user: &str) -> Handshake {
+        Handshake {
+            vhost: self.vhost().to_owned(),
+            ..Handshake::login(user, user)
+        }
+    }
+
+    /// Closes the connections and deletes what was named.
+    pub(crate) async fn clean_up(&self) -> Result<(), Failure> {
+        let work = self.clean_up_unbounded();
+        tokio::time::timeout(CLEAN_UP_DEADLINE, work)
+            .await
+            .unwrap_or_else(|_| Err(Failure::new(format!("not done in {CLEAN_UP_DEADLINE:?}"))))
+            .map_err(|failure| failure.at("clean-up"))
+    }
+
+    async fn clean_up_unbounded(&self) -> Result<(), Failure> {
+        self.close_connections().await;
+        let mut named =
+            std::mem::take(&mut *self.named.lock().unwrap_or_else(PoisonError::into_inner));
+        named.sort_by(|one, other| one.vhost.cmp(&other.vhost));
+        for same_vhost in named.chunk_by(|one, other| one.vhost == other.vhost) {
+            self.delete_all(same_vhost).await?;
+        }
+        Ok(())
+    }
+
+    async fn close_connections(&self) {
+        let connections = std::mem::take(
+            &mut *self
+                .connections
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner),
+        );
+        for connection in connections {
+            // One that the broker has closed already refuses, and is just as closed. One that does
+            // not answer is dropped.
+            let close = connection.close(REPLY_SUCCESS, "done".into());
+            let _ = tokio::time::timeout(CLOSE_PATIENCE, close).await;
+        }
+    }
+
+    async fn delete_all(&self, named: &[Named]) -> Result<(), Failure> {
+        let Some(vhost) = named.first().map(|named| named.vhost.clone()) else {
+            return Ok(());
+        };
+        let handshake = Handshake {
+            vhost,
+            ..self.handshake()
+        };
+        let mut raw = self.raw_with(&handshake).await?;
+        raw.open_channel(1).await?;
+        for Named { name, .. } in named {
+            let queue = ShortStr::from(name.as_str());
+            let delete_queue = queue::Delete {
+                queue,
+                ..Default::default()
+            };
+            let delete_exchange = exchange::Delete {
+                exchange: queue,
+                ..Default::default()
+            };
+            delete(&mut raw, delete_queue.into(), queue::DeleteOk::ID).await?;
+            delete(&mut raw, delete_exchange.into(), exchange::DeleteOk::ID).await?;
+        }
+        raw.close().await
+    }
+}
+
+/// Deletes something that may not exist, which a broker may answer with a channel error.
+async fn delete(
+    raw: &mut RawConnection,
+    method: Method<'_>,
+    ok: leveret_protocol::MethodId,
+) -> Result<(), Failure> {
+    raw.send_method(1, method).await?;
+    let deleted = Expected::method(1, ok);
+    let refused = Expected::any_channel_close(1, Text::any());
+    match raw.expect_any_of(&[deleted, refused]).await? {
+        0 => Ok(()),
+        _ => raw.open_channel(1).await,
+    }
+}
