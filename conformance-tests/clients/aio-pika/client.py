@@ -5,6 +5,7 @@ that fails ends the program with exit code 1 and the step's name.
 """
 
 import asyncio
+import contextlib
 import datetime
 import importlib.metadata
 import os
@@ -82,23 +83,31 @@ class Scenario:
 
     async def run(self):
         self.channel = await self.connection.channel(on_return_raises=True)
+        steps = (
+            self.declare_and_bind,
+            self.publish_with_confirms,
+            self.consume_and_settle,
+            self.see_return,
+            self.get,
+            self.see_not_found,
+            self.see_precondition_failed,
+            self.use_recovered_channel,
+        )
         try:
-            for step in (
-                self.declare_and_bind,
-                self.publish_with_confirms,
-                self.consume_and_settle,
-                self.see_return,
-                self.get,
-                self.see_not_found,
-                self.see_precondition_failed,
-                self.use_recovered_channel,
-            ):
-                try:
-                    await asyncio.wait_for(step(), STEP_SECONDS_MAX)
-                except Exception as error:
-                    raise Failed(f"{step.__name__}: {error!r}") from error
-        finally:
-            await asyncio.wait_for(self.clean_up(), STEP_SECONDS_MAX)
+            for step in steps:
+                await self.run_step(step)
+        except Exception:
+            # What failed is worth more than a clean-up that fails for the same reason.
+            with contextlib.suppress(Exception):
+                await self.run_step(self.clean_up)
+            raise
+        await self.run_step(self.clean_up)
+
+    async def run_step(self, step):
+        try:
+            await asyncio.wait_for(step(), STEP_SECONDS_MAX)
+        except Exception as error:
+            raise Failed(f"{step.__name__}: {error!r}") from error
 
     async def declare_and_bind(self):
         self.exchange = await self.channel.declare_exchange(

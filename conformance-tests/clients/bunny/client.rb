@@ -89,16 +89,27 @@ class Scenario
   end
 
   def run
-    STEPS.each do |step|
-      Timeout.timeout(STEP_SECONDS_MAX) { send(step) }
-    rescue StandardError => e
-      raise Failed, "#{step}: #{e.class}: #{e.message}"
+    begin
+      STEPS.each { |step| run_step(step) }
+    rescue Failed
+      # What failed is worth more than a clean-up that fails for the same reason.
+      begin
+        run_step(:clean_up)
+      rescue Failed
+        nil
+      end
+      raise
     end
-  ensure
-    Timeout.timeout(STEP_SECONDS_MAX) { clean_up }
+    run_step(:clean_up)
   end
 
   private
+
+  def run_step(step)
+    Timeout.timeout(STEP_SECONDS_MAX) { send(step) }
+  rescue StandardError => e
+    raise Failed, "#{step}: #{e.class}: #{e.message}"
+  end
 
   def open_channel
     @channel = @connection.create_channel

@@ -4,6 +4,7 @@ The other programs cover the protocol; this one covers the way Celery uses it: l
 prefetch, a direct exchange per task queue, control and event exchanges, one reply queue.
 """
 
+import contextlib
 import os
 import pathlib
 import signal
@@ -108,8 +109,12 @@ def clean_up():
             channel.exchange_delete(exchange.format(tasks.PREFIX))
 
 
+def out_of_time(*_):
+    raise Failed("out of time")
+
+
 def main():
-    signal.signal(signal.SIGALRM, lambda *_: sys.exit("FAIL celery: out of time"))
+    signal.signal(signal.SIGALRM, out_of_time)
     signal.alarm(RUN_SECONDS_MAX)
     tasks.app.connection_for_write().ensure_connection(max_retries=1, timeout=5).release()
     try:
@@ -120,8 +125,12 @@ def main():
             see_retry()
             worker.stop()
         see_nothing_left()
-    finally:
-        clean_up()
+    except Exception:
+        # What failed is worth more than a clean-up that fails for the same reason.
+        with contextlib.suppress(Exception):
+            clean_up()
+        raise
+    clean_up()
     print(f"ok celery {celery.__version__}")
 
 

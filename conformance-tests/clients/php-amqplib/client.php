@@ -129,15 +129,26 @@ final class Scenario
     {
         try {
             foreach (self::STEPS as $step) {
-                try {
-                    $this->$step();
-                } catch (Throwable $error) {
-                    $kind = get_class($error);
-                    throw new Failed("$step: $kind: {$error->getMessage()}", 0, $error);
-                }
+                $this->runStep($step);
             }
-        } finally {
-            $this->cleanUp();
+        } catch (Failed $failure) {
+            // What failed is worth more than a clean-up that fails for the same reason.
+            try {
+                $this->cleanUp();
+            } catch (Throwable) {
+            }
+            throw $failure;
+        }
+        $this->runStep('cleanUp');
+    }
+
+    private function runStep(string $step): void
+    {
+        try {
+            $this->$step();
+        } catch (Throwable $error) {
+            $kind = get_class($error);
+            throw new Failed("$step: $kind: {$error->getMessage()}", 0, $error);
         }
     }
 

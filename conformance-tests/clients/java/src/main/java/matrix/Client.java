@@ -115,8 +115,18 @@ public final class Client {
             step("see not found", this::seeNotFound);
             step("see precondition failed", this::seePreconditionFailed);
             step("use recovered channel", this::useRecoveredChannel);
-        } finally {
+        } catch (AssertionError failure) {
+            cleanUpAfter(failure);
+            throw failure;
+        }
+        step("clean up", this::cleanUp);
+    }
+
+    private void cleanUpAfter(AssertionError failure) {
+        try {
             cleanUp();
+        } catch (Exception alsoFailed) {
+            failure.addSuppressed(alsoFailed);
         }
     }
 
@@ -124,7 +134,7 @@ public final class Client {
         try {
             step.run();
         } catch (Exception | AssertionError failure) {
-            throw new AssertionError(name + ": " + failure.getMessage(), failure);
+            throw new AssertionError(name + ": " + failure, failure);
         }
     }
 
