@@ -81,7 +81,7 @@ func run(url string) (err error) {
 	}
 	defer connection.Close()
 	s := newScenario(connection, uri.Username)
-	defer func() { err = errors.Join(err, s.cleanUp()) }()
+	defer func() { err = firstError(err, s.cleanUp()) }()
 	if err := s.openChannel(); err != nil {
 		return err
 	}
@@ -371,7 +371,7 @@ func (s *scenario) get() error {
 		return err
 	}
 	_, ok, err = s.channel.Get(s.audit, false)
-	return errors.Join(err, equal("message in an empty queue", ok, false))
+	return firstError(err, equal("message in an empty queue", ok, false))
 }
 
 func (s *scenario) seeNotFound() error {
@@ -433,7 +433,16 @@ func (s *scenario) cleanUp() error {
 	}
 	_, first := channel.QueueDelete(s.work, false, false, false)
 	_, second := channel.QueueDelete(s.audit, false, false, false)
-	return errors.Join(first, second, channel.ExchangeDelete(s.exchange, false, false))
+	return firstError(first, second, channel.ExchangeDelete(s.exchange, false, false))
+}
+
+func firstError(candidates ...error) error {
+	for _, err := range candidates {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func equal(what string, actual, expected any) error {
