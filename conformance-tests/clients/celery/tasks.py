@@ -1,0 +1,48 @@
+"""The Celery application shared by the worker and by the program that calls it.
+
+MATRIX_PREFIX keeps the queues and exchanges of one run apart from every other run.
+"""
+
+import os
+
+from celery import Celery
+
+PREFIX = os.environ["MATRIX_PREFIX"]
+
+app = Celery("tasks", broker=os.environ["AMQP_URL"], backend="rpc://")
+app.conf.update(
+    task_default_queue=PREFIX,
+    task_default_exchange=PREFIX,
+    task_queues=None,
+    event_queue_prefix=PREFIX,
+    event_exchange=f"{PREFIX}.events",
+    control_exchange=f"{PREFIX}.control",
+    broker_transport_options={"confirm_publish": True},
+    broker_connection_retry_on_startup=False,
+    broker_connection_timeout=10,
+    task_acks_late=True,
+    worker_prefetch_multiplier=4,
+    task_ignore_result=False,
+    result_expires=120,
+)
+
+
+class Unlucky(Exception):
+    """What the failing task raises; its text must reach the caller."""
+
+
+@app.task
+def multiply(left, right):
+    return left * right
+
+
+@app.task
+def fail(text):
+    raise Unlucky(text)
+
+
+@app.task(bind=True, max_retries=2)
+def succeed_at_second_attempt(self):
+    if self.request.retries == 0:
+        raise self.retry(countdown=0)
+    return self.request.retries
