@@ -68,11 +68,11 @@ pub(super) fn whole<'a>(
     publish: basic::Publish<'a>,
     rest: &'a [u8],
     payload_max: usize,
-    body_max: usize,
+    body_max: u64,
 ) -> Option<(Publish<'a>, usize)> {
     let header_frame = next_of(FRAME_HEADER, channel, rest, payload_max)?;
     let header = ContentHeader::parse(header_frame.payload).ok()?;
-    let fits = header.body_size <= body_max as u64;
+    let fits = header.body_size <= body_max;
     if header.class_id != BASIC_CLASS_ID || header.weight != 0 || !fits {
         return None;
     }

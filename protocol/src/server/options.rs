@@ -39,6 +39,14 @@ pub struct ServerOptions {
     pub close_timeout: Duration,
 }
 
+impl ServerOptions {
+    /// The largest body that is handed out as it lies in the buffer, without being judged by its
+    /// size: never more than a message may have (PUB-03).
+    pub(super) fn whole_body_max_bytes(&self) -> u64 {
+        (self.borrowed_body_max_bytes as u64).min(self.message_size_max_bytes)
+    }
+}
+
 impl Default for ServerOptions {
     fn default() -> Self {
         Self {
