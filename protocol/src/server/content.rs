@@ -151,7 +151,7 @@ impl Assembly {
         }
     }
 
-    /// Body bytes that have arrived.
+    /// Bytes of properties and body that have arrived.
     pub(super) fn held_bytes(&self) -> u64 {
         self.held_bytes
     }
@@ -189,6 +189,7 @@ impl Assembly {
     ) -> Result<Assembled, Fault> {
         let header = expect_header(frame)?;
         check_size(header.body_size, options)?;
+        self.held_bytes += header.properties.len() as u64;
         self.waiting_for = WaitingFor::Body {
             properties: Bytes::copy_from_slice(header.properties),
             remaining: header.body_size,

@@ -453,10 +453,7 @@ impl Connection {
     }
 
     fn check_assembling_bytes(&self) -> Result<(), Fault> {
-        let max = self
-            .options
-            .message_size_max_bytes
-            .saturating_mul(ASSEMBLING_MESSAGES_MAX);
+        let max = self.options.assembling_bytes_max();
         if self.assembling_bytes <= max {
             return Ok(());
         }
