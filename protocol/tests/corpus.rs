@@ -36,6 +36,11 @@ fn properties() {
     replay("properties", targets::properties);
 }
 
+#[test]
+fn connection() {
+    replay("connection", targets::connection);
+}
+
 fn replay(name: &str, target: fn(&[u8])) {
     let seeds = seeds(name);
     assert!(!seeds.is_empty(), "there is no corpus for {name}");

@@ -5,6 +5,10 @@
 //!
 //! What it is not: part of the crate's interface.
 
+mod connection;
+
+pub use connection::connection;
+
 use bytes::BytesMut;
 use leveret_protocol::client::{DecodeError, Decoder};
 use leveret_protocol::framer::{self, Cut, FrameError};
