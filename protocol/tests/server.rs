@@ -7,14 +7,15 @@ use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
 use leveret_protocol::client::{write_method, write_protocol_header, write_publish};
-use leveret_protocol::content::{BASIC_CLASS_ID, ContentHeader};
+use leveret_protocol::content::{BASIC_CLASS_ID, Body, ContentHeader, FRAME_BODY};
+use leveret_protocol::encode;
 use leveret_protocol::method::{basic, channel, connection};
 use leveret_protocol::server::{Connection, Event, Failure, Input, ServerOptions};
-use leveret_protocol::{LongStr, Properties, ReplyCode, ShortStr};
+use leveret_protocol::{Fault, LongStr, Properties, ReplyCode, ShortStr};
 
 /// A running connection with one channel.
 fn running(options: ServerOptions) -> Connection {
-    let frame_max = options.frame_max;
+    let (channel_max, frame_max) = (options.channel_max, options.frame_max);
     let mut connection = Connection::new(Arc::new(options), Instant::now());
     let mut bytes = BytesMut::new();
     write_protocol_header(&mut bytes);
@@ -25,7 +26,7 @@ fn running(options: ServerOptions) -> Connection {
     };
     write_method(0, start_ok, &mut bytes);
     let tune_ok = connection::TuneOk {
-        channel_max: 100,
+        channel_max,
         frame_max,
         heartbeat: 0,
     };
@@ -83,6 +84,63 @@ fn pub_03_a_message_in_one_piece_is_held_to_the_limit_too() {
         failure.fault.explanation,
         "message size 5 is larger than configured max size 4"
     );
+}
+
+/// However many frames carry it, and with empty ones in between (FRAME-20).
+#[test]
+fn a_body_in_many_frames_is_put_together_whole() {
+    let mut out = BytesMut::new();
+    let (publish, properties) = (basic::Publish::default(), Properties::default());
+    write_publish(1, publish, &properties, b"hello", 4096, &mut out);
+    out.truncate(out.len() - HELLO_FRAME_LEN);
+    for piece in ["h", "", "el", "l", "o"] {
+        encode::frame(&mut out, FRAME_BODY, 1, |out| {
+            out.extend_from_slice(piece.as_bytes())
+        });
+    }
+    let mut connection = running(ServerOptions::default());
+    let buffer = out.freeze();
+    let mut input = Input::new(&buffer);
+    let event = connection.next_event(&mut input, Instant::now(), &mut BytesMut::new());
+    let Ok(Some(Event::Publish { publish, .. })) = event else {
+        panic!("{event:?}");
+    };
+    let Body::Parts(parts) = publish.body else {
+        panic!("{publish:?}");
+    };
+    assert_eq!(parts.concat(), b"hello");
+    assert_eq!(input.consumed(), buffer.len());
+}
+
+/// The frame with the whole body that [`write_publish`] wrote.
+const HELLO_FRAME_LEN: usize = 5 + encode::FRAME_OVERHEAD;
+
+/// A number that was closed, by either side, is free again; only open ones count (TUNE-07, TUNE-13).
+#[test]
+fn channels_count_only_while_they_are_open() {
+    let mut connection = running(ServerOptions {
+        channel_max: 2,
+        ..ServerOptions::default()
+    });
+    for channel in [2, 300, 2, 65_535, 255, 256] {
+        let mut out = BytesMut::new();
+        write_method(channel, channel::Open::default(), &mut out);
+        assert_eq!(offer(&mut connection, out), Ok(0), "{channel}");
+        let fault = Fault::new(ReplyCode::NotFound, "no such thing");
+        let failure = Failure { channel, fault };
+        connection.fail(&failure, Instant::now(), &mut BytesMut::new());
+        let mut out = BytesMut::new();
+        write_method(7, channel::Open::default(), &mut out);
+        let refused = offer(&mut connection, out).unwrap_err();
+        assert_eq!(
+            refused.fault.code,
+            ReplyCode::NotAllowed,
+            "{channel} still counts"
+        );
+        let mut out = BytesMut::new();
+        write_method(channel, channel::CloseOk {}, &mut out);
+        assert_eq!(offer(&mut connection, out), Ok(0));
+    }
 }
 
 /// Every channel can hold a header back until its body comes, and a header may be as large as a

@@ -71,7 +71,7 @@ fn cut_in_pieces(stream: &[u8], ends: &[Index]) -> (Vec<Sent>, String) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(500))]
+    #![proptest_config(ProptestConfig::with_cases(256))]
 
     #[test]
     fn frames_come_out_as_they_went_in(sent in any_frames(), ends in vec(any::<Index>(), 0..30)) {

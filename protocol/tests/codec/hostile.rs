@@ -35,7 +35,7 @@ fn every_target(bytes: &[u8]) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(500))]
+    #![proptest_config(ProptestConfig::with_cases(256))]
 
     #[test]
     fn random_bytes_do_no_harm(bytes in vec(any::<u8>(), 0..200)) {

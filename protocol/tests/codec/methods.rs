@@ -209,7 +209,7 @@ pub(crate) fn any_payload() -> impl Strategy<Value = Vec<u8>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(600))]
+    #![proptest_config(ProptestConfig::with_cases(256))]
 
     #[test]
     fn any_method_is_written_as_it_was_read(payload in any_payload()) {

@@ -76,7 +76,7 @@ fn read_fields(properties: &Properties<'_>) -> Vec<Option<Vec<u8>>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(500))]
+    #![proptest_config(ProptestConfig::with_cases(256))]
 
     #[test]
     fn any_properties_are_written_as_they_were_read(fields in any_fields(), lowest in 0..4_u16) {

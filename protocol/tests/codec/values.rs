@@ -7,7 +7,7 @@ use crate::model::{build_table, canonical, encode_table, entries, is_table};
 use crate::targets;
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(500))]
+    #![proptest_config(ProptestConfig::with_cases(256))]
 
     /// Read: every value is what its bytes say, whichever of the equal forms they choose.
     #[test]
