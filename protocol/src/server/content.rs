@@ -8,7 +8,7 @@
 //! ```
 //!
 //! Most small messages lie whole in the read buffer; those are handed out borrowed and never pass
-//! through the states above (see [`whole`]). The rest own what they have gathered so far: small
+//! through the states above (see `whole`). The rest own what they have gathered so far: small
 //! pieces are copied together, so that a flood of one-byte body frames costs no more memory than its
 //! bytes; large pieces stay slices of the buffers they arrived in.
 
