@@ -12,9 +12,11 @@
 //! | [`parse`], [`encode`] | the primitive types |
 //! | [`reply`] | reply codes and [`Fault`] |
 //! | [`server`], [`heartbeat`] | the server side of a connection, as a machine |
+//! | [`client`] | what a raw client needs: frames out of received bytes, content into frames |
 //!
 //! What it is not: it knows no exchange, queue or message; that is the broker's core.
 
+pub mod client;
 pub mod content;
 pub mod encode;
 pub mod framer;

@@ -90,12 +90,12 @@ pub(crate) fn fail<T>(cause: Malformed) -> Result<T, nom::Err<Malformed>> {
 
 /// A length octet and that many bytes.
 pub(crate) fn short_bytes(input: &[u8]) -> Parsed<'_, &[u8]> {
-    length_data(be_u8).parse(input)
+    length_data(be_u8).parse_complete(input)
 }
 
 /// A 32-bit length and that many bytes.
 pub(crate) fn long_bytes(input: &[u8]) -> Parsed<'_, &[u8]> {
-    length_data(be_u32).parse(input)
+    length_data(be_u32).parse_complete(input)
 }
 
 /// Exactly `N` bytes.

@@ -6,7 +6,9 @@
 //!
 //! The tags are those of RabbitMQ and Qpid, not of the specification (TABLE-01, TABLE-02).
 //!
-//! Invariant: a `Table`, `Array` or `TableBuf` holds only bytes that [`Table::parse`] accepts.
+//! Invariant: a `Table` or `Array` that was parsed holds only bytes that [`Table::parse`] accepts. One
+//! that was built holds well-formed entries too, but may nest deeper than
+//! [`crate::parse::NESTING_DEPTH_MAX`] if what it was built from already reached that depth.
 
 use bytes::{BufMut, Bytes, BytesMut};
 use nom::Parser;

@@ -1,6 +1,6 @@
 //! Methods: the verbs of AMQP, parsed from and written to the payload of method frames.
 //!
-//! [`table`] is the specification as one table; [`macros`] turns it into code. Everything parsed
+//! `table.rs` is the specification as one table; `macros.rs` turns it into code. Everything parsed
 //! here borrows the payload and allocates nothing.
 
 mod macros;

@@ -8,7 +8,7 @@
 //! ```
 //!
 //! Most small messages lie whole in the read buffer; those are handed out borrowed and never pass
-//! through the states above (see [`whole`]). The rest own what they have gathered so far: small
+//! through the states above (see `whole`). The rest own what they have gathered so far: small
 //! pieces are copied together, so that a flood of one-byte body frames costs no more memory than its
 //! bytes; large pieces stay slices of the buffers they arrived in.
 
@@ -68,11 +68,11 @@ pub(super) fn whole<'a>(
     publish: basic::Publish<'a>,
     rest: &'a [u8],
     payload_max: usize,
-    body_max: usize,
+    body_max: u64,
 ) -> Option<(Publish<'a>, usize)> {
     let header_frame = next_of(FRAME_HEADER, channel, rest, payload_max)?;
     let header = ContentHeader::parse(header_frame.payload).ok()?;
-    let fits = header.body_size <= body_max as u64;
+    let fits = header.body_size <= body_max;
     if header.class_id != BASIC_CLASS_ID || header.weight != 0 || !fits {
         return None;
     }
@@ -151,7 +151,7 @@ impl Assembly {
         }
     }
 
-    /// Body bytes that have arrived.
+    /// Bytes of properties and body that have arrived.
     pub(super) fn held_bytes(&self) -> u64 {
         self.held_bytes
     }
@@ -189,6 +189,7 @@ impl Assembly {
     ) -> Result<Assembled, Fault> {
         let header = expect_header(frame)?;
         check_size(header.body_size, options)?;
+        self.held_bytes += header.properties.len() as u64;
         self.waiting_for = WaitingFor::Body {
             properties: Bytes::copy_from_slice(header.properties),
             remaining: header.body_size,

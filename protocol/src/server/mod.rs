@@ -404,7 +404,7 @@ impl Connection {
         publish: basic::Publish<'a>,
         input: &mut Input<'a>,
     ) -> Option<Event<'a>> {
-        let body_max = self.options.borrowed_body_max_bytes;
+        let body_max = self.options.whole_body_max_bytes();
         match content::whole(number, publish, input.rest(), self.payload_max, body_max) {
             Some((publish, len)) => {
                 input.at += len;
@@ -453,10 +453,7 @@ impl Connection {
     }
 
     fn check_assembling_bytes(&self) -> Result<(), Fault> {
-        let max = self
-            .options
-            .message_size_max_bytes
-            .saturating_mul(ASSEMBLING_MESSAGES_MAX);
+        let max = self.options.assembling_bytes_max();
         if self.assembling_bytes <= max {
             return Ok(());
         }

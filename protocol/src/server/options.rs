@@ -11,7 +11,8 @@ pub const FRAME_MAX_BEFORE_TUNE: usize = 4096;
 pub const FRAME_MIN_SIZE: u32 = 4096;
 /// How many messages of the largest size one connection may be in the middle of sending, over all
 /// of its channels; beyond that it is closed with 506. Without a bound, 2,047 channels that each
-/// begin a message of 128 MiB could claim 256 GiB.
+/// begin a message of 128 MiB could claim 256 GiB. A message counts with its body and its content
+/// header, which is at most a frame.
 pub const ASSEMBLING_MESSAGES_MAX: u64 = 4;
 
 /// One server's side of the bargain; shared by all of its connections.
@@ -37,6 +38,21 @@ pub struct ServerOptions {
     pub refusal_delay: Duration,
     /// The longest wait for the other side's end of a close (CONN-34).
     pub close_timeout: Duration,
+}
+
+impl ServerOptions {
+    /// The most bytes of incomplete messages on one connection; see [`ASSEMBLING_MESSAGES_MAX`].
+    pub(super) fn assembling_bytes_max(&self) -> u64 {
+        self.message_size_max_bytes
+            .saturating_add(self.frame_max.into())
+            .saturating_mul(ASSEMBLING_MESSAGES_MAX)
+    }
+
+    /// The largest body that is handed out as it lies in the buffer, without being judged by its
+    /// size: never more than a message may have (PUB-03).
+    pub(super) fn whole_body_max_bytes(&self) -> u64 {
+        (self.borrowed_body_max_bytes as u64).min(self.message_size_max_bytes)
+    }
 }
 
 impl Default for ServerOptions {

@@ -1,0 +1,182 @@
+//! Limits of the server's connection machine, each reached by an ordinary client's frames.
+
+#![allow(clippy::unwrap_used)]
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::{Bytes, BytesMut};
+use leveret_protocol::client::{write_method, write_protocol_header, write_publish};
+use leveret_protocol::content::{BASIC_CLASS_ID, Body, ContentHeader, FRAME_BODY};
+use leveret_protocol::encode;
+use leveret_protocol::method::{basic, channel, connection};
+use leveret_protocol::server::{Connection, Event, Failure, Input, ServerOptions};
+use leveret_protocol::{Fault, LongStr, Properties, ReplyCode, ShortStr};
+
+/// A running connection with one channel.
+fn running(options: ServerOptions) -> Connection {
+    let (channel_max, frame_max) = (options.channel_max, options.frame_max);
+    let mut connection = Connection::new(Arc::new(options), Instant::now());
+    let mut bytes = BytesMut::new();
+    write_protocol_header(&mut bytes);
+    let start_ok = connection::StartOk {
+        mechanism: ShortStr(b"PLAIN"),
+        response: LongStr(b"\0guest\0guest"),
+        ..Default::default()
+    };
+    write_method(0, start_ok, &mut bytes);
+    let tune_ok = connection::TuneOk {
+        channel_max,
+        frame_max,
+        heartbeat: 0,
+    };
+    write_method(0, tune_ok, &mut bytes);
+    write_method(0, connection::Open::default(), &mut bytes);
+    write_method(1, channel::Open::default(), &mut bytes);
+    assert_eq!(offer(&mut connection, bytes), Ok(0));
+    assert!(connection.is_running());
+    connection
+}
+
+/// Says yes to everything, until the bytes are used up or a fault is found; counts the messages.
+fn offer(connection: &mut Connection, bytes: BytesMut) -> Result<usize, Failure> {
+    let buffer: Bytes = bytes.freeze();
+    let mut input = Input::new(&buffer);
+    let (now, mut out, mut messages) = (Instant::now(), BytesMut::new(), 0);
+    while let Some(event) = connection.next_event(&mut input, now, &mut out)? {
+        match event {
+            Event::Login(_) => connection.accept_login(&mut out),
+            Event::Open { .. } => connection.accept_open(&mut out),
+            Event::OpenChannel { channel } => connection.accept_channel(channel, &mut out),
+            Event::Publish { .. } => messages += 1,
+            event => panic!("{event:?}"),
+        }
+    }
+    Ok(messages)
+}
+
+#[test]
+fn pub_03_a_message_in_one_piece_is_held_to_the_limit_too() {
+    let options = ServerOptions {
+        channel_max: 100,
+        message_size_max_bytes: 4,
+        ..Default::default()
+    };
+    let publish = |body: &[u8]| {
+        let mut out = BytesMut::new();
+        let properties = Properties::default();
+        write_publish(
+            1,
+            basic::Publish::default(),
+            &properties,
+            body,
+            4096,
+            &mut out,
+        );
+        out
+    };
+    let mut connection = running(options);
+    assert_eq!(offer(&mut connection, publish(b"four")), Ok(1));
+    let failure = offer(&mut connection, publish(b"five!")).unwrap_err();
+    assert_eq!(failure.channel, 1);
+    assert_eq!(failure.fault.code, ReplyCode::PreconditionFailed);
+    assert_eq!(
+        failure.fault.explanation,
+        "message size 5 is larger than configured max size 4"
+    );
+}
+
+/// However many frames carry it, and with empty ones in between (FRAME-20).
+#[test]
+fn a_body_in_many_frames_is_put_together_whole() {
+    let mut out = BytesMut::new();
+    let (publish, properties) = (basic::Publish::default(), Properties::default());
+    write_publish(1, publish, &properties, b"hello", 4096, &mut out);
+    out.truncate(out.len() - HELLO_FRAME_LEN);
+    for piece in ["h", "", "el", "l", "o"] {
+        encode::frame(&mut out, FRAME_BODY, 1, |out| {
+            out.extend_from_slice(piece.as_bytes())
+        });
+    }
+    let mut connection = running(ServerOptions::default());
+    let buffer = out.freeze();
+    let mut input = Input::new(&buffer);
+    let event = connection.next_event(&mut input, Instant::now(), &mut BytesMut::new());
+    let Ok(Some(Event::Publish { publish, .. })) = event else {
+        panic!("{event:?}");
+    };
+    let Body::Parts(parts) = publish.body else {
+        panic!("{publish:?}");
+    };
+    assert_eq!(parts.concat(), b"hello");
+    assert_eq!(input.consumed(), buffer.len());
+}
+
+/// The frame with the whole body that [`write_publish`] wrote.
+const HELLO_FRAME_LEN: usize = 5 + encode::FRAME_OVERHEAD;
+
+/// A number that was closed, by either side, is free again; only open ones count (TUNE-07, TUNE-13).
+#[test]
+fn channels_count_only_while_they_are_open() {
+    let mut connection = running(ServerOptions {
+        channel_max: 2,
+        ..ServerOptions::default()
+    });
+    for channel in [2, 300, 2, 65_535, 255, 256] {
+        let mut out = BytesMut::new();
+        write_method(channel, channel::Open::default(), &mut out);
+        assert_eq!(offer(&mut connection, out), Ok(0), "{channel}");
+        let fault = Fault::new(ReplyCode::NotFound, "no such thing");
+        let failure = Failure { channel, fault };
+        connection.fail(&failure, Instant::now(), &mut BytesMut::new());
+        let mut out = BytesMut::new();
+        write_method(7, channel::Open::default(), &mut out);
+        let refused = offer(&mut connection, out).unwrap_err();
+        assert_eq!(
+            refused.fault.code,
+            ReplyCode::NotAllowed,
+            "{channel} still counts"
+        );
+        let mut out = BytesMut::new();
+        write_method(channel, channel::CloseOk {}, &mut out);
+        assert_eq!(offer(&mut connection, out), Ok(0));
+    }
+}
+
+/// Every channel can hold a header back until its body comes, and a header may be as large as a
+/// frame: what the headers hold counts like bodies do.
+#[test]
+fn headers_of_incomplete_messages_are_bounded() {
+    let options = ServerOptions {
+        channel_max: 100,
+        message_size_max_bytes: 1,
+        ..Default::default()
+    };
+    let mut connection = running(options);
+    let begun: Vec<_> = (2..=20)
+        .map(|channel| offer(&mut connection, incomplete(channel)))
+        .collect();
+    let first = begun.iter().position(Result::is_err);
+    assert_eq!(
+        first,
+        Some(5),
+        "five headers of 100,000 bytes fit, six do not"
+    );
+    let failure = begun[5].clone().unwrap_err();
+    assert_eq!(failure.fault.code, ReplyCode::ResourceError);
+}
+
+/// Opens the channel and sends a message up to its header.
+fn incomplete(channel: u16) -> BytesMut {
+    let mut out = BytesMut::new();
+    write_method(channel, channel::Open::default(), &mut out);
+    write_method(channel, basic::Publish::default(), &mut out);
+    let header = ContentHeader {
+        class_id: BASIC_CLASS_ID,
+        weight: 0,
+        body_size: 1,
+        properties: &[0; 100_000],
+    };
+    header.write_frame(channel, &mut out);
+    out
+}
