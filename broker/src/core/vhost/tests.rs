@@ -22,7 +22,10 @@ fn consume(queue: &QueueHandle) -> SlotId {
         bell: Arc::new(Deaf),
         token: 0,
     };
-    queue.body().attach(spec, port, Moment::default()).unwrap()
+    queue
+        .body()
+        .attach(spec, port, Moment::default(), &mut Effects::default())
+        .unwrap()
 }
 
 fn cancel(queue: &QueueHandle, slot: SlotId) {

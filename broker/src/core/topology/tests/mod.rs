@@ -41,7 +41,13 @@ impl Queue for Counting {
         }
     }
 
-    fn attach(&self, _: SlotSpec, _: Port, _: Moment) -> Result<SlotId, AttachRefused> {
+    fn attach(
+        &self,
+        _: SlotSpec,
+        _: Port,
+        _: Moment,
+        _: &mut Effects,
+    ) -> Result<SlotId, AttachRefused> {
         self.0.lock().unwrap().status.consumers += 1;
         Ok(SlotId {
             index: 0,
