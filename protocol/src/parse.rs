@@ -71,6 +71,7 @@ impl ParseError<&[u8]> for Malformed {
 pub type Parsed<'a, T> = nom::IResult<&'a [u8], T, Malformed>;
 
 /// Runs a parser over the whole input: anything left over is an error.
+#[inline]
 pub(crate) fn all<'a, T>(
     input: &'a [u8],
     parser: impl Fn(&'a [u8]) -> Parsed<'a, T>,
@@ -89,6 +90,7 @@ pub(crate) fn fail<T>(cause: Malformed) -> Result<T, nom::Err<Malformed>> {
 }
 
 /// A length octet and that many bytes.
+#[inline]
 pub(crate) fn short_bytes(input: &[u8]) -> Parsed<'_, &[u8]> {
     length_data(be_u8).parse_complete(input)
 }

@@ -105,7 +105,7 @@ fn a_body_in_many_frames_is_put_together_whole() {
     let Ok(Some(Event::Publish { publish, .. })) = event else {
         panic!("{event:?}");
     };
-    let Body::Parts(parts) = publish.body else {
+    let Body::Parts(parts) = publish.body() else {
         panic!("{publish:?}");
     };
     assert_eq!(parts.concat(), b"hello");

@@ -313,6 +313,7 @@ impl Session {
                 &message,
             );
         }
+        self.outbox.end_batch();
     }
 
     /// The queue was deleted: the consumer ends, and a client that asked to know is told (CANCEL-10,

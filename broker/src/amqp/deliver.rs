@@ -6,7 +6,8 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 use leveret_protocol::content::{BASIC_CLASS_ID, FRAME_BODY, FRAME_HEADER, HEADER_FIXED_LEN};
-use leveret_protocol::encode::{self, FRAME_END, FRAME_OVERHEAD};
+use leveret_protocol::encode::{self, FRAME_END};
+use leveret_protocol::framer::FRAME_HEADER_LEN;
 use leveret_protocol::method::FRAME_METHOD;
 use leveret_protocol::{MethodId, ReplyCode};
 
@@ -21,7 +22,9 @@ pub(crate) struct Addressee {
     pub(crate) body_frame_max: usize,
 }
 
-/// Writes `basic.deliver` and the message. This is the hot path: one reservation, then plain copies.
+/// Writes `basic.deliver` and the message. This is the hot path: a small message is put together from
+/// a few plain copies into the outbox's batch.
+#[inline]
 pub(crate) fn write_delivery(
     out: &mut Outbox,
     to: Addressee,
@@ -30,19 +33,95 @@ pub(crate) fn write_delivery(
     redelivered: bool,
     message: &Message,
 ) {
-    let address = message.address();
+    match message.small_sections() {
+        Some((address, properties, body)) if body.len() <= to.body_frame_max => {
+            let batch = out.batch();
+            put_deliver(
+                batch,
+                to.channel,
+                consumer_tag,
+                delivery_tag,
+                redelivered,
+                address,
+            );
+            put_small_content(batch, to.channel, properties, body);
+        }
+        _ => {
+            let mut method = Vec::new();
+            let address = message.address();
+            put_deliver(
+                &mut method,
+                to.channel,
+                consumer_tag,
+                delivery_tag,
+                redelivered,
+                address,
+            );
+            out.buffer().extend_from_slice(&method);
+            write_content(out, to, message);
+        }
+    }
+}
+
+#[inline]
+fn put_deliver(
+    out: &mut Vec<u8>,
+    channel: u16,
+    consumer_tag: &[u8],
+    delivery_tag: u64,
+    redelivered: bool,
+    address: &[u8],
+) {
     let payload_len = 4 + 1 + consumer_tag.len() + 8 + 1 + address.len();
-    let buffer = out.buffer();
-    buffer.reserve(room_for(payload_len, message));
-    put_frame_head(buffer, FRAME_METHOD, to.channel, payload_len);
-    put_method_id(buffer, basic::Deliver::ID);
-    buffer.put_u8(consumer_tag.len() as u8);
-    buffer.put_slice(consumer_tag);
-    buffer.put_u64(delivery_tag);
-    buffer.put_u8(u8::from(redelivered));
-    buffer.put_slice(address);
-    buffer.put_u8(FRAME_END);
-    write_content(out, to, message);
+    let [channel_high, channel_low] = channel.to_be_bytes();
+    let [a, b, c, d] = (payload_len as u32).to_be_bytes();
+    let tag_len = consumer_tag.len() as u8;
+    out.extend_from_slice(&[
+        FRAME_METHOD,
+        channel_high,
+        channel_low,
+        a,
+        b,
+        c,
+        d,
+        0,
+        60,
+        0,
+        60,
+        tag_len,
+    ]);
+    out.extend_from_slice(consumer_tag);
+    let mut numbers = [0; 9];
+    numbers[..8].copy_from_slice(&delivery_tag.to_be_bytes());
+    numbers[8] = u8::from(redelivered);
+    out.extend_from_slice(&numbers);
+    out.extend_from_slice(address);
+    out.push(FRAME_END);
+}
+
+/// Header and body of a message whose body fits one frame.
+#[inline]
+fn put_small_content(out: &mut Vec<u8>, channel: u16, properties: &[u8], body: &[u8]) {
+    let header_len = HEADER_FIXED_LEN + properties.len();
+    let mut header = [0; FRAME_HEADER_LEN + HEADER_FIXED_LEN];
+    header[..FRAME_HEADER_LEN].copy_from_slice(&frame_head(FRAME_HEADER, channel, header_len));
+    header[7..9].copy_from_slice(&BASIC_CLASS_ID.to_be_bytes());
+    header[11..].copy_from_slice(&(body.len() as u64).to_be_bytes());
+    out.extend_from_slice(&header);
+    out.extend_from_slice(properties);
+    out.push(FRAME_END);
+    if !body.is_empty() {
+        out.extend_from_slice(&frame_head(FRAME_BODY, channel, body.len()));
+        out.extend_from_slice(body);
+        out.push(FRAME_END);
+    }
+}
+
+#[inline]
+fn frame_head(kind: u8, channel: u16, payload_len: usize) -> [u8; FRAME_HEADER_LEN] {
+    let [channel_high, channel_low] = channel.to_be_bytes();
+    let [a, b, c, d] = (payload_len as u32).to_be_bytes();
+    [kind, channel_high, channel_low, a, b, c, d]
 }
 
 /// Writes `basic.get-ok` and the message.
@@ -84,17 +163,7 @@ fn put_method_id(buffer: &mut BytesMut, id: MethodId) {
 }
 
 fn put_frame_head(buffer: &mut BytesMut, kind: u8, channel: u16, payload_len: usize) {
-    buffer.put_u8(kind);
-    buffer.put_u16(channel);
-    buffer.put_u32(payload_len as u32);
-}
-
-fn room_for(method_len: usize, message: &Message) -> usize {
-    let header_len = HEADER_FIXED_LEN + message.properties().len();
-    let body_len = message
-        .small_body()
-        .map_or(0, |body| body.len() + FRAME_OVERHEAD);
-    method_len + header_len + body_len + 2 * FRAME_OVERHEAD
+    buffer.put_slice(&frame_head(kind, channel, payload_len));
 }
 
 fn write_content(out: &mut Outbox, to: Addressee, message: &Message) {

@@ -25,16 +25,34 @@ pub(crate) struct Outbox {
     sealed: VecDeque<Bytes>,
     sealed_len: usize,
     tail: BytesMut,
+    /// Deliveries of the batch under way; behind everything else until [`Outbox::buffer`] is asked
+    /// for. Plain vectors take many small pieces at half the cost.
+    batch: Vec<u8>,
 }
 
 impl Outbox {
     /// Where to write what goes out next.
     pub(crate) fn buffer(&mut self) -> &mut BytesMut {
+        self.end_batch();
         &mut self.tail
+    }
+
+    /// Where to write a small delivery; [`Outbox::end_batch`] must follow before anything is sent.
+    pub(crate) fn batch(&mut self) -> &mut Vec<u8> {
+        &mut self.batch
+    }
+
+    /// Puts a batch of deliveries behind what was written before it.
+    pub(crate) fn end_batch(&mut self) {
+        if !self.batch.is_empty() {
+            self.tail.extend_from_slice(&self.batch);
+            self.batch.clear();
+        }
     }
 
     /// Queues a large body without copying it.
     pub(crate) fn push_shared(&mut self, bytes: Bytes) {
+        self.end_batch();
         if !self.tail.is_empty() {
             let head = self.tail.split().freeze();
             self.sealed_len += head.len();
@@ -46,7 +64,7 @@ impl Outbox {
 
     /// How many bytes wait to be sent.
     pub(crate) fn len(&self) -> usize {
-        self.sealed_len + self.tail.len()
+        self.sealed_len + self.tail.len() + self.batch.len()
     }
 
     /// True when everything has been sent.
@@ -59,11 +77,15 @@ impl Outbox {
         if self.is_empty() && self.tail.capacity() > IDLE_BUFFER_BYTES_MAX {
             self.tail = BytesMut::new();
         }
+        if self.batch.capacity() > IDLE_BUFFER_BYTES_MAX {
+            self.batch = Vec::new();
+        }
     }
 }
 
 impl Buf for Outbox {
     fn remaining(&self) -> usize {
+        debug_assert!(self.batch.is_empty(), "a batch was not ended");
         self.len()
     }
 

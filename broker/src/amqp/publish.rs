@@ -6,8 +6,6 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
-use leveret_protocol::content::Body;
 use leveret_protocol::server::content::Publish;
 use leveret_protocol::{Fault, Properties, ReplyCode, Table};
 
@@ -26,6 +24,7 @@ use crate::limits::TRANSACTION_BYTES_MAX;
 
 impl Session {
     /// Takes one published message.
+    #[inline]
     pub(super) fn publish(&mut self, number: u16, publish: &Publish<'_>) -> Result<(), Fault> {
         self.has_published = true;
         if publish.immediate {
@@ -33,14 +32,29 @@ impl Session {
         }
         let known = self
             .routes
-            .find(&publish.exchange, &publish.routing_key)
+            .find(publish.exchange(), publish.routing_key())
             .is_some();
-        if !known {
-            self.check_exchange(&publish.exchange)?;
+        if known && publish.properties() == NO_PROPERTIES {
+            let message = message(publish, &Asked::default(), &mut self.scratch);
+            return self.publish_known(number, publish, message);
         }
-        let properties = Properties::parse(&publish.properties).map_err(|_| internal_error())?;
+        self.publish_checked(number, publish, known)
+    }
+
+    /// The usual publish needs none of this: properties, or a place where nothing was published yet.
+    #[inline(never)]
+    fn publish_checked(
+        &mut self,
+        number: u16,
+        publish: &Publish<'_>,
+        known: bool,
+    ) -> Result<(), Fault> {
+        if !known {
+            self.check_exchange(publish.exchange())?;
+        }
+        let properties = Properties::parse(publish.properties()).map_err(|_| internal_error())?;
         let publishing = Publishing::check(properties, self.publisher())?;
-        let message = self.message(publish, &publishing);
+        let message = message(publish, &Asked::by(&publishing), &mut self.scratch);
         let copied = properties.headers.is_some_and(has_copies);
         if known && !copied {
             return self.publish_known(number, publish, message);
@@ -50,6 +64,7 @@ impl Session {
     }
 
     /// The exchange and key are in the cache, first place.
+    #[inline]
     fn publish_known(
         &mut self,
         number: u16,
@@ -57,6 +72,8 @@ impl Session {
         message: Message,
     ) -> Result<(), Fault> {
         let channel = self.channels.get_mut(&number).ok_or_else(internal_error)?;
+        let targets = self.routes.find(publish.exchange(), publish.routing_key());
+        let targets = targets.unwrap_or_default();
         let sequence = match &mut channel.mode {
             PublishMode::Plain => 0,
             PublishMode::Confirm(confirms) => {
@@ -66,14 +83,11 @@ impl Session {
                 confirms.next()
             }
             PublishMode::Transaction(_) => {
-                let found = self.routes.find(&publish.exchange, &publish.routing_key);
-                let targets = found.map(<[_]>::to_vec).unwrap_or_default();
+                let targets = targets.to_vec();
                 return self.publish_to(number, message, &targets, publish.mandatory);
             }
         };
-        if let Some(targets) = self.routes.find(&publish.exchange, &publish.routing_key)
-            && let Some((last, others)) = targets.split_last()
-        {
+        if let Some((last, others)) = targets.split_last() {
             let ticket = Ticket {
                 channel: number,
                 sequence,
@@ -215,20 +229,6 @@ impl Session {
         }
     }
 
-    fn message(&mut self, publish: &Publish<'_>, publishing: &Publishing<'_>) -> Message {
-        let rewritten = publishing.rewritten_properties();
-        let parts = MessageParts {
-            exchange: &publish.exchange,
-            routing_key: &publish.routing_key,
-            properties: rewritten.as_deref().unwrap_or(&publish.properties),
-            body: body_of(&publish.body),
-            persistent: publishing.persistent,
-            priority: publishing.priority,
-            expiration_ms: publishing.expiration_ms,
-        };
-        Message::with_blind_keys(parts, publishing.blind_keys(), &mut self.scratch)
-    }
-
     /// Routes anew, and remembers the answer if it holds for more than this message.
     fn route(
         &mut self,
@@ -260,9 +260,41 @@ fn has_copies(headers: Table<'_>) -> bool {
         .any(|(key, _)| key.0 == b"CC" || key.0 == b"BCC")
 }
 
-fn body_of<'a>(body: &'a Body<'_>) -> Body<'a> {
-    match body {
-        Body::Whole(bytes) => Body::Whole(bytes),
-        Body::Parts(parts) => Body::Parts(parts.iter().map(Bytes::clone).collect()),
+/// The property section of a message without properties.
+const NO_PROPERTIES: [u8; 2] = [0, 0];
+
+/// What a publish's properties ask of queues, and what must be changed in them.
+#[derive(Default)]
+struct Asked<'a> {
+    rewritten: Option<Vec<u8>>,
+    persistent: bool,
+    priority: u8,
+    expiration_ms: Option<u64>,
+    blind_keys: Vec<&'a [u8]>,
+}
+
+impl<'a> Asked<'a> {
+    fn by(publishing: &Publishing<'a>) -> Self {
+        Self {
+            rewritten: publishing.rewritten_properties(),
+            persistent: publishing.persistent,
+            priority: publishing.priority,
+            expiration_ms: publishing.expiration_ms,
+            blind_keys: publishing.blind_keys().collect(),
+        }
     }
+}
+
+#[inline]
+fn message(publish: &Publish<'_>, asked: &Asked<'_>, scratch: &mut Vec<u8>) -> Message {
+    let parts = MessageParts {
+        exchange: publish.exchange(),
+        routing_key: publish.routing_key(),
+        properties: asked.rewritten.as_deref().unwrap_or(publish.properties()),
+        body: publish.body(),
+        persistent: asked.persistent,
+        priority: asked.priority,
+        expiration_ms: asked.expiration_ms,
+    };
+    Message::with_blind_keys(parts, asked.blind_keys.iter().copied(), scratch)
 }

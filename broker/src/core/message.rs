@@ -113,6 +113,23 @@ impl Message {
         })))
     }
 
+    /// Address, properties and body of a message with a small body, found in one go.
+    #[inline]
+    pub fn small_sections(&self) -> Option<(&[u8], &[u8], &[u8])> {
+        let Storage::Small(bytes) = &self.0 else {
+            return None;
+        };
+        let (head, rest) = bytes.split_at(HEAD_LEN);
+        let (address, rest) = rest.split_at(usize::from(u16::from_be_bytes([head[2], head[3]])));
+        let properties_len = u32::from_be_bytes([head[4], head[5], head[6], head[7]]);
+        let (properties, body) = rest.split_at(properties_len as usize);
+        let body = match head[0] & FLAG_BLIND_KEYS {
+            0 => body,
+            _ => &bytes[self.body_at()..],
+        };
+        Some((address, properties, body))
+    }
+
     /// The exchange it was published to, or the one that dead-lettered it.
     pub fn exchange(&self) -> &[u8] {
         let address = self.address();
@@ -254,11 +271,13 @@ fn write_head(parts: &MessageParts<'_>, out: &mut Vec<u8>) {
     let routing_key = &parts.routing_key[..parts.routing_key.len().min(255)];
     let flags = u8::from(parts.persistent) * FLAG_PERSISTENT
         + u8::from(parts.expiration_ms.is_some()) * FLAG_EXPIRES;
-    out.push(flags);
-    out.push(parts.priority);
-    out.extend_from_slice(&((exchange.len() + routing_key.len() + 2) as u16).to_be_bytes());
-    out.extend_from_slice(&(parts.properties.len() as u32).to_be_bytes());
-    out.extend_from_slice(&parts.expiration_ms.unwrap_or(0).to_be_bytes());
+    let mut head = [0; HEAD_LEN];
+    head[0] = flags;
+    head[1] = parts.priority;
+    head[2..4].copy_from_slice(&((exchange.len() + routing_key.len() + 2) as u16).to_be_bytes());
+    head[4..8].copy_from_slice(&(parts.properties.len() as u32).to_be_bytes());
+    head[8..].copy_from_slice(&parts.expiration_ms.unwrap_or(0).to_be_bytes());
+    out.extend_from_slice(&head);
     out.push(exchange.len() as u8);
     out.extend_from_slice(exchange);
     out.push(routing_key.len() as u8);

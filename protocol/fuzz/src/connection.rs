@@ -188,7 +188,7 @@ impl Driver {
             }
             Event::Method { .. } => {}
             Event::Publish { channel, publish } => {
-                let len = publish.body.len() as u64;
+                let len = publish.body().len() as u64;
                 self.record.messages.push((channel, len));
             }
             Event::Close => self.connection.accept_close(self.now, sent),
@@ -228,7 +228,7 @@ impl Driver {
                 assert!(self.open_channels.contains(channel));
                 let max = options(self.flags).message_size_max_bytes;
                 assert!(
-                    publish.body.len() as u64 <= max,
+                    publish.body().len() as u64 <= max,
                     "larger than any message may be"
                 );
             }
@@ -266,13 +266,13 @@ fn describe(event: &Event<'_>) -> String {
 }
 
 fn describe_publish(publish: &Publish<'_>) -> String {
-    let body = match &publish.body {
+    let body = match &publish.body() {
         Body::Whole(bytes) => bytes.to_vec(),
         Body::Parts(parts) => parts.concat(),
     };
-    let (exchange, key) = (&publish.exchange[..], &publish.routing_key[..]);
+    let (exchange, key) = (publish.exchange(), publish.routing_key());
     let (mandatory, immediate) = (publish.mandatory, publish.immediate);
-    let properties = &publish.properties[..];
+    let properties = publish.properties();
     format!("{exchange:?} {key:?} {mandatory} {immediate} {properties:?} {body:?}")
 }
 

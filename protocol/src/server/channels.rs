@@ -43,6 +43,7 @@ impl Channels {
         self.count
     }
 
+    #[inline]
     pub(super) fn state(&mut self, channel: u16) -> Option<&mut ChannelState> {
         let state = if channel < INDEXED_MAX {
             self.low.get_mut(usize::from(channel))

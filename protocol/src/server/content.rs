@@ -20,42 +20,85 @@ use crate::method::basic;
 use crate::reply::{Fault, MethodId, ReplyCode};
 use crate::server::ServerOptions;
 
-/// Bytes that are borrowed from the read buffer, or owned because they had to outlive it.
-#[derive(Clone, Debug)]
-pub enum Span<'a> {
-    /// In the read buffer.
-    Borrowed(&'a [u8]),
-    /// Copied or sliced out of it.
-    Owned(Bytes),
-}
-
-impl std::ops::Deref for Span<'_> {
-    type Target = [u8];
-
-    fn deref(&self) -> &[u8] {
-        match self {
-            Self::Borrowed(bytes) => bytes,
-            Self::Owned(bytes) => bytes,
-        }
-    }
-}
-
 /// A complete `basic.publish` with its content.
+///
+/// Small on purpose: the usual one is four slices of the read buffer, and it is handed on by value.
 #[derive(Clone, Debug)]
 pub struct Publish<'a> {
-    /// The exchange's name; any bytes (FRAME-07).
-    pub exchange: Span<'a>,
-    /// The routing key; any bytes (PUB-19).
-    pub routing_key: Span<'a>,
     /// Return the message if no queue gets it (RET-01).
     pub mandatory: bool,
     /// Asks for what RabbitMQ does not do (PUB-02).
     pub immediate: bool,
-    /// Flag word and fields, not yet checked (FRAME-09).
-    pub properties: Span<'a>,
-    /// The body, exactly as long as announced.
-    pub body: Body<'a>,
+    parts: Parts<'a>,
 }
+
+#[derive(Clone, Debug)]
+enum Parts<'a> {
+    /// All of it lies in the read buffer.
+    Borrowed {
+        address: Address<'a>,
+        properties: &'a [u8],
+        body: &'a [u8],
+    },
+    /// It was put together from several reads, or its body is large.
+    Gathered(Box<Gathered>),
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Address<'a> {
+    exchange: &'a [u8],
+    routing_key: &'a [u8],
+}
+
+#[derive(Clone, Debug)]
+struct Gathered {
+    exchange: Bytes,
+    routing_key: Bytes,
+    properties: Bytes,
+    body: Vec<Bytes>,
+}
+
+impl Publish<'_> {
+    /// The exchange's name; any bytes (FRAME-07).
+    #[inline]
+    pub fn exchange(&self) -> &[u8] {
+        match &self.parts {
+            Parts::Borrowed { address, .. } => address.exchange,
+            Parts::Gathered(gathered) => &gathered.exchange,
+        }
+    }
+
+    /// The routing key; any bytes (PUB-19).
+    #[inline]
+    pub fn routing_key(&self) -> &[u8] {
+        match &self.parts {
+            Parts::Borrowed { address, .. } => address.routing_key,
+            Parts::Gathered(gathered) => &gathered.routing_key,
+        }
+    }
+
+    /// Flag word and fields, not yet checked (FRAME-09).
+    #[inline]
+    pub fn properties(&self) -> &[u8] {
+        match &self.parts {
+            Parts::Borrowed { properties, .. } => properties,
+            Parts::Gathered(gathered) => &gathered.properties,
+        }
+    }
+
+    /// The body, exactly as long as announced.
+    #[inline]
+    pub fn body(&self) -> Body<'_> {
+        match &self.parts {
+            Parts::Borrowed { body, .. } => Body::Whole(body),
+            Parts::Gathered(gathered) => Body::Parts(gathered.body.clone()),
+        }
+    }
+}
+
+/// A piece of a body that is at least this part (one in four) of its read buffer is shared instead of
+/// copied, so that what a connection holds is at most four times what is counted.
+const SHARED_PART_OF_BUFFER: usize = 4;
 
 const PUBLISH: MethodId = basic::Publish::ID;
 
@@ -90,6 +133,7 @@ pub(super) fn whole<'a>(
     ))
 }
 
+#[inline]
 fn next_of(kind: u8, channel: u16, bytes: &[u8], payload_max: usize) -> Option<Frame<'_>> {
     match framer::cut(bytes, payload_max) {
         Ok(Cut::Frame(frame)) if frame.kind == kind && frame.channel == channel => Some(frame),
@@ -97,14 +141,20 @@ fn next_of(kind: u8, channel: u16, bytes: &[u8], payload_max: usize) -> Option<F
     }
 }
 
+#[inline]
 fn borrowed<'a>(publish: basic::Publish<'a>, properties: &'a [u8], body: &'a [u8]) -> Publish<'a> {
+    let address = Address {
+        exchange: publish.exchange.0,
+        routing_key: publish.routing_key.0,
+    };
     Publish {
-        exchange: Span::Borrowed(publish.exchange.0),
-        routing_key: Span::Borrowed(publish.routing_key.0),
         mandatory: publish.mandatory,
         immediate: publish.immediate,
-        properties: Span::Borrowed(properties),
-        body: Body::Whole(body),
+        parts: Parts::Borrowed {
+            address,
+            properties,
+            body,
+        },
     }
 }
 
@@ -217,13 +267,16 @@ impl Assembly {
                 (properties, parts)
             }
         };
+        let gathered = Gathered {
+            exchange: std::mem::take(&mut self.exchange),
+            routing_key: std::mem::take(&mut self.routing_key),
+            properties,
+            body: parts,
+        };
         Assembled::Whole(Publish {
-            exchange: Span::Owned(std::mem::take(&mut self.exchange)),
-            routing_key: Span::Owned(std::mem::take(&mut self.routing_key)),
             mandatory: self.mandatory,
             immediate: self.immediate,
-            properties: Span::Owned(properties),
-            body: Body::Parts(parts),
+            parts: Parts::Gathered(Box::new(gathered)),
         })
     }
 }
@@ -273,7 +326,9 @@ fn take_body(
         return Err(Fault::new(ReplyCode::FrameError, text).caused_by(PUBLISH));
     };
     *remaining = left;
-    if frame.payload.len() <= options.borrowed_body_max_bytes {
+    // A slice keeps the whole read buffer alive, so it must be a good part of it.
+    let worth_sharing = frame.payload.len() * SHARED_PART_OF_BUFFER >= buffer.len();
+    if frame.payload.len() <= options.borrowed_body_max_bytes || !worth_sharing {
         tail.extend_from_slice(frame.payload);
     } else {
         push_tail(parts, tail);
