@@ -6,7 +6,6 @@
 //! is published (FRAME-09) and never later.
 
 use bytes::{BufMut, Bytes, BytesMut};
-use nom::Parser;
 use nom::number::complete::{be_u8, be_u16, be_u64};
 
 use crate::encode;
@@ -36,21 +35,22 @@ pub struct ContentHeader<'a> {
 }
 
 impl<'a> ContentHeader<'a> {
-    /// Cuts a header frame's payload.
+    /// Cuts a header frame's payload, whose first part has a fixed layout.
     ///
     /// # Errors
     /// When it is shorter than the fixed part (FRAME-03).
+    #[inline]
     pub fn parse(payload: &'a [u8]) -> Result<Self, Malformed> {
-        let fixed: Parsed<'a, _> = (be_u16, be_u16, be_u64).parse(payload);
-        match fixed {
-            Ok((properties, (class_id, weight, body_size))) => Ok(Self {
-                class_id,
-                weight,
-                body_size,
-                properties,
-            }),
-            Err(_) => Err(Malformed::Truncated),
-        }
+        let Some((fixed, properties)) = payload.split_first_chunk::<HEADER_FIXED_LEN>() else {
+            return Err(Malformed::Truncated);
+        };
+        let [class1, class0, weight1, weight0, size @ ..] = *fixed;
+        Ok(Self {
+            class_id: u16::from_be_bytes([class1, class0]),
+            weight: u16::from_be_bytes([weight1, weight0]),
+            body_size: u64::from_be_bytes(size),
+            properties,
+        })
     }
 
     /// Writes the header as one frame; never split, whatever the frame limit (FRAME-12).

@@ -91,10 +91,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Future for ConnectionTask<S> {
         for _ in 0..TURNS_IN_A_ROW_MAX {
             match self.turn(cx)? {
                 Step::Did => {}
-                Step::Waits => {
-                    self.fall_idle();
-                    return Poll::Pending;
-                }
+                Step::Waits => return Poll::Pending,
                 Step::End => return Poll::Ready(Ok(())),
             }
         }
@@ -219,6 +216,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> ConnectionTask<S> {
             let out = self.session.outbox.buffer();
             self.session.machine.on_time(now, self.traffic, true, out);
             self.check_consumers(now);
+            self.give_back_buffers();
             if self.session.machine.is_over() {
                 return;
             }
@@ -250,8 +248,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> ConnectionTask<S> {
             .close_at_once(fault, self.session.outbox.buffer());
     }
 
-    /// Gives back what a burst has taken.
-    fn fall_idle(&mut self) {
+    /// Gives back what a burst has taken. Only done when a timer fires, which is every half heartbeat:
+    /// a busy connection would take it again at once.
+    fn give_back_buffers(&mut self) {
         self.session.outbox.shrink();
         if self.received.is_empty() && self.received.capacity() > IDLE_BUFFER_BYTES_MAX {
             self.received = BytesMut::new();

@@ -30,12 +30,10 @@ impl Session {
         if publish.immediate {
             return Err(Fault::new(ReplyCode::NotImplemented, "immediate=true"));
         }
-        let known = self
-            .routes
-            .find(publish.exchange(), publish.routing_key())
-            .is_some();
+        let known = self.routes.find(publish.address()).is_some();
         if known && publish.properties() == NO_PROPERTIES {
-            let message = message(publish, &Asked::default(), &mut self.scratch);
+            let (address, scratch) = (publish.address(), &mut self.scratch);
+            let message = Message::plain(address, &NO_PROPERTIES, publish.body(), scratch);
             return self.publish_known(number, publish, message);
         }
         self.publish_checked(number, publish, known)
@@ -72,7 +70,7 @@ impl Session {
         message: Message,
     ) -> Result<(), Fault> {
         let channel = self.channels.get_mut(&number).ok_or_else(internal_error)?;
-        let targets = self.routes.find(publish.exchange(), publish.routing_key());
+        let targets = self.routes.find(publish.address());
         let targets = targets.unwrap_or_default();
         let sequence = match &mut channel.mode {
             PublishMode::Plain => 0,
@@ -247,8 +245,7 @@ impl Session {
         };
         let targets = self.vhost()?.route_publish(message.exchange(), &routing)?;
         let queues = targets.queues().to_vec();
-        self.routes
-            .keep(message.exchange(), message.routing_key(), targets);
+        self.routes.keep(message.address(), targets);
         Ok(queues)
     }
 }
@@ -264,7 +261,6 @@ fn has_copies(headers: Table<'_>) -> bool {
 const NO_PROPERTIES: [u8; 2] = [0, 0];
 
 /// What a publish's properties ask of queues, and what must be changed in them.
-#[derive(Default)]
 struct Asked<'a> {
     rewritten: Option<Vec<u8>>,
     persistent: bool,

@@ -88,7 +88,12 @@ impl Message {
         scratch.clear();
         write_head(&parts, scratch);
         write_blind_keys(blind_keys, scratch);
-        match parts.body {
+        Self::finish(scratch, parts.body)
+    }
+
+    /// Ends a message whose head is in `scratch` with its body.
+    fn finish(scratch: &mut Vec<u8>, body: Body<'_>) -> Self {
+        match body {
             Body::Whole(body) if body.len() <= COPY_BODY_BYTES_MAX => {
                 scratch.extend_from_slice(body);
                 Self(Storage::Small(Arc::from(&scratch[..])))
@@ -102,6 +107,16 @@ impl Message {
             Body::Whole(body) => Self::large(scratch, vec![Bytes::copy_from_slice(body)]),
             Body::Parts(parts) => Self::large(scratch, parts),
         }
+    }
+
+    /// Makes a message without properties, the usual one on a fast path. `address` is the exchange and
+    /// the routing key as two short strings.
+    pub fn plain(address: &[u8], properties: &[u8], body: Body<'_>, scratch: &mut Vec<u8>) -> Self {
+        scratch.clear();
+        scratch.extend_from_slice(&head(0, 0, address.len(), properties.len(), 0));
+        scratch.extend_from_slice(address);
+        scratch.extend_from_slice(properties);
+        Self::finish(scratch, body)
     }
 
     fn large(head: &[u8], parts: Vec<Bytes>) -> Self {
@@ -266,18 +281,36 @@ fn total(parts: &[Bytes]) -> usize {
     parts.iter().map(Bytes::len).sum()
 }
 
+/// The fixed part; see the module's picture.
+#[inline]
+fn head(
+    flags: u8,
+    priority: u8,
+    address_len: usize,
+    properties_len: usize,
+    expiration_ms: u64,
+) -> [u8; HEAD_LEN] {
+    let mut head = [0; HEAD_LEN];
+    head[0] = flags;
+    head[1] = priority;
+    head[2..4].copy_from_slice(&(address_len as u16).to_be_bytes());
+    head[4..8].copy_from_slice(&(properties_len as u32).to_be_bytes());
+    head[8..].copy_from_slice(&expiration_ms.to_be_bytes());
+    head
+}
+
 fn write_head(parts: &MessageParts<'_>, out: &mut Vec<u8>) {
     let exchange = &parts.exchange[..parts.exchange.len().min(255)];
     let routing_key = &parts.routing_key[..parts.routing_key.len().min(255)];
     let flags = u8::from(parts.persistent) * FLAG_PERSISTENT
         + u8::from(parts.expiration_ms.is_some()) * FLAG_EXPIRES;
-    let mut head = [0; HEAD_LEN];
-    head[0] = flags;
-    head[1] = parts.priority;
-    head[2..4].copy_from_slice(&((exchange.len() + routing_key.len() + 2) as u16).to_be_bytes());
-    head[4..8].copy_from_slice(&(parts.properties.len() as u32).to_be_bytes());
-    head[8..].copy_from_slice(&parts.expiration_ms.unwrap_or(0).to_be_bytes());
-    out.extend_from_slice(&head);
+    out.extend_from_slice(&head(
+        flags,
+        parts.priority,
+        exchange.len() + routing_key.len() + 2,
+        parts.properties.len(),
+        parts.expiration_ms.unwrap_or(0),
+    ));
     out.push(exchange.len() as u8);
     out.extend_from_slice(exchange);
     out.push(routing_key.len() as u8);

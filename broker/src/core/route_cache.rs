@@ -1,5 +1,9 @@
 //! [`RouteCache`]: one connection's memory of where its exchange and routing key pairs lead.
 //!
+//! A pair is known by its *address*: exchange and routing key as two short strings, just as they stand
+//! in a publish and in [`Message::address`](super::Message::address), so that a pair is compared in one
+//! go.
+//!
 //! A publisher mostly publishes to the same place as last time, so that place is tried first by
 //! comparing bytes; then a map. An entry is looked at again each time it is used
 //! ([`Targets::is_valid`]), so declaring or deleting queues elsewhere invalidates nothing.
@@ -37,19 +41,8 @@ pub struct RouteCache {
 #[derive(Debug)]
 struct Entry {
     hash: u64,
-    exchange_len: usize,
-    /// The exchange, then the routing key.
-    names: Box<[u8]>,
+    address: Box<[u8]>,
     targets: Option<Targets>,
-}
-
-impl Entry {
-    fn is_for(&self, exchange: &[u8], routing_key: &[u8]) -> bool {
-        self.exchange_len == exchange.len()
-            && self.names.len() == exchange.len() + routing_key.len()
-            && self.names.ends_with(routing_key)
-            && self.names.starts_with(exchange)
-    }
 }
 
 impl RouteCache {
@@ -60,10 +53,10 @@ impl RouteCache {
 
     /// Where the pair leads, if that is known and still true. Allocates nothing.
     #[inline]
-    pub fn find(&mut self, exchange: &[u8], routing_key: &[u8]) -> Option<&[Arc<QueueHandle>]> {
+    pub fn find(&mut self, address: &[u8]) -> Option<&[Arc<QueueHandle>]> {
         let last = self.entries.get(self.last);
-        if !last.is_some_and(|last| last.is_for(exchange, routing_key)) {
-            self.last = self.search(exchange, routing_key)?;
+        if !last.is_some_and(|last| *last.address == *address) {
+            self.last = self.search(address)?;
         }
         let entry = self.entries.get_mut(self.last)?;
         if entry
@@ -77,19 +70,18 @@ impl RouteCache {
     }
 
     /// Remembers where the pair leads, if that may be remembered.
-    pub fn keep(&mut self, exchange: &[u8], routing_key: &[u8], targets: Targets) {
+    pub fn keep(&mut self, address: &[u8], targets: Targets) {
         if !targets.may_be_kept() {
             return;
         }
-        if let Some(known) = self.search(exchange, routing_key) {
+        if let Some(known) = self.search(address) {
             self.entries[known].targets = Some(targets);
             self.last = known;
             return;
         }
         let entry = Entry {
-            hash: hash(exchange, routing_key),
-            exchange_len: exchange.len(),
-            names: [exchange, routing_key].concat().into(),
+            hash: hash(address),
+            address: Box::from(address),
             targets: Some(targets),
         };
         self.last = self.add(entry);
@@ -100,10 +92,10 @@ impl RouteCache {
         *self = Self::default();
     }
 
-    fn search(&self, exchange: &[u8], routing_key: &[u8]) -> Option<usize> {
-        let at = *self.index.get(&hash(exchange, routing_key))?;
+    fn search(&self, address: &[u8]) -> Option<usize> {
+        let at = *self.index.get(&hash(address))?;
         let entry = self.entries.get(at)?;
-        entry.is_for(exchange, routing_key).then_some(at)
+        (*entry.address == *address).then_some(at)
     }
 
     /// Adds an entry, in place of the oldest if the cache is full.
@@ -128,11 +120,9 @@ impl RouteCache {
     }
 }
 
-fn hash(exchange: &[u8], routing_key: &[u8]) -> u64 {
+fn hash(address: &[u8]) -> u64 {
     let mut hasher = FxHasher::default();
-    hasher.write_usize(exchange.len());
-    hasher.write(exchange);
-    hasher.write(routing_key);
+    hasher.write(address);
     hasher.finish()
 }
 
@@ -142,6 +132,10 @@ mod tests {
     use crate::core::exchange::Routing;
     use crate::core::topology::Topology;
     use crate::core::topology::tests::{exchange, queue, to_queue, topology};
+
+    fn address(exchange: &[u8], key: &[u8]) -> Vec<u8> {
+        [&[exchange.len() as u8], exchange, &[key.len() as u8], key].concat()
+    }
 
     /// Routes through the cache, as a publisher does; says whether it knew.
     fn publish(
@@ -153,7 +147,7 @@ mod tests {
         let (exchange, key) = (exchange.as_bytes(), key.as_bytes());
         let names =
             |queues: &[Arc<QueueHandle>]| queues.iter().map(|q| q.name().to_string()).collect();
-        if let Some(queues) = cache.find(exchange, key) {
+        if let Some(queues) = cache.find(&address(exchange, key)) {
             return (true, names(queues));
         }
         let routing = Routing {
@@ -164,7 +158,7 @@ mod tests {
             .route(exchange, &routing)
             .unwrap_or_else(|error| panic!("{error}"));
         let found = names(targets.queues());
-        cache.keep(exchange, key, targets);
+        cache.keep(&address(exchange, key), targets);
         (false, found)
     }
 
@@ -228,7 +222,7 @@ mod tests {
         publish(&mut cache, &topology, "", "q");
         let queue = Arc::clone(topology.queue(b"q").unwrap_or_else(|| panic!("q")));
         topology.drop_queue("q");
-        assert!(cache.find(b"", b"q").is_none());
+        assert!(cache.find(&address(b"", b"q")).is_none());
         assert_eq!(Arc::strong_count(&queue), 1);
     }
 
@@ -243,7 +237,7 @@ mod tests {
             assert_eq!(publish(&mut cache, &topology, "d", "k").1, ["q"]);
             assert_eq!(publish(&mut cache, &topology, "dk", "").1, ["other"]);
         }
-        assert!(cache.find(b"", b"dk").is_none());
+        assert!(cache.find(&address(b"", b"dk")).is_none());
     }
 
     #[test]
@@ -252,12 +246,12 @@ mod tests {
         let mut cache = RouteCache::new();
         publish(&mut cache, &topology, "d", "k");
         publish(&mut cache, &topology, "", "q");
-        let other = hash(b"", b"q");
+        let other = hash(&address(b"", b"q"));
         cache.index.insert(other, 0);
         cache.last = 0;
-        assert!(cache.find(b"", b"q").is_none());
+        assert!(cache.find(&address(b"", b"q")).is_none());
         assert_eq!(publish(&mut cache, &topology, "", "q").1, ["q"]);
-        assert!(cache.find(b"", b"q").is_some());
+        assert!(cache.find(&address(b"", b"q")).is_some());
     }
 
     #[test]
@@ -270,8 +264,9 @@ mod tests {
         }
         assert_eq!(cache.entries.len(), ENTRIES_MAX);
         assert_eq!(cache.index.len(), ENTRIES_MAX);
-        let known =
-            |cache: &mut RouteCache, at: usize| cache.find(b"", names[at].as_bytes()).is_some();
+        let known = |cache: &mut RouteCache, at: usize| {
+            cache.find(&address(b"", names[at].as_bytes())).is_some()
+        };
         assert!(!known(&mut cache, 0) && !known(&mut cache, 9));
         assert!((10..names.len()).all(|at| known(&mut cache, at)));
         cache.clear();

@@ -130,8 +130,7 @@ macro_rules! methods {
                         /// The class and method numbers.
                         pub const ID: MethodId = MethodId::new($class_id, $id);
 
-                        #[inline]
-                        pub(crate) fn parse_arguments(input: &$($life)? [u8]) -> Parsed<'_, Self> {
+                        fn parse_arguments(input: &$($life)? [u8]) -> Parsed<'_, Self> {
                             $(let (input, $before) = Argument::parse(input)?;)*
                             $(
                                 let (input, [$($bit),+]) = parse_bits(input)?;

@@ -36,7 +36,7 @@ pub struct Publish<'a> {
 enum Parts<'a> {
     /// All of it lies in the read buffer.
     Borrowed {
-        address: Address<'a>,
+        address: &'a [u8],
         properties: &'a [u8],
         body: &'a [u8],
     },
@@ -44,37 +44,33 @@ enum Parts<'a> {
     Gathered(Box<Gathered>),
 }
 
-#[derive(Clone, Copy, Debug)]
-struct Address<'a> {
-    exchange: &'a [u8],
-    routing_key: &'a [u8],
-}
-
 #[derive(Clone, Debug)]
 struct Gathered {
-    exchange: Bytes,
-    routing_key: Bytes,
+    address: Bytes,
     properties: Bytes,
     body: Vec<Bytes>,
 }
 
 impl Publish<'_> {
-    /// The exchange's name; any bytes (FRAME-07).
+    /// Exchange and routing key as two short strings, one behind the other, as they came.
     #[inline]
-    pub fn exchange(&self) -> &[u8] {
+    pub fn address(&self) -> &[u8] {
         match &self.parts {
-            Parts::Borrowed { address, .. } => address.exchange,
-            Parts::Gathered(gathered) => &gathered.exchange,
+            Parts::Borrowed { address, .. } => address,
+            Parts::Gathered(gathered) => &gathered.address,
         }
     }
 
+    /// The exchange's name; any bytes (FRAME-07).
+    pub fn exchange(&self) -> &[u8] {
+        let address = self.address();
+        &address[1..1 + usize::from(address[0])]
+    }
+
     /// The routing key; any bytes (PUB-19).
-    #[inline]
     pub fn routing_key(&self) -> &[u8] {
-        match &self.parts {
-            Parts::Borrowed { address, .. } => address.routing_key,
-            Parts::Gathered(gathered) => &gathered.routing_key,
-        }
+        let address = self.address();
+        &address[2 + usize::from(address[0])..]
     }
 
     /// Flag word and fields, not yet checked (FRAME-09).
@@ -102,13 +98,38 @@ const SHARED_PART_OF_BUFFER: usize = 4;
 
 const PUBLISH: MethodId = basic::Publish::ID;
 
+/// The arguments of a `basic.publish`: as the table has them, but with its two strings left together.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct PublishMethod<'a> {
+    address: &'a [u8],
+    mandatory: bool,
+    immediate: bool,
+}
+
+impl<'a> PublishMethod<'a> {
+    /// Takes the arguments apart: a ticket, two short strings, an octet of bits, and nothing else.
+    #[inline]
+    pub(super) fn parse(arguments: &'a [u8]) -> Option<Self> {
+        let (_ticket, strings) = arguments.split_first_chunk::<2>()?;
+        let exchange_len = usize::from(*strings.first()?);
+        let key_len = usize::from(*strings.get(1 + exchange_len)?);
+        let (address, bits) = strings.split_at_checked(2 + exchange_len + key_len)?;
+        let &[bits] = bits else { return None };
+        Some(Self {
+            address,
+            mandatory: bits & 1 != 0,
+            immediate: bits & 2 != 0,
+        })
+    }
+}
+
 /// Looks for the rest of a publish right behind its method frame: header, and body in one frame.
 /// Returns it with the bytes it takes, or nothing if it is not all there or not all well; then the
 /// frames are taken one by one and judged.
 #[inline]
 pub(super) fn whole<'a>(
     channel: u16,
-    publish: basic::Publish<'a>,
+    publish: PublishMethod<'a>,
     rest: &'a [u8],
     payload_max: usize,
     body_max: u64,
@@ -142,16 +163,12 @@ fn next_of(kind: u8, channel: u16, bytes: &[u8], payload_max: usize) -> Option<F
 }
 
 #[inline]
-fn borrowed<'a>(publish: basic::Publish<'a>, properties: &'a [u8], body: &'a [u8]) -> Publish<'a> {
-    let address = Address {
-        exchange: publish.exchange.0,
-        routing_key: publish.routing_key.0,
-    };
+fn borrowed<'a>(publish: PublishMethod<'a>, properties: &'a [u8], body: &'a [u8]) -> Publish<'a> {
     Publish {
         mandatory: publish.mandatory,
         immediate: publish.immediate,
         parts: Parts::Borrowed {
-            address,
+            address: publish.address,
             properties,
             body,
         },
@@ -161,8 +178,7 @@ fn borrowed<'a>(publish: basic::Publish<'a>, properties: &'a [u8], body: &'a [u8
 /// A publish whose content is still arriving.
 #[derive(Debug)]
 pub(super) struct Assembly {
-    exchange: Bytes,
-    routing_key: Bytes,
+    address: Bytes,
     mandatory: bool,
     immediate: bool,
     held_bytes: u64,
@@ -190,10 +206,9 @@ pub(super) enum Assembled {
 
 impl Assembly {
     /// Starts with the method; its strings are copied, since the read buffer moves on.
-    pub(super) fn begin(publish: basic::Publish<'_>) -> Self {
+    pub(super) fn begin(publish: PublishMethod<'_>) -> Self {
         Self {
-            exchange: Bytes::copy_from_slice(publish.exchange.0),
-            routing_key: Bytes::copy_from_slice(publish.routing_key.0),
+            address: Bytes::copy_from_slice(publish.address),
             mandatory: publish.mandatory,
             immediate: publish.immediate,
             held_bytes: 0,
@@ -268,8 +283,7 @@ impl Assembly {
             }
         };
         let gathered = Gathered {
-            exchange: std::mem::take(&mut self.exchange),
-            routing_key: std::mem::take(&mut self.routing_key),
+            address: std::mem::take(&mut self.address),
             properties,
             body: parts,
         };

@@ -48,7 +48,7 @@ use crate::value::{LongStr, ShortStr, Table};
 use crate::{Method, parse};
 
 use channels::{ChannelState, Channels};
-use content::{Assembled, Assembly, Publish};
+use content::{Assembled, Assembly, Publish, PublishMethod};
 pub use options::{ASSEMBLING_MESSAGES_MAX, FRAME_MAX_BEFORE_TUNE, FRAME_MIN_SIZE, ServerOptions};
 
 /// What the client wants, in the order in which it was sent.
@@ -386,7 +386,7 @@ impl Connection {
         }
         let number = frame.channel;
         if let Some(arguments) = frame.payload.strip_prefix(&PUBLISH_IDS)
-            && let Ok(publish) = parse::all(arguments, basic::Publish::parse_arguments)
+            && let Some(publish) = PublishMethod::parse(arguments)
         {
             return Ok(self.on_publish(number, publish, input));
         }
@@ -408,7 +408,7 @@ impl Connection {
     fn on_publish<'a>(
         &mut self,
         number: u16,
-        publish: basic::Publish<'a>,
+        publish: PublishMethod<'a>,
         input: &mut Input<'a>,
     ) -> Option<Event<'a>> {
         let body_max = self.options.whole_body_max_bytes();
