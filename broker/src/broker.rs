@@ -35,7 +35,7 @@ struct Inside {
 #[derive(Debug, Default)]
 struct Tasks {
     listeners: Vec<JoinHandle<()>>,
-    timers: Option<JoinHandle<()>>,
+    shared: Option<JoinHandle<()>>,
     stopped: bool,
 }
 
@@ -88,7 +88,7 @@ impl Broker {
         let refused = |source| ListenError { address, source };
         let listener = TcpListener::bind(address).await.map_err(refused)?;
         let bound = listener.local_addr().map_err(refused)?;
-        self.start_timers();
+        self.start_tasks();
         let accepting = tokio::spawn(accept_all(Arc::clone(&self.inside.node), listener));
         let mut tasks = self.inside.lock();
         if tasks.stopped {
@@ -102,7 +102,7 @@ impl Broker {
     /// Serves one client over any stream of bytes, such as one end of [`tokio::io::duplex`], until
     /// the connection ends. Such a client counts as local.
     pub async fn serve(&self, stream: impl AsyncRead + AsyncWrite + Unpin + Send) {
-        self.start_timers();
+        self.start_tasks();
         serve(Arc::clone(&self.inside.node), stream, None).await;
     }
 
@@ -130,14 +130,17 @@ impl Broker {
         }
     }
 
-    fn start_timers(&self) {
+    /// Starts the tasks that the whole broker shares; they need a runtime, which `start` does not.
+    fn start_tasks(&self) {
         let mut tasks = self.inside.lock();
-        if tasks.timers.is_none() && !tasks.stopped {
-            let node = Arc::clone(&self.inside.node);
-            tasks.timers = Some(tokio::spawn(
-                async move { node.timers.run(node.clock).await },
-            ));
+        if tasks.shared.is_some() || tasks.stopped {
+            return;
         }
+        let node = Arc::clone(&self.inside.node);
+        tasks.shared = Some(tokio::spawn(async move {
+            let timers = node.timers.run(node.clock);
+            tokio::join!(timers, crate::memory::watch(&node));
+        }));
     }
 }
 
@@ -157,8 +160,8 @@ impl Inside {
 impl Drop for Inside {
     fn drop(&mut self) {
         self.stop_listening();
-        if let Some(timers) = self.lock().timers.take() {
-            timers.abort();
+        if let Some(shared) = self.lock().shared.take() {
+            shared.abort();
         }
     }
 }

@@ -20,6 +20,7 @@ pub mod config;
 mod connections;
 pub mod core;
 pub mod limits;
+mod memory;
 mod names;
 mod net;
 mod node;

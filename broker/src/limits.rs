@@ -37,3 +37,10 @@ pub const CONSUMER_TIMEOUT_CHECK_MS: u64 = 60_000;
 /// Sockets beyond the limit on open connections that may be in their handshake, so that strangers
 /// who never log in cannot use up all file descriptors.
 pub const HANDSHAKES_MAX: usize = 1_024;
+/// What a queued message costs beside its body: its allocation's head, the queue's entry, the
+/// allocator's own share.
+pub const MESSAGE_OVERHEAD_BYTES: u64 = 128;
+/// How often the queues' memory is added up.
+pub const MEMORY_CHECK_MS: u64 = 100;
+/// Adding up may take one part in this many of the time.
+pub const MEMORY_CHECK_COST_SHARE: u32 = 50;

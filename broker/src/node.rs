@@ -19,6 +19,7 @@ use crate::core::queue::{ClassicOptions, ClassicQueue, Queue};
 use crate::core::queue_handle::QueueSpec;
 use crate::core::topology::MakeQueue;
 use crate::core::vhost::Vhost;
+use crate::memory::MemoryAlarm;
 use crate::timers::Timers;
 
 /// The shared part of a broker.
@@ -30,6 +31,7 @@ pub(crate) struct Node {
     pub(crate) clock: Clock,
     pub(crate) connections: Connections,
     pub(crate) timers: Timers,
+    pub(crate) memory_alarm: MemoryAlarm,
     vhosts: HashMap<String, Arc<Vhost>>,
 }
 
@@ -50,8 +52,14 @@ impl Node {
             clock: Clock::start(),
             connections: Connections::new(config.connections_max),
             timers: Timers::default(),
+            memory_alarm: MemoryAlarm::default(),
             config,
         })
+    }
+
+    /// All vhosts.
+    pub(crate) fn vhosts(&self) -> impl Iterator<Item = &Vhost> {
+        self.vhosts.values().map(|vhost| &**vhost)
     }
 
     /// The vhost of exactly this name (CONN-20).

@@ -30,11 +30,6 @@ impl Confirms {
         self.refused.push(sequence);
     }
 
-    /// Takes back the latest number: the publish closes its channel instead (CONFIRM-13).
-    pub(crate) fn forget_latest(&mut self) {
-        self.published -= 1;
-    }
-
     /// Answers everything published so far. Call it when all of it has been handed to its queues.
     pub(crate) fn write(&mut self, channel: u16, out: &mut BytesMut) {
         self.refused.sort_unstable();
@@ -117,14 +112,5 @@ mod tests {
             answers(&mut confirms),
             ["acks 2", "nack 3", "nack 4", "acks 6"]
         );
-    }
-
-    #[test]
-    fn confirm_13_a_faulty_publish_gets_no_answer() {
-        let mut confirms = Confirms::default();
-        confirms.next();
-        confirms.next();
-        confirms.forget_latest();
-        assert_eq!(answers(&mut confirms), ["ack 1"]);
     }
 }

@@ -56,6 +56,7 @@ where
         traffic: Traffic::default(),
         timer: Box::pin(tokio::time::sleep_until(now.into())),
         check_consumers_at,
+        reading_stopped: false,
     };
     if let Err(error) = task.await {
         tracing::debug!(%error, peer = ?peer, "connection lost");
@@ -73,6 +74,8 @@ struct ConnectionTask<S> {
     traffic: Traffic,
     timer: Pin<Box<Sleep>>,
     check_consumers_at: Option<Instant>,
+    /// True while the peer does not take its answers, so that no more is asked of us.
+    reading_stopped: bool,
 }
 
 /// Whether a step of a turn did something or has to wait.
@@ -112,6 +115,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> ConnectionTask<S> {
             .session
             .mailbox
             .take(&mut self.session.rung, cx.waker());
+        if notices.alarm_changed {
+            self.session.on_alarm();
+        }
         if let Some(fault) = notices.close {
             self.close_at_once(&fault);
         }
@@ -122,19 +128,24 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> ConnectionTask<S> {
         {
             return Ok(Step::End);
         }
-        let did = read == Step::Did || (written == Step::Did && self.has_work());
+        let freed = written == Step::Did && self.has_work();
+        let did = read == Step::Did || freed || notices.alarm_changed;
         Ok(if did { Step::Did } else { Step::Waits })
     }
 
     /// After the socket took something there may be room for consumers that had stalled, or for
     /// reading.
     fn has_work(&self) -> bool {
-        self.session.outbox.is_empty() && !self.session.stalled.is_empty()
-            || !self.session.rung.is_empty()
+        let outbox = &self.session.outbox;
+        let consumers_go_on = outbox.is_empty() && !self.session.stalled.is_empty();
+        let reading_goes_on = self.reading_stopped && outbox.len() < OUTBOX_READ_STOP_BYTES;
+        consumers_go_on || reading_goes_on
     }
 
     fn read(&mut self, cx: &mut Context<'_>) -> io::Result<Step> {
-        if self.session.outbox.len() >= OUTBOX_READ_STOP_BYTES {
+        self.session.block_if_alarmed();
+        self.reading_stopped = self.session.outbox.len() >= OUTBOX_READ_STOP_BYTES;
+        if self.session.blocked || self.reading_stopped {
             return Ok(Step::Waits);
         }
         let room = self.read_size.max(self.wanted.min(READ_TURN_BYTES_MAX));
@@ -213,8 +224,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> ConnectionTask<S> {
                 }
                 return;
             }
+            let watching = !self.session.blocked;
             let out = self.session.outbox.buffer();
-            self.session.machine.on_time(now, self.traffic, true, out);
+            self.session
+                .machine
+                .on_time(now, self.traffic, watching, out);
             self.check_consumers(now);
             self.give_back_buffers();
             if self.session.machine.is_over() {

@@ -196,11 +196,8 @@ fn write_small_body(buffer: &mut BytesMut, to: Addressee, body: &[u8]) {
 
 /// Cuts the body anew: where the publisher's frames ended need not be where the consumer's do.
 fn write_large_body(out: &mut Outbox, to: Addressee, message: &Message) {
-    let mut parts = message
-        .large_body()
-        .iter()
-        .cloned()
-        .filter(|part| !part.is_empty());
+    let parts = message.large_body().iter();
+    let mut parts = parts.filter(|part| !part.is_empty()).cloned();
     let mut current = parts.next().unwrap_or_default();
     let mut left = message.body_len();
     while left > 0 {
@@ -264,6 +261,7 @@ mod tests {
             body_frame_max,
         };
         write_delivery(&mut outbox, to, b"tag", 258, true, message);
+        outbox.end_batch();
         frames(&mut outbox)
     }
 

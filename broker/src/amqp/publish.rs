@@ -286,7 +286,10 @@ fn message(publish: &Publish<'_>, asked: &Asked<'_>, scratch: &mut Vec<u8>) -> M
     let parts = MessageParts {
         exchange: publish.exchange(),
         routing_key: publish.routing_key(),
-        properties: asked.rewritten.as_deref().unwrap_or(publish.properties()),
+        properties: asked
+            .rewritten
+            .as_deref()
+            .unwrap_or_else(|| publish.properties()),
         body: publish.body(),
         persistent: asked.persistent,
         priority: asked.priority,

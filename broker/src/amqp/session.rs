@@ -11,8 +11,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
+use leveret_protocol::method::connection;
 use leveret_protocol::server::{Connection, Event, Failure, Input};
-use leveret_protocol::{Fault, Method, MethodId, ReplyCode};
+use leveret_protocol::{Fault, Method, MethodId, ReplyCode, ShortStr};
 use rustc_hash::FxHashMap;
 
 use crate::access::{Permissions, User};
@@ -63,6 +64,8 @@ pub(crate) struct Session {
     pub(crate) stalled: Vec<u64>,
     /// True once the client has published: alarms hold up only those who do (FLOW-01).
     pub(crate) has_published: bool,
+    /// True while an alarm keeps the connection from being read (FLOW-06).
+    pub(crate) blocked: bool,
     pub(crate) now: Instant,
     pub(crate) moment: Moment,
     pub(crate) effects: Effects,
@@ -92,6 +95,7 @@ impl Session {
             rung: Vec::new(),
             stalled: Vec::new(),
             has_published: false,
+            blocked: false,
             now,
             effects: Effects::default(),
             deliveries: Vec::new(),
@@ -103,6 +107,29 @@ impl Session {
     pub(crate) fn set_time(&mut self, now: Instant) {
         self.now = now;
         self.moment = self.node.clock.moment(now);
+    }
+
+    /// Holds a publisher up while an alarm is raised; it is told if it asked to be (FLOW-02).
+    pub(crate) fn block_if_alarmed(&mut self) {
+        let alarmed = self.has_published && self.node.memory_alarm.is_raised();
+        if !alarmed || self.blocked || !self.machine.is_running() {
+            return;
+        }
+        self.blocked = true;
+        if self.machine.capabilities().connection_blocked {
+            let reason = ShortStr(b"low on memory");
+            self.reply(0, connection::Blocked { reason });
+        }
+    }
+
+    /// An alarm was raised or cleared (FLOW-03).
+    pub(crate) fn on_alarm(&mut self) {
+        if self.blocked && !self.node.memory_alarm.is_raised() {
+            self.blocked = false;
+            if self.machine.capabilities().connection_blocked && self.machine.is_running() {
+                self.reply(0, connection::Unblocked {});
+            }
+        }
     }
 
     /// Handles all that `received` holds, and says how many bytes were used and how many must be

@@ -51,6 +51,7 @@ impl Unacked {
     }
 
     /// How many deliveries wait.
+    #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.count
     }

@@ -55,7 +55,7 @@ impl RouteCache {
     #[inline]
     pub fn find(&mut self, address: &[u8]) -> Option<&[Arc<QueueHandle>]> {
         let last = self.entries.get(self.last);
-        if !last.is_some_and(|last| *last.address == *address) {
+        if last.is_none_or(|last| *last.address != *address) {
             self.last = self.search(address)?;
         }
         let entry = self.entries.get_mut(self.last)?;

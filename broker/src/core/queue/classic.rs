@@ -36,6 +36,8 @@ pub(super) struct Classic {
     ready: Ready,
     consumers: Consumers,
     next_position: u64,
+    /// Body bytes of all messages the queue holds: ready, assigned and unsettled.
+    held_bytes: u64,
     /// The moment of the tick that was asked for last; [`NEVER`] when none is due.
     tick_at: Moment,
     /// Entries on their way back; reused between calls and empty in between.
@@ -50,6 +52,7 @@ impl Classic {
             ready: Ready::default(),
             consumers: Consumers::default(),
             next_position: 0,
+            held_bytes: 0,
             tick_at: NEVER,
             returning: Vec::new(),
             gone: false,
@@ -139,6 +142,7 @@ impl Classic {
         self.deal(call);
         let entry = self.ready.take()?;
         let delivery = self.consumers.hand_out(index, entry)?;
+        self.forget_sent(index, std::slice::from_ref(&delivery));
         self.promise_tick(call.effects);
         Some((delivery, self.ready.len()))
     }
@@ -155,7 +159,11 @@ impl Classic {
         };
         if verdict == Verdict::Ack {
             let dropped = &mut call.aftermath.dropped;
-            let done = |entry: Entry| dropped.push(entry.message);
+            let held_bytes = &mut self.held_bytes;
+            let done = |entry: Entry| {
+                *held_bytes -= entry.message.body_len() as u64;
+                dropped.push(entry.message);
+            };
             self.consumers.settle(index, ids, done);
             self.deal(call);
             self.promise_tick(call.effects);
@@ -179,6 +187,7 @@ impl Classic {
 
     pub(super) fn purge(&mut self, aftermath: &mut Aftermath) -> u64 {
         let purged = self.ready.len();
+        self.held_bytes -= self.ready.bytes();
         aftermath.purged = self.ready.take_all();
         purged
     }
@@ -205,7 +214,9 @@ impl Classic {
         self.gone = true;
         self.consumers.ring_all(&mut aftermath.rings);
         aftermath.retired = Some(Box::new(std::mem::take(&mut self.consumers)));
-        self.purge(aftermath)
+        let ready = self.purge(aftermath);
+        self.held_bytes = 0;
+        ready
     }
 
     pub(super) fn status(&self) -> QueueStatus {
@@ -214,6 +225,7 @@ impl Classic {
             unsettled: self.consumers.unsettled(),
             consumers: self.consumers.count(),
             ready_bytes: self.ready.bytes(),
+            held_bytes: self.held_bytes,
         }
     }
 
@@ -221,6 +233,7 @@ impl Classic {
     /// its deadline does not matter then, not even one that is now (TTL-03).
     fn take_in(&mut self, message: Message, call: &mut Call<'_>) {
         let expires_at = self.deadline(&message, call.now);
+        self.held_bytes += message.body_len() as u64;
         let entry = Entry::new(message, self.next_position, expires_at);
         self.next_position += 1;
         match self.consumers.next() {
@@ -258,11 +271,13 @@ impl Classic {
         out: &mut Vec<Delivery>,
         call: &mut Call<'_>,
     ) -> Pulled {
+        let before = out.len();
         self.consumers.begin_pull(index, &left);
         self.deal(call);
         while self.consumers.hand_out_assigned(index, &mut left, out) {
             self.deal(call);
         }
+        self.forget_sent(index, out.get(before..).unwrap_or_default());
         let mut unsent = std::mem::take(&mut self.returning);
         let pulled = self.consumers.end_pull(index, &left, &mut unsent);
         if !unsent.is_empty() {
@@ -272,6 +287,16 @@ impl Classic {
         }
         self.returning = unsent;
         pulled
+    }
+
+    /// What is settled by being sent is not held any more.
+    fn forget_sent(&mut self, index: u32, sent: &[Delivery]) {
+        if self.consumers.is_no_ack(index) {
+            let bytes = sent
+                .iter()
+                .map(|delivery| delivery.message.body_len() as u64);
+            self.held_bytes -= bytes.sum::<u64>();
+        }
     }
 
     /// Puts deliveries back to their positions, marked. As in RabbitMQ the limits are enforced
@@ -291,7 +316,7 @@ impl Classic {
     fn discard(&mut self, settled: &mut Vec<Entry>, call: &mut Call<'_>) {
         sort_by_position(settled);
         for entry in settled.drain(..) {
-            self.bury(entry.message, DeathReason::Rejected, call);
+            self.bury_held(entry, DeathReason::Rejected, call);
         }
         self.deal(call);
         self.promise_tick(call.effects);
@@ -320,7 +345,7 @@ impl Classic {
     fn expire(&mut self, call: &mut Call<'_>) -> bool {
         let mut expired = false;
         while let Some(entry) = self.ready.take_expired(call.now) {
-            self.bury(entry.message, DeathReason::Expired, call);
+            self.bury_held(entry, DeathReason::Expired, call);
             expired = true;
         }
         expired
@@ -339,8 +364,14 @@ impl Classic {
             let Some(entry) = self.ready.take() else {
                 return;
             };
-            self.bury(entry.message, DeathReason::MaxLength, call);
+            self.bury_held(entry, DeathReason::MaxLength, call);
         }
+    }
+
+    /// Removes a message that the queue had taken.
+    fn bury_held(&mut self, entry: Entry, reason: DeathReason, call: &mut Call<'_>) {
+        self.held_bytes -= entry.message.body_len() as u64;
+        self.bury(entry.message, reason, call);
     }
 
     fn bury(&self, message: Message, reason: DeathReason, call: &mut Call<'_>) {

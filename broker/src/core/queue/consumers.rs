@@ -237,6 +237,14 @@ impl Consumers {
         pulled
     }
 
+    /// True when a slot's deliveries are settled by being sent.
+    pub(super) fn is_no_ack(&self, index: u32) -> bool {
+        let place = self.places.get(index as usize);
+        place
+            .and_then(|place| place.slot.as_ref())
+            .is_some_and(|slot| slot.no_ack)
+    }
+
     /// Hands one message out at once, past turns and limits (GET-05, GET-06).
     pub(super) fn hand_out(&mut self, index: u32, entry: Entry) -> Option<Delivery> {
         Some(slot_at(&mut self.places, index)?.deliver(entry))

@@ -264,6 +264,8 @@ pub struct QueueStatus {
     pub consumers: u32,
     /// Body bytes of the ready messages (LEN-01).
     pub ready_bytes: u64,
+    /// Body bytes of all messages the queue holds, unsettled ones included.
+    pub held_bytes: u64,
 }
 
 /// One queue, of any kind. Called once per batch; locks inside; never blocks on I/O.

@@ -513,7 +513,18 @@ impl Model {
             unsettled: held.sum::<usize>() as u64,
             consumers: self.consumers(),
             ready_bytes: self.bytes(),
+            held_bytes: self.bytes() + self.handed_out_bytes(),
         }
+    }
+
+    fn handed_out_bytes(&self) -> u64 {
+        let handed_out = self.slots.iter().flat_map(|slot| {
+            let unsettled = slot.unsettled.iter().map(|(_, held)| held);
+            slot.assigned.iter().chain(unsettled)
+        });
+        handed_out
+            .map(|held| padded(held.number).len() as u64)
+            .sum()
     }
 }
 
