@@ -62,6 +62,7 @@ mod queue;
 mod queue_arguments;
 mod recover;
 mod route;
+mod routing;
 mod table;
 mod topic;
 mod transaction;

@@ -1,5 +1,0 @@
-//! The life of a channel.
-
-use crate::registry::Section;
-
-pub(crate) const SECTION: Section = Section::unfinished("CHAN", &[]);

@@ -1,0 +1,175 @@
+//! Types of queue, their arguments, and the order of the checks.
+
+use leveret_protocol::method::queue;
+use leveret_protocol::{TableBuf, Value};
+
+use super::{Arguments, one, text};
+use crate::failure::Failure;
+use crate::raw::{Expected, durable_queue};
+use crate::registry::Follows;
+use crate::trial::Trial;
+
+rules! {
+    "QARG-10" classic [raw] "The type classic is an ordinary queue.";
+    "QARG-10" other_types [raw] "quorum and stream are known types.";
+    "QARG-10" no_such_type [raw] "Any other type is refused.";
+    "QARG-12" arguments_of_other_types [raw] "A classic queue refuses what only others know.";
+    "QARG-12" leader_locator [raw, follows(Follows::V3)] "… x-queue-leader-locator as well.";
+    "QARG-12" arguments_of_classic_queues [raw] "… and the others what only it knows.";
+    "QARG-14" untestable "4.x knows further arguments of quorum queues." "describes 4.x only";
+    "QARG-15" order_of_checks [raw]
+        "Dead-letter exchange, type, values, what the type knows, and last the properties.";
+}
+
+async fn classic(t: &Trial) -> Result<(), Failure> {
+    let mut queue = Arguments::of_queue(t).await?;
+    let classic = one("x-queue-type", text("classic"));
+    queue.expect_accepted(&classic).await
+}
+
+/// A broker may know a type and not offer it, but then it has to say so.
+async fn other_types(t: &Trial) -> Result<(), Failure> {
+    for kind in ["quorum", "stream"] {
+        let mut queue = Arguments::of_queue(t).await?;
+        let arguments = one("x-queue-type", text(kind));
+        let declare = queue::Declare {
+            arguments: arguments.view(),
+            ..durable_queue(&queue.queue)
+        };
+        queue.raw.send_method(1, declare).await?;
+        let declared = Expected::method(1, queue::DeclareOk::ID);
+        let resource = queue.resource();
+        let why = format!("NOT_IMPLEMENTED - queue type '{kind}' of {resource} is not available");
+        let not_offered = Expected::connection_close(540, why, queue::Declare::ID);
+        if queue.raw.expect_any_of(&[declared, not_offered]).await? == 0 {
+            queue.raw.delete_queue(1, &queue.queue).await?;
+        }
+    }
+    Ok(())
+}
+
+async fn no_such_type(t: &Trial) -> Result<(), Failure> {
+    let mut queue = Arguments::of_queue(t).await?;
+    let key = "x-queue-type";
+    for kind in ["nonsense", "Classic"] {
+        let why = format!("\"unsupported queue type '{kind}'\"");
+        queue.expect_invalid(key, text(kind), &why).await?;
+    }
+    let why = "{unacceptable_type,signedint}";
+    queue.expect_invalid(key, Value::I32(1), why).await
+}
+
+/// Declares and is told that the argument is not one of this type of queue.
+async fn expect_not_for_type(
+    queue: &mut Arguments<'_>,
+    arguments: &TableBuf,
+    key: &str,
+    module: &str,
+) -> Result<(), Failure> {
+    let resource = queue.resource();
+    let text =
+        format!("PRECONDITION_FAILED - invalid arg '{key}' for {resource} of queue type {module}");
+    queue.expect_refused(arguments, text).await
+}
+
+const CLASSIC: &str = "rabbit_classic_queue";
+
+async fn arguments_of_other_types(t: &Trial) -> Result<(), Failure> {
+    let mut queue = Arguments::of_queue(t).await?;
+    for (key, value) in [
+        ("x-delivery-limit", Value::I32(5)),
+        ("x-quorum-initial-group-size", Value::I32(3)),
+        ("x-dead-letter-strategy", text("at-least-once")),
+        ("x-max-in-memory-length", Value::I32(5)),
+        ("x-max-age", text("1D")),
+        ("x-stream-max-segment-size-bytes", Value::I32(5)),
+        ("x-initial-cluster-size", Value::I32(3)),
+    ] {
+        expect_not_for_type(&mut queue, &one(key, value), key, CLASSIC).await?;
+    }
+    Ok(())
+}
+
+async fn leader_locator(t: &Trial) -> Result<(), Failure> {
+    let mut queue = Arguments::of_queue(t).await?;
+    let key = "x-queue-leader-locator";
+    let arguments = one(key, text("client-local"));
+    expect_not_for_type(&mut queue, &arguments, key, CLASSIC).await
+}
+
+async fn arguments_of_classic_queues(t: &Trial) -> Result<(), Failure> {
+    let mut queue = Arguments::of_queue(t).await?;
+    for (kind, module, key, value) in [
+        (
+            "quorum",
+            "rabbit_quorum_queue",
+            "x-max-priority",
+            Value::I32(5),
+        ),
+        (
+            "quorum",
+            "rabbit_quorum_queue",
+            "x-queue-mode",
+            text("lazy"),
+        ),
+        (
+            "stream",
+            "rabbit_stream_queue",
+            "x-message-ttl",
+            Value::I32(5),
+        ),
+        (
+            "stream",
+            "rabbit_stream_queue",
+            "x-max-priority",
+            Value::I32(5),
+        ),
+    ] {
+        let arguments = one("x-queue-type", text(kind)).with(key, value);
+        expect_not_for_type(&mut queue, &arguments, key, module).await?;
+    }
+    Ok(())
+}
+
+async fn order_of_checks(t: &Trial) -> Result<(), Failure> {
+    let mut queue = Arguments::of_queue(t).await?;
+    let stranger = one("x-delivery-limit", Value::I32(5));
+    let wrong_value = stranger.clone().with("x-message-ttl", Value::I32(-1));
+    let wrong_type = wrong_value.clone().with("x-queue-type", text("nonsense"));
+    let wrong_exchange = wrong_type
+        .clone()
+        .with("x-dead-letter-exchange", Value::I32(1));
+
+    let resource = queue.resource();
+    let refusal = format!(
+        "PRECONDITION_FAILED - invalid type 'signedint' for arg 'x-dead-letter-exchange' in \
+         {resource}"
+    );
+    queue.expect_refused(&wrong_exchange, refusal).await?;
+    let refusal = queue.invalid("x-queue-type", "\"unsupported queue type 'nonsense'\"");
+    queue.expect_refused(&wrong_type, refusal).await?;
+    let refusal = queue.invalid("x-message-ttl", "{value_negative,-1}");
+    queue.expect_refused(&wrong_value, refusal).await?;
+    expect_not_for_type(&mut queue, &stranger, "x-delivery-limit", CLASSIC).await?;
+    expect_type_before_properties(&mut queue).await
+}
+
+/// A quorum queue that is not durable is wrong too, but less so than one with a priority.
+async fn expect_type_before_properties(queue: &mut Arguments<'_>) -> Result<(), Failure> {
+    let priority = one("x-queue-type", text("quorum")).with("x-max-priority", Value::I32(5));
+    let transient = queue::Declare {
+        durable: false,
+        arguments: priority.view(),
+        ..durable_queue(&queue.queue)
+    };
+    queue.raw.send_method(1, transient).await?;
+    let refusal = format!(
+        "PRECONDITION_FAILED - invalid arg 'x-max-priority' for {} of queue type \
+         rabbit_quorum_queue",
+        queue.resource()
+    );
+    queue
+        .raw
+        .expect_channel_close(1, 406, refusal, queue::Declare::ID)
+        .await
+}
