@@ -222,18 +222,24 @@ async fn renews_the_lease(t: &Trial) -> Result<(), Failure> {
     // Two of them are longer than the lease, one is well within it.
     const PAUSE: Duration = Duration::from_millis(900);
     let mut raw = t.raw().await?;
-    let name = t.name("q");
+    let (renewed, left_alone) = (t.name("renewed"), t.name("left-alone"));
     let arguments = TableBuf::new().with("x-expires", Value::I32(LEASE_MS));
-    let declare = Declare {
-        arguments: arguments.view(),
-        ..durable_queue(&name)
-    };
-    raw.declare(1, declare).await?;
+    for name in [&renewed, &left_alone] {
+        let declare = Declare {
+            arguments: arguments.view(),
+            ..durable_queue(name)
+        };
+        raw.declare(1, declare).await?;
+    }
     for _ in 0..2 {
         raw.expect_nothing(PAUSE).await?;
-        raw.expect_empty(1, &name).await?;
+        raw.expect_empty(1, &renewed).await?;
     }
-    Ok(())
+    // A publish shows whether a queue exists without being a use of it.
+    raw.publish_mandatory(1, "", &renewed, "kept").await?;
+    raw.publish_mandatory(1, "", &left_alone, "expired").await?;
+    let returned = raw.expect_return(1).await?;
+    expect_eq("returned", returned.text(), "expired")
 }
 
 /// Declares a queue of a type that the broker may not have; says whether it has. A broker without

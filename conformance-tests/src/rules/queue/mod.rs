@@ -8,7 +8,7 @@ mod redeclare;
 use leveret_protocol::method::{basic, queue as method};
 use leveret_protocol::{TableBuf, Value};
 
-use crate::failure::Failure;
+use crate::failure::{Failure, expect_eq};
 use crate::raw::{RawConnection, Text, durable_queue};
 use crate::registry::Section;
 
@@ -21,6 +21,10 @@ pub(crate) const SECTION: Section = Section::complete(
         delete::RULES,
     ],
 );
+
+/// A channel that is opened and closed within a helper, so that the modes and delivery tags of the
+/// test's channels are left alone.
+const SIDE_CHANNEL: u16 = 999;
 
 /// `queue 'q' in vhost '/'`, as it stands in error texts.
 pub(super) fn resource(name: &str, vhost: &str) -> String {
@@ -71,7 +75,8 @@ pub(super) async fn expect_gone(
     expect_declare_refused(raw, passive(name), 404, not_found(name, vhost)).await
 }
 
-/// Declares a durable queue whose dead messages go to the queue `dead`.
+/// Declares a queue whose dead messages go to the queue `dead`, and shows that they do: a test of
+/// what does not dead-letter could not fail otherwise.
 pub(super) async fn declare_with_dead_letters(
     raw: &mut RawConnection,
     declare: method::Declare<'_>,
@@ -85,7 +90,24 @@ pub(super) async fn declare_with_dead_letters(
         arguments: arguments.view(),
         ..declare
     };
-    raw.declare(1, declare).await.map(drop)
+    let name = raw.declare(1, declare).await?.name;
+    expect_dead_letter(raw, &name, dead).await
+}
+
+async fn expect_dead_letter(
+    raw: &mut RawConnection,
+    queue: &str,
+    dead: &str,
+) -> Result<(), Failure> {
+    raw.open_channel(SIDE_CHANNEL).await?;
+    raw.publish(SIDE_CHANNEL, "", queue, "dead").await?;
+    raw.get(SIDE_CHANNEL, queue).await?;
+    raw.nack(SIDE_CHANNEL, 1, false).await?;
+    raw.consume(SIDE_CHANNEL, dead).await?;
+    let delivery = raw.expect_delivery(SIDE_CHANNEL).await?;
+    expect_eq("dead letter", delivery.text(), "dead")?;
+    raw.ack(SIDE_CHANNEL, delivery.delivery_tag).await?;
+    raw.close_channel(SIDE_CHANNEL).await
 }
 
 /// Checks that nothing has arrived in a queue before a message that is published only now.
@@ -104,15 +126,14 @@ pub(super) async fn fill(
     queue: &str,
     texts: &[&str],
 ) -> Result<(), Failure> {
-    // A channel of its own, so that the test's channels stay out of confirm mode.
-    const CHANNEL: u16 = 999;
-    raw.open_channel(CHANNEL).await?;
-    raw.confirm_select(CHANNEL).await?;
+    raw.open_channel(SIDE_CHANNEL).await?;
+    raw.confirm_select(SIDE_CHANNEL).await?;
     for text in texts {
-        raw.publish(CHANNEL, "", queue, text).await?;
+        raw.publish(SIDE_CHANNEL, "", queue, text).await?;
     }
-    raw.await_confirms(CHANNEL, 1, texts.len() as u64).await?;
-    raw.close_channel(CHANNEL).await
+    raw.await_confirms(SIDE_CHANNEL, 1, texts.len() as u64)
+        .await?;
+    raw.close_channel(SIDE_CHANNEL).await
 }
 
 /// A message that has to be there and is not acked; returns its tag.
