@@ -1,5 +1,0 @@
-//! Publishing.
-
-use crate::registry::Section;
-
-pub(crate) const SECTION: Section = Section::unfinished("PUB", &[]);
