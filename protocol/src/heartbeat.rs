@@ -7,6 +7,8 @@
 
 use std::time::{Duration, Instant};
 
+use crate::framer::HEARTBEAT;
+
 /// Bytes that have gone over the connection so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Traffic {
@@ -70,7 +72,9 @@ impl Heartbeat {
         let mut due = Due::default();
         if now >= self.send_at {
             due.send = traffic.sent == self.sent;
-            self.sent = traffic.sent;
+            // Its own heartbeat is no traffic that makes the next one unnecessary.
+            let own = if due.send { HEARTBEAT.len() as u64 } else { 0 };
+            self.sent = traffic.sent + own;
             self.send_at = now + self.interval / 2;
         }
         if now >= self.check_at {
@@ -112,9 +116,11 @@ mod tests {
         let mut heartbeat = Heartbeat::start(2, start, traffic).unwrap();
         assert_eq!(heartbeat.deadline(), start + seconds(1.0));
         assert!(heartbeat.due(start + seconds(1.0), traffic, true).send);
-        traffic.sent += 1;
-        assert!(!heartbeat.due(start + seconds(2.0), traffic, true).send);
-        assert!(heartbeat.due(start + seconds(3.0), traffic, true).send);
+        traffic.sent += HEARTBEAT.len() as u64;
+        assert!(heartbeat.due(start + seconds(2.0), traffic, true).send);
+        traffic.sent += HEARTBEAT.len() as u64 + 1;
+        assert!(!heartbeat.due(start + seconds(3.0), traffic, true).send);
+        assert!(heartbeat.due(start + seconds(4.0), traffic, true).send);
     }
 
     #[test]

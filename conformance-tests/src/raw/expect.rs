@@ -386,6 +386,19 @@ impl RawConnection {
         Ok(since.elapsed())
     }
 
+    /// The same for several connections at once, each with a word for what it did. They wait side
+    /// by side, so this takes no longer than for the slowest.
+    ///
+    /// # Errors
+    /// A frame comes on one of them, or one stays.
+    pub async fn expect_all_silent(refused: Vec<(String, Self)>) -> Result<(), Failure> {
+        for (what, mut raw) in refused {
+            let ended = raw.expect_silent_close().await;
+            ended.map_err(|failure| failure.at(what))?;
+        }
+        Ok(())
+    }
+
     /// Nothing at all for this long. It can only show an absence by waiting, so prefer
     /// [`RawConnection::barrier`] wherever an answer of the broker bounds the wait.
     ///

@@ -1,5 +1,155 @@
-//! The eight bytes with which a connection begins.
+//! The protocol header: which dialogues there are, and what all other bytes are answered.
 
-use crate::registry::Section;
+use leveret_protocol::{MethodId, PROTOCOL_HEADER, Table, Value};
 
-pub(crate) const SECTION: Section = Section::unfinished("PROTO", &[]);
+use crate::failure::{Failure, ensure, expect_eq, show_bytes};
+use crate::raw::{RawConnection, Text};
+use crate::registry::{Follows, Section};
+use crate::trial::Trial;
+
+pub(crate) const SECTION: Section = Section::complete("PROTO", &[RULES]);
+
+rules! {
+    "PROTO-01" header_of_0_9_1 [raw] "AMQP 0-0-9-1 is answered with start 0-9.";
+    "PROTO-02" header_of_0_9 [raw] "AMQP 1-1-0-9 is answered likewise.";
+    "PROTO-03" headers_of_0_8 [raw, follows(Follows::V3)] "AMQP 1-1-8-0 speaks the 0-8 dialogue.";
+    "PROTO-04" other_versions [raw] "Any other version is answered with the one that is known.";
+    "PROTO-05" other_protocols [raw] "… and so is any other protocol.";
+    "PROTO-06" header_of_1_0 [raw, follows(Follows::V3)] "… and AMQP 1.0.";
+    "PROTO-07" half_a_header [raw, slow(20)] "Half a header is not waited for for ever.";
+    "PROTO-08" nothing_at_all [raw] "To connect and hang up does no harm.";
+    "PROTO-09" half_a_handshake [raw, slow(20)] "… nor is any later step of the handshake.";
+    "PROTO-10" second_header [raw] "A second header is a frame that is too large.";
+}
+
+async fn expect_start_0_9(t: &Trial, header: [u8; 8]) -> Result<(), Failure> {
+    let mut raw = t.raw_socket().await?;
+    raw.send_header(header).await?;
+    let start = raw.expect_start().await?;
+    let version = (start.version_major, start.version_minor);
+    expect_eq("version", version, (0, 9))?;
+    raw.finish_handshake(&t.handshake()).await
+}
+
+async fn header_of_0_9_1(t: &Trial) -> Result<(), Failure> {
+    expect_start_0_9(t, PROTOCOL_HEADER).await
+}
+
+async fn header_of_0_9(t: &Trial) -> Result<(), Failure> {
+    expect_start_0_9(t, *b"AMQP\x01\x01\x00\x09").await
+}
+
+async fn headers_of_0_8(t: &Trial) -> Result<(), Failure> {
+    for header in [*b"AMQP\x01\x01\x08\x00", *b"AMQP\x01\x01\x09\x01"] {
+        let mut raw = t.raw_socket().await?;
+        raw.send_header(header).await?;
+        if t.target().is_at_least(4, 0) {
+            expect_refused(t, &mut raw).await?;
+            continue;
+        }
+        let start = raw.expect_start().await?;
+        let version = (start.version_major, start.version_minor);
+        expect_eq("version", version, (8, 0))?;
+        let capabilities = start.properties.view().get("capabilities");
+        expect_eq(
+            "capabilities",
+            capabilities,
+            Some(Value::Table(Table::default())),
+        )?;
+    }
+    Ok(())
+}
+
+/// The answer to what is not understood: a header, and the end. Since 4.0 it may be that of 1.0.
+async fn expect_refused(t: &Trial, raw: &mut RawConnection) -> Result<(), Failure> {
+    let answer = raw.read_bytes(8).await?;
+    let known = answer == PROTOCOL_HEADER[..];
+    let newer = t.target().is_at_least(4, 0) && answer[..] == *b"AMQP\x03\x01\x00\x00";
+    ensure(
+        known || newer,
+        format!("the wrong header came: {}", show_bytes(&answer)),
+    )?;
+    raw.expect_silent_close().await.map(drop)
+}
+
+async fn expect_all_refused(t: &Trial, headers: &[[u8; 8]]) -> Result<(), Failure> {
+    for header in headers {
+        let mut raw = t.raw_socket().await?;
+        raw.send_header(*header).await?;
+        let refused = expect_refused(t, &mut raw).await;
+        refused.map_err(|failure| failure.at(show_bytes(header)))?;
+    }
+    Ok(())
+}
+
+async fn other_versions(t: &Trial) -> Result<(), Failure> {
+    let headers = [
+        *b"AMQP\x00\x00\x09\x02",
+        *b"AMQP\x00\x00\x0a\x00",
+        *b"AMQP\x00\x00\x08\x00",
+        *b"AMQP\x01\x01\x09\x00",
+        *b"AMQP\xff\xff\xff\xff",
+    ];
+    expect_all_refused(t, &headers).await
+}
+
+async fn other_protocols(t: &Trial) -> Result<(), Failure> {
+    let client_hello = *b"\x16\x03\x01\x00\xf1\x01\x00\x00";
+    let headers = [*b"GET / HT", client_hello, *b"amqp\0\0\x09\x01", [0; 8]];
+    expect_all_refused(t, &headers).await
+}
+
+async fn header_of_1_0(t: &Trial) -> Result<(), Failure> {
+    if t.target().is_at_least(4, 0) {
+        return Ok(());
+    }
+    let headers = [
+        *b"AMQP\x00\x01\x00\x00",
+        *b"AMQP\x02\x01\x00\x00",
+        *b"AMQP\x03\x01\x00\x00",
+    ];
+    expect_all_refused(t, &headers).await
+}
+
+async fn half_a_header(t: &Trial) -> Result<(), Failure> {
+    let mut raw = t.raw_socket().await?;
+    raw.send_bytes(b"AMQP").await?;
+    raw.expect_silent_close().await.map(drop)
+}
+
+async fn nothing_at_all(t: &Trial) -> Result<(), Failure> {
+    drop(t.raw_socket().await?);
+    t.raw().await.map(drop)
+}
+
+async fn half_a_handshake(t: &Trial) -> Result<(), Failure> {
+    let handshake = t.handshake();
+    let mut before_start_ok = t.raw_socket().await?;
+    before_start_ok.begin().await?;
+
+    let mut before_tune_ok = t.raw_socket().await?;
+    before_tune_ok.begin().await?;
+    before_tune_ok.log_in(&handshake).await?;
+
+    let mut before_open = t.raw_socket().await?;
+    before_open.begin().await?;
+    let offered = before_open.log_in(&handshake).await?;
+    before_open.tune(&handshake, offered).await?;
+
+    RawConnection::expect_all_silent(vec![
+        ("before start-ok".to_owned(), before_start_ok),
+        ("before tune-ok".to_owned(), before_tune_ok),
+        ("before open".to_owned(), before_open),
+    ])
+    .await
+}
+
+async fn second_header(t: &Trial) -> Result<(), Failure> {
+    let mut raw = t.raw().await?;
+    raw.send_header(PROTOCOL_HEADER).await?;
+    // The letters "A" and "P" and the version are taken for the type and size of a frame.
+    let size = u32::from_be_bytes([b'P', 0, 0, 9]);
+    let text = format!("FRAME_ERROR - type 65, all octets = <<>>: {{frame_too_large,{size},");
+    raw.expect_connection_close(501, Text::starts(text), MethodId::NONE)
+        .await
+}

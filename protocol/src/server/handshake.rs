@@ -3,6 +3,7 @@
 //! A client that breaks the handshake's rules is not told why (CONN-08, CONN-29): the connection
 //! falls silent and is dropped a little later, which is all that a stranger learns.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::BytesMut;
@@ -16,7 +17,7 @@ use crate::framer::{self, Cut, FRAME_HEARTBEAT, Frame};
 use crate::heartbeat::Heartbeat;
 use crate::method::{FRAME_METHOD, connection, write_frame};
 use crate::reply::{Fault, ReplyCode};
-use crate::value::{LongStr, ShortStr, Table, Value};
+use crate::value::{LongStr, ShortStr, Table, TableBuf, Value};
 use crate::{Method, PROTOCOL_HEADER};
 
 /// What the eight bytes of a protocol header ask for.
@@ -46,8 +47,14 @@ impl Connection {
         };
         input.at += PROTOCOL_HEADER.len();
         match dialogue(header) {
-            Dialogue::V0_9_1 => self.write_start(0, 9, out),
-            Dialogue::V0_8 => self.write_start(8, 0, out),
+            Dialogue::V0_9_1 => {
+                let options = Arc::clone(&self.options);
+                self.write_start((0, 9), &options.server_properties, out);
+            }
+            Dialogue::V0_8 => {
+                let properties = without_capabilities(&self.options.server_properties);
+                self.write_start((8, 0), &properties, out);
+            }
             Dialogue::Other => {
                 out.extend_from_slice(&PROTOCOL_HEADER);
                 self.state = State::Over;
@@ -56,11 +63,16 @@ impl Connection {
         true
     }
 
-    fn write_start(&mut self, version_major: u8, version_minor: u8, out: &mut BytesMut) {
+    fn write_start(
+        &mut self,
+        (version_major, version_minor): (u8, u8),
+        server_properties: &TableBuf,
+        out: &mut BytesMut,
+    ) {
         let start = connection::Start {
             version_major,
             version_minor,
-            server_properties: self.options.server_properties.view(),
+            server_properties: server_properties.view(),
             mechanisms: LongStr(self.options.mechanisms.as_bytes()),
             locales: LongStr(b"en_US"),
         };
@@ -274,6 +286,16 @@ impl Connection {
         );
         self.state = State::Running;
     }
+}
+
+/// The capabilities came with 0-9-1, so who speaks 0-8 is offered none (PROTO-03).
+fn without_capabilities(server_properties: &TableBuf) -> TableBuf {
+    let none = Value::Table(Table::default());
+    let entries = server_properties.view().entries();
+    TableBuf::from_raw_entries(entries.map(|(key, value)| match key.0 {
+        b"capabilities" => (key, none),
+        _ => (key, value),
+    }))
 }
 
 fn capabilities(client_properties: Table<'_>) -> ClientCapabilities {

@@ -1,0 +1,228 @@
+//! Frames and methods that are not what they claim to be.
+
+use leveret_protocol::method::{basic, queue};
+use leveret_protocol::{MethodId, Properties, ShortStr};
+
+use super::{HEADER, METHOD};
+use crate::failure::{Failure, ensure, expect_eq};
+use crate::raw::{Expected, RawConnection, Text, durable_queue, transient_exchange};
+use crate::trial::Trial;
+
+rules! {
+    "FRAME-01" wrong_end_octet [raw] "A wrong end octet is a frame error.";
+    "FRAME-01" wrong_end_octet_in_handshake [raw, slow(20)] "… and ends a handshake in silence.";
+    "FRAME-02" unknown_type [raw] "A frame type that does not exist is a frame error.";
+    "FRAME-03" too_short_for_its_type [raw] "So are a method and a header that are too short.";
+    "FRAME-04" unknown_methods [raw] "An unknown class or method ends the connection.";
+    "FRAME-05" wrong_length_of_a_method [raw] "So do arguments that are too short or too long.";
+    "FRAME-06" names_are_utf_8 [raw] "Short strings of methods without content are UTF-8.";
+    "FRAME-07" keys_are_bytes [raw] "Routing keys and properties of messages are any bytes.";
+    "FRAME-07" exchange_names_are_bytes [raw] "… and so is the exchange of a publish.";
+    "FRAME-08" undecodable_table [raw] "A table that cannot be read ends the connection.";
+    "FRAME-09" undecodable_properties [raw] "Properties that cannot be read do so too.";
+}
+
+/// A frame with any end octet.
+fn frame_with_end(kind: u8, channel: u16, payload: &[u8], end: u8) -> Vec<u8> {
+    let mut frame = vec![kind];
+    frame.extend_from_slice(&channel.to_be_bytes());
+    frame.extend_from_slice(&(payload.len() as u32).to_be_bytes());
+    frame.extend_from_slice(payload);
+    frame.push(end);
+    frame
+}
+
+async fn wrong_end_octet(t: &Trial) -> Result<(), Failure> {
+    for (kind, payload, shown) in [
+        (1, &[0, 20, 0, 20, 1][..], "<<0,20,0,20,1>>"),
+        (8, &[], "<<>>"),
+    ] {
+        let mut raw = t.raw().await?;
+        let bytes = frame_with_end(kind, 1, payload, 0xCD);
+        raw.send_bytes(&bytes).await?;
+        let text = format!(
+            "FRAME_ERROR - type {kind}, all octets = {shown}: {{invalid_frame_end_marker,205}}"
+        );
+        raw.expect_connection_close(501, text, MethodId::NONE)
+            .await?;
+    }
+    Ok(())
+}
+
+async fn wrong_end_octet_in_handshake(t: &Trial) -> Result<(), Failure> {
+    let mut raw = t.raw_socket().await?;
+    raw.begin().await?;
+    let bytes = frame_with_end(METHOD, 0, &[0, 10, 0, 11], 0xCD);
+    raw.send_bytes(&bytes).await?;
+    raw.expect_silent_close().await.map(drop)
+}
+
+/// Sends the frame on a connection of its own and expects this close, which blames no method.
+async fn expect_frame_error(
+    t: &Trial,
+    (kind, channel, payload): (u8, u16, &[u8]),
+    text: impl Into<Text>,
+) -> Result<(), Failure> {
+    let mut raw = t.raw().await?;
+    raw.send_frame(kind, channel, payload).await?;
+    raw.expect_connection_close(501, text, MethodId::NONE).await
+}
+
+async fn unknown_type(t: &Trial) -> Result<(), Failure> {
+    let text = "FRAME_ERROR - type 4, all octets = <<9,200,0>>: unknown_frame";
+    expect_frame_error(t, (4, 1, &[9, 200, 0]), text).await?;
+    let text = "FRAME_ERROR - type 9, all octets = <<>>: unknown_frame";
+    expect_frame_error(t, (9, 0, &[]), text).await?;
+    let shown = "<<1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1>>";
+    let text = format!("FRAME_ERROR - type 0, first 16 octets = {shown}: unknown_frame");
+    expect_frame_error(t, (0, 1, &[1; 17]), text).await
+}
+
+async fn too_short_for_its_type(t: &Trial) -> Result<(), Failure> {
+    let text = "FRAME_ERROR - type 1, all octets = <<0,20,0>>: unknown_frame";
+    expect_frame_error(t, (METHOD, 1, &[0, 20, 0]), text).await?;
+    let text = "FRAME_ERROR - type 2, all octets = <<0,60,0,0,0,0,0,0,0,0,0>>: unknown_frame";
+    let short = [0, 60, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+    expect_frame_error(t, (HEADER, 1, &short), text).await
+}
+
+/// Either end of a connection that is in order: silence, or a close that says what is wrong.
+fn any_end(codes: &[u16]) -> Vec<Expected> {
+    let close = |code: &u16| Expected::connection_close_for_any_method(*code, Text::any());
+    let closes = codes.iter().map(close);
+    closes.chain([Expected::SilentClose]).collect()
+}
+
+async fn unknown_methods(t: &Trial) -> Result<(), Failure> {
+    let unknown_class = [0, 99, 0, 10];
+    let unknown_method = [0, 50, 0, 99];
+    for (channel, payload) in [
+        (0, unknown_class),
+        (0, unknown_method),
+        (1, unknown_class),
+        (1, unknown_method),
+        (7, unknown_method),
+    ] {
+        let mut raw = t.raw().await?;
+        raw.send_frame(METHOD, channel, &payload).await?;
+        raw.expect_any_of(&any_end(&[503, 501])).await?;
+    }
+    let mut raw = t.raw_socket().await?;
+    raw.begin().await?;
+    raw.send_frame(METHOD, 0, &unknown_method).await?;
+    raw.expect_silent_close().await.map(drop)
+}
+
+async fn wrong_length_of_a_method(t: &Trial) -> Result<(), Failure> {
+    let payloads: [(&[u8], MethodId); 3] = [
+        // channel.flow without its bit, and with an octet too many
+        (&[0, 20, 0, 20], MethodId::new(20, 20)),
+        (&[0, 20, 0, 20, 1, 1], MethodId::new(20, 20)),
+        // basic.ack with half a tag
+        (&[0, 60, 0, 80, 0, 0, 0, 0], MethodId::new(60, 80)),
+    ];
+    for (payload, id) in payloads {
+        let mut raw = t.raw().await?;
+        raw.send_frame(METHOD, 1, payload).await?;
+        let text = Text::starts("FRAME_ERROR - cannot decode <<");
+        raw.expect_connection_close(501, text, id).await?;
+    }
+    Ok(())
+}
+
+/// Not UTF-8.
+const BYTES: [u8; 3] = [b'k', 0xFF, 0xFE];
+
+async fn names_are_utf_8(t: &Trial) -> Result<(), Failure> {
+    let mut raw = t.raw().await?;
+    let declare = queue::Declare {
+        queue: ShortStr(&BYTES),
+        ..durable_queue("")
+    };
+    raw.send_method(1, declare).await?;
+    let text = "FRAME_ERROR - Malformed UTF-8 in shortstr";
+    raw.expect_connection_close(501, text, MethodId::NONE).await
+}
+
+async fn keys_are_bytes(t: &Trial) -> Result<(), Failure> {
+    let mut raw = t.raw().await?;
+    let (exchange, queue) = (t.name("x"), t.name("q"));
+    raw.declare_exchange(1, transient_exchange(&exchange, "fanout"))
+        .await?;
+    raw.declare_queue(1, &queue).await?;
+    raw.bind(1, &queue, &exchange, "").await?;
+    let publish = basic::Publish {
+        exchange: exchange.as_str().into(),
+        routing_key: ShortStr(&BYTES),
+        ..Default::default()
+    };
+    let properties = Properties {
+        content_type: Some(ShortStr(&BYTES)),
+        ..Default::default()
+    };
+    raw.publish_with(1, publish, properties, b"body").await?;
+    let get = basic::Get {
+        queue: queue.as_str().into(),
+        no_ack: true,
+        ..Default::default()
+    };
+    let got = raw.call(1, get, basic::GetOk::ID).await?;
+    let has_key = got
+        .payload()
+        .windows(BYTES.len())
+        .any(|part| part == BYTES.as_slice());
+    ensure(has_key, format!("the key is another: {got}"))?;
+    let message = raw.read_content(1, &got).await?;
+    let content_type = message.properties()?.content_type;
+    expect_eq("content type", content_type, Some(ShortStr(&BYTES)))
+}
+
+async fn exchange_names_are_bytes(t: &Trial) -> Result<(), Failure> {
+    let mut raw = t.raw().await?;
+    let publish = basic::Publish {
+        exchange: ShortStr(&BYTES),
+        ..Default::default()
+    };
+    raw.publish_with(1, publish, Properties::default(), b"body")
+        .await?;
+    let text = Text::starts("NOT_FOUND - no exchange 'k");
+    raw.expect_channel_close(1, 404, text, basic::Publish::ID)
+        .await
+}
+
+/// A queue.declare with these bytes in place of its table.
+fn declare_with_table(table: &[u8]) -> Vec<u8> {
+    let mut payload = vec![0, 50, 0, 10, 0, 0, 1, b'q', 0];
+    payload.extend_from_slice(&(table.len() as u32).to_be_bytes());
+    payload.extend_from_slice(table);
+    payload
+}
+
+async fn undecodable_table(t: &Trial) -> Result<(), Failure> {
+    let unknown_tag = [1, b'k', b'?', 0];
+    let too_long_value = [1, b'k', b'S', 0, 0, 0, 9, b'v'];
+    for table in [&unknown_tag[..], &too_long_value] {
+        let mut raw = t.raw().await?;
+        raw.send_frame(METHOD, 1, &declare_with_table(table))
+            .await?;
+        raw.expect_any_of(&any_end(&[502, 501])).await?;
+    }
+    Ok(())
+}
+
+async fn undecodable_properties(t: &Trial) -> Result<(), Failure> {
+    let missing_field = [0x80, 0];
+    let trailing_byte = [0, 0, 7];
+    for properties in [&missing_field[..], &trailing_byte] {
+        let mut raw = t.raw().await?;
+        publish_properties(&mut raw, properties).await?;
+        raw.expect_connection_close(541, "INTERNAL_ERROR", MethodId::NONE)
+            .await?;
+    }
+    Ok(())
+}
+
+async fn publish_properties(raw: &mut RawConnection, properties: &[u8]) -> Result<(), Failure> {
+    raw.send_method(1, basic::Publish::default()).await?;
+    raw.send_content(1, properties, b"body").await
+}
