@@ -3,125 +3,18 @@
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
-use std::net::{Ipv4Addr, SocketAddr};
-use std::time::Duration;
+mod support;
 
 use bytes::BytesMut;
-use leveret::{Broker, Config};
-use leveret_protocol::client::{Decoder, write_method, write_protocol_header};
-use leveret_protocol::method::connection::{self, Method as Connection};
-use leveret_protocol::method::{channel, queue};
-use leveret_protocol::{LongStr, Method, MethodId, ShortStr};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use leveret::Config;
+use leveret_protocol::MethodId;
+use leveret_protocol::ShortStr;
+use leveret_protocol::client::write_protocol_header;
+use leveret_protocol::method::{channel, connection, queue};
+use support::{Client, Close, PATIENCE, start};
+use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
-
-/// Longest wait for an answer, so that a broken broker fails a test instead of holding it up.
-const PATIENCE: Duration = Duration::from_secs(10);
-
-async fn start(config: Config) -> (Broker, SocketAddr) {
-    let broker = Broker::start(config).unwrap();
-    let any_port = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-    let address = broker.listen(any_port).await.unwrap();
-    (broker, address)
-}
-
-struct Client {
-    stream: TcpStream,
-    decoder: Decoder,
-}
-
-/// A `connection.close` as it came.
-#[derive(Debug, PartialEq)]
-struct Close {
-    code: u16,
-    text: String,
-    culprit: MethodId,
-}
-
-impl Client {
-    async fn connect(address: SocketAddr) -> Self {
-        Self {
-            stream: TcpStream::connect(address).await.unwrap(),
-            decoder: Decoder::default(),
-        }
-    }
-
-    /// A client that has sent its whole handshake and read nothing but tune.
-    async fn opening(address: SocketAddr) -> Self {
-        let mut client = Self::connect(address).await;
-        let mut out = BytesMut::new();
-        write_protocol_header(&mut out);
-        let start_ok = connection::StartOk {
-            mechanism: ShortStr(b"PLAIN"),
-            response: LongStr(b"\0guest\0guest"),
-            ..Default::default()
-        };
-        write_method(0, start_ok, &mut out);
-        let tune_ok = connection::TuneOk {
-            channel_max: 10,
-            frame_max: 131_072,
-            heartbeat: 0,
-        };
-        write_method(0, tune_ok, &mut out);
-        let open = connection::Open {
-            virtual_host: ShortStr(b"/"),
-            ..Default::default()
-        };
-        write_method(0, open, &mut out);
-        client.stream.write_all(&out).await.unwrap();
-        client.expect(connection::Start::ID).await;
-        client.expect(connection::Tune::ID).await;
-        client
-    }
-
-    async fn open(address: SocketAddr) -> Self {
-        let mut client = Self::opening(address).await;
-        client.expect(connection::OpenOk::ID).await;
-        client
-    }
-
-    /// What is read next from a method; `None` at the end of the connection.
-    async fn next<T>(&mut self, read: impl FnOnce(Method<'_>) -> T) -> Option<T> {
-        loop {
-            if let Some(frame) = self.decoder.next_frame().unwrap() {
-                return Some(read(frame.method().unwrap()));
-            }
-            let received = self.stream.read_buf(self.decoder.buffer_mut());
-            if timeout(PATIENCE, received).await.unwrap().unwrap() == 0 {
-                return None;
-            }
-        }
-    }
-
-    async fn expect(&mut self, id: MethodId) {
-        assert_eq!(self.next(|method| method.id()).await, Some(id));
-    }
-
-    async fn call<'m>(&mut self, channel: u16, method: impl Into<Method<'m>>, reply: MethodId) {
-        let mut out = BytesMut::new();
-        write_method(channel, method, &mut out);
-        self.stream.write_all(&out).await.unwrap();
-        self.expect(reply).await;
-    }
-
-    async fn expect_close(&mut self) -> Close {
-        let close = self.next(|method| match method {
-            Method::Connection(Connection::Close(close)) => Close {
-                code: close.reply_code,
-                text: close.reply_text.to_text().into_owned(),
-                culprit: MethodId::new(close.class_id, close.method_id),
-            },
-            other => panic!("{other:?}"),
-        });
-        close.await.unwrap()
-    }
-
-    async fn expect_end(&mut self) {
-        let came = self.next(|method| format!("{method:?}")).await;
-        assert_eq!(came, None);
-    }
-}
 
 #[tokio::test]
 async fn conn_41_a_shutdown_closes_every_connection_and_waits_for_none() {
