@@ -74,6 +74,7 @@ fn make_queue(spec: &QueueSpec) -> Box<dyn Queue> {
         QueueArguments::check(spec.arguments.view(), &spec.name, "").unwrap_or_default();
     Box::new(ClassicQueue::new(ClassicOptions {
         auto_delete: spec.auto_delete,
+        expires_ms: arguments.expires_ms,
         message_ttl_ms: arguments.message_ttl_ms,
         length_max: arguments.length_max,
         length_bytes_max: arguments.length_bytes_max,

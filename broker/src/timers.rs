@@ -1,4 +1,4 @@
-//! [`Timers`]: calls queues back when a message of theirs is about to expire.
+//! [`Timers`]: calls queues back when a message of theirs, or they themselves, are about to expire.
 //!
 //! One heap and one task for all queues. A queue asks for an earlier tick only when it needs one, so
 //! the heap holds a few entries per queue at most; entries of deleted queues are passed over.

@@ -41,6 +41,10 @@ fn on_declare(
     } else {
         declare_queue(session, declare)?
     };
+    queue
+        .body()
+        .renew_lease(session.moment, &mut session.effects);
+    session.carry_out(&queue);
     session.channel(number)?.last_queue = Some(Arc::clone(queue.name()));
     if !declare.nowait {
         let status = queue.body().status();

@@ -40,6 +40,9 @@ pub(super) struct Classic {
     held_bytes: u64,
     /// The moment of the tick that was asked for last; [`NEVER`] when none is due.
     tick_at: Moment,
+    /// When the queue goes if nobody uses it until then and it has no consumer (EXP-01); [`NEVER`]
+    /// without `x-expires`, and before the first use, which is its declaration.
+    lease_ends_at: Moment,
     /// Entries on their way back; reused between calls and empty in between.
     returning: Vec<Entry>,
     gone: bool,
@@ -54,6 +57,7 @@ impl Classic {
             next_position: 0,
             held_bytes: 0,
             tick_at: NEVER,
+            lease_ends_at: NEVER,
             returning: Vec::new(),
             gone: false,
         }
@@ -63,6 +67,15 @@ impl Classic {
     pub(super) fn set_options(&mut self, options: ClassicOptions, call: &mut Call<'_>) {
         self.options = options;
         self.trim(call);
+        self.promise_tick(call.effects);
+    }
+
+    /// The queue is in use now: its lease begins anew (EXP-02).
+    pub(super) fn renew_lease(&mut self, call: &mut Call<'_>) {
+        self.lease_ends_at = match self.options.expires_ms {
+            Some(ms) if !self.gone => call.now.after_ms(ms),
+            _ => NEVER,
+        };
         self.promise_tick(call.effects);
     }
 
@@ -108,6 +121,9 @@ impl Classic {
             .consumers
             .detach(index, unsettled, &mut unsent, &mut returned);
         call.effects.auto_delete |= was_last && self.options.auto_delete;
+        if was_last {
+            self.renew_lease(call);
+        }
         self.ready.put_back(&mut unsent);
         self.requeue(&mut returned, call);
     }
@@ -139,6 +155,7 @@ impl Classic {
 
     pub(super) fn get(&mut self, slot: SlotId, call: &mut Call<'_>) -> Option<(Delivery, u64)> {
         let index = self.consumers.find(slot)?;
+        self.renew_lease(call);
         self.deal(call);
         let entry = self.ready.take()?;
         let delivery = self.consumers.hand_out(index, entry)?;
@@ -181,6 +198,12 @@ impl Classic {
 
     pub(super) fn tick(&mut self, call: &mut Call<'_>) {
         self.tick_at = NEVER;
+        if self.lease_due_at() <= call.now {
+            call.effects.auto_delete = true;
+            // Nothing is left to wait for, unless a consumer comes first and keeps the queue; its
+            // end begins another lease.
+            self.lease_ends_at = NEVER;
+        }
         self.deal(call);
         self.promise_tick(call.effects);
     }
@@ -212,6 +235,7 @@ impl Classic {
     /// Ends the queue, whatever state it is in; says how many messages were ready.
     pub(super) fn end(&mut self, aftermath: &mut Aftermath) -> u64 {
         self.gone = true;
+        self.lease_ends_at = NEVER;
         self.consumers.ring_all(&mut aftermath.rings);
         aftermath.retired = Some(Box::new(std::mem::take(&mut self.consumers)));
         let ready = self.purge(aftermath);
@@ -395,10 +419,19 @@ impl Classic {
         now.after_ms(ttl_ms)
     }
 
-    /// Asks for a tick if the head expires before the one that was asked for. A head that expires
-    /// later needs no word: the earlier tick finds it and asks again.
+    /// When the lease is to be looked at; consumers keep a queue for as long as they stay.
+    fn lease_due_at(&self) -> Moment {
+        if self.consumers.count() > 0 {
+            NEVER
+        } else {
+            self.lease_ends_at
+        }
+    }
+
+    /// Asks for a tick if the head or the lease expires before the one that was asked for. What
+    /// expires later needs no word: the earlier tick finds it and asks again.
     fn promise_tick(&mut self, effects: &mut Effects) {
-        let expires_at = self.ready.head_expires_at();
+        let expires_at = self.ready.head_expires_at().min(self.lease_due_at());
         if expires_at < self.tick_at {
             self.tick_at = expires_at;
             effects.tick_at = Some(expires_at);

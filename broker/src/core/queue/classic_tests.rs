@@ -484,6 +484,61 @@ fn autodel_01_02_04_only_the_last_consumer_that_goes_counts() {
     assert!(bench.effects.auto_delete);
 }
 
+/// A queue that expires after 100 ms, declared at 0.
+fn leased() -> Bench {
+    let mut bench = Bench::new(ClassicOptions {
+        expires_ms: Some(100),
+        ..ClassicOptions::default()
+    });
+    bench.queue.renew_lease(bench.now(), &mut bench.effects);
+    let first = bench.effects.tick_at.take();
+    assert_eq!(first, Some(Moment::from_unix_ms(100)));
+    bench
+}
+
+#[test]
+fn exp_01_an_unused_queue_goes_when_its_lease_ends() {
+    let mut bench = leased();
+    bench.tick_at(99);
+    assert!(!bench.effects.auto_delete);
+    let again = bench.effects.tick_at.take();
+    assert_eq!(again, Some(Moment::from_unix_ms(100)));
+    bench.publish("a");
+    bench.tick_at(100);
+    assert!(bench.effects.auto_delete, "a publish is no use (EXP-03)");
+    assert_eq!(bench.effects.tick_at, None, "once is enough");
+}
+
+#[test]
+fn exp_02_a_declare_and_a_get_renew_the_lease() {
+    let mut bench = leased();
+    let getter = bench.attach(getter(true));
+    bench.now_ms = 50;
+    assert_eq!(bench.get(getter), None);
+    bench.tick_at(100);
+    assert!(!bench.effects.auto_delete);
+    bench.queue.renew_lease(bench.now(), &mut bench.effects);
+    bench.tick_at(150);
+    assert!(!bench.effects.auto_delete);
+    bench.tick_at(200);
+    assert!(bench.effects.auto_delete);
+}
+
+#[test]
+fn exp_02_consumers_keep_the_queue_and_leave_it_a_new_lease() {
+    let mut bench = leased();
+    let slot = bench.attach(consumer(0));
+    bench.tick_at(100);
+    assert!(!bench.effects.auto_delete);
+    assert_eq!(bench.effects.tick_at, None, "nothing is due meanwhile");
+    bench.now_ms = 500;
+    bench.detach(slot, Unsettled::Requeue);
+    let next = bench.effects.tick_at.take();
+    assert_eq!(next, Some(Moment::from_unix_ms(600)));
+    bench.tick_at(600);
+    assert!(bench.effects.auto_delete);
+}
+
 #[test]
 fn ttl_01_the_smaller_time_wins_and_a_tick_is_asked_for() {
     let mut bench = Bench::new(expiring_after(100));

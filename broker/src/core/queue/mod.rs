@@ -226,7 +226,8 @@ pub struct Effects {
     pub dead_letters: Vec<DeadLetter>,
     /// Indexes into the offered batch of messages that the queue refused (LEN-04).
     pub rejected: Vec<u32>,
-    /// The queue has lost its last consumer and is to be deleted (AUTODEL-01).
+    /// The queue is to be deleted unless it has a consumer: it has lost its last one (AUTODEL-01), or
+    /// nobody has used it for too long (EXP-01).
     pub auto_delete: bool,
     /// Call [`Queue::tick`] at this moment. Told only when it is earlier than what was asked for
     /// before; the tick itself asks for the next one.
@@ -316,7 +317,11 @@ pub trait Queue: Send + Sync + std::fmt::Debug {
         effects: &mut Effects,
     );
 
-    /// Does what is due by now: expires messages.
+    /// Notes that the queue is used in a way that no other call shows: it was declared, actively or
+    /// passively (EXP-02).
+    fn renew_lease(&self, now: Moment, effects: &mut Effects);
+
+    /// Does what is due by now: expires messages, and the queue itself.
     fn tick(&self, now: Moment, effects: &mut Effects);
 
     /// Drops the ready messages and says how many they were (QUEUE-27).

@@ -144,6 +144,7 @@ fn any_options() -> impl Strategy<Value = ClassicOptions> {
         |(message_ttl_ms, length_max, length_bytes_max, overflow, dead_letters, auto_delete)| {
             ClassicOptions {
                 auto_delete,
+                expires_ms: None,
                 message_ttl_ms,
                 length_max,
                 length_bytes_max,

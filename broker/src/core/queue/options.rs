@@ -20,6 +20,8 @@ pub enum Overflow {
 pub struct ClassicOptions {
     /// Delete the queue when its last consumer goes (AUTODEL-01).
     pub auto_delete: bool,
+    /// Delete the queue when it has gone unused for this long; never zero (EXP-01).
+    pub expires_ms: Option<u64>,
     /// How long a message may stay ready, counted from its arrival; 0 is a valid time (TTL-03).
     pub message_ttl_ms: Option<u64>,
     /// The most ready messages (LEN-01).

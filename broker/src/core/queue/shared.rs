@@ -139,6 +139,10 @@ impl Queue for ClassicQueue {
         });
     }
 
+    fn renew_lease(&self, now: Moment, effects: &mut Effects) {
+        self.call(now, effects, |machine, call| machine.renew_lease(call));
+    }
+
     fn tick(&self, now: Moment, effects: &mut Effects) {
         self.call(now, effects, |machine, call| machine.tick(call));
     }

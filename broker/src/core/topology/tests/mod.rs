@@ -78,6 +78,8 @@ impl Queue for Counting {
 
     fn settle(&self, _: SlotId, _: Verdict, _: &[DeliveryId], _: Moment, _: &mut Effects) {}
 
+    fn renew_lease(&self, _: Moment, _: &mut Effects) {}
+
     fn tick(&self, _: Moment, _: &mut Effects) {}
 
     fn purge(&self) -> u64 {
