@@ -27,8 +27,8 @@ pub(crate) fn value(value: &Value<'_>) -> String {
     }
 }
 
-/// Nesting is bounded by the parser that made the value.
-fn term(value: &Value<'_>) -> String {
+/// Any value as a term. Nesting is bounded by the parser that made the value.
+pub(crate) fn term(value: &Value<'_>) -> String {
     match *value {
         Value::Bool(flag) => flag.to_string(),
         Value::F32(number) => float(number.into()),
@@ -69,7 +69,9 @@ fn float(number: f64) -> String {
 }
 
 fn binary(bytes: &[u8]) -> String {
-    if bytes.iter().copied().all(is_printable) {
+    if bytes.is_empty() {
+        "<<>>".to_owned()
+    } else if bytes.iter().copied().all(is_printable) {
         format!("<<{}>>", quoted(bytes))
     } else {
         let numbers = list(bytes);
@@ -147,6 +149,20 @@ mod tests {
         ];
         for (given, text) in printed {
             assert_eq!(value(&given), text);
+        }
+    }
+
+    #[test]
+    fn headers_09_terms_show_their_type() {
+        let printed = [
+            (Value::LongStr(b""), "<<>>"),
+            (Value::LongStr(b"a\"b"), "<<\"a\\\"b\">>"),
+            (Value::LongStr(&[0, 255]), "<<0,255>>"),
+            (Value::ByteArray(b"all"), "<<\"all\">>"),
+            (Value::I32(1), "1"),
+        ];
+        for (given, text) in printed {
+            assert_eq!(term(&given), text);
         }
     }
 

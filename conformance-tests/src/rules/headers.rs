@@ -260,7 +260,7 @@ async fn timestamps(t: &Trial) -> Result<(), Failure> {
 }
 
 /// What x-match may not be, and how that is told.
-const INVALID_X_MATCH: [(Value<'_>, &str); 3] = [
+const INVALID_X_MATCH: [(Value<'_>, &str); 7] = [
     (
         Value::LongStr(b"foo"),
         "PRECONDITION_FAILED - Invalid x-match field value <<\"foo\">>; \
@@ -270,6 +270,26 @@ const INVALID_X_MATCH: [(Value<'_>, &str); 3] = [
         Value::LongStr(b"Any"),
         "PRECONDITION_FAILED - Invalid x-match field value <<\"Any\">>; \
          expected all, any, all-with-x, or any-with-x",
+    ),
+    (
+        Value::LongStr(b""),
+        "PRECONDITION_FAILED - Invalid x-match field value <<>>; \
+         expected all, any, all-with-x, or any-with-x",
+    ),
+    (
+        Value::LongStr(b"a\"b"),
+        "PRECONDITION_FAILED - Invalid x-match field value <<\"a\\\"b\">>; \
+         expected all, any, all-with-x, or any-with-x",
+    ),
+    (
+        Value::LongStr(&[0, 255]),
+        "PRECONDITION_FAILED - Invalid x-match field value <<0,255>>; \
+         expected all, any, all-with-x, or any-with-x",
+    ),
+    (
+        Value::ByteArray(b"all"),
+        "PRECONDITION_FAILED - Invalid x-match field type binary (value <<\"all\">>); \
+         expected longstr",
     ),
     (
         Value::I32(1),

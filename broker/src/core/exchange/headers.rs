@@ -68,14 +68,14 @@ pub(super) fn check_binding(arguments: Table<'_>) -> Result<(), Fault> {
     match arguments.get(MATCH_KEY) {
         None => Ok(()),
         Some(Value::LongStr(word)) if Rule::of(word).is_some() => Ok(()),
-        Some(Value::LongStr(word)) => Err(invalid_binding(format!(
-            "Invalid x-match field value <<\"{}\">>; expected all, any, all-with-x, or any-with-x",
-            String::from_utf8_lossy(word)
+        Some(word @ Value::LongStr(_)) => Err(invalid_binding(format!(
+            "Invalid x-match field value {}; expected all, any, all-with-x, or any-with-x",
+            erlang_text::term(&word)
         ))),
         Some(value) => Err(invalid_binding(format!(
             "Invalid x-match field type {} (value {}); expected longstr",
             value.type_name(),
-            erlang_text::value(&value)
+            erlang_text::term(&value)
         ))),
     }
 }
