@@ -71,20 +71,21 @@ impl Access {
         self.authenticate_password(name, password, peer_is_loopback)
     }
 
-    /// Checks a name and a password.
+    /// Checks a name and a password. Names are UTF-8; one that is not is nobody's.
     ///
     /// # Errors
     /// Why the login is refused; never `Malformed`.
     pub fn authenticate_password(
         &self,
-        name: &str,
+        name: &[u8],
         password: &[u8],
         peer_is_loopback: bool,
     ) -> Result<Arc<User>, LoginRefused> {
-        let found = self.user(name);
+        let found = std::str::from_utf8(name).ok();
+        let found = found.and_then(|name| self.user(name));
         let expected = found.map_or(&*NOBODYS_PASSWORD, |user| &user.password);
         let is_right = expected.matches(password);
-        let user = name.to_owned();
+        let user = String::from_utf8_lossy(name).into_owned();
         match found {
             None => Err(LoginRefused::UnknownUser { user }),
             Some(_) if !is_right => Err(LoginRefused::WrongPassword { user }),
@@ -99,13 +100,12 @@ impl Access {
 /// What an unknown user's password is compared with, so that the comparison takes place.
 static NOBODYS_PASSWORD: LazyLock<Password> = LazyLock::new(|| Password::new("nobody"));
 
-/// Exactly NUL user NUL password, without an authorisation identity before the first NUL. Names
-/// are UTF-8; a name that is not is no name of ours.
-fn plain(response: &[u8]) -> Option<(&str, &[u8])> {
+/// Exactly NUL user NUL password, without an authorisation identity before the first NUL.
+fn plain(response: &[u8]) -> Option<(&[u8], &[u8])> {
     let mut parts = response.split(|byte| *byte == 0);
     let (before, name, password) = (parts.next()?, parts.next()?, parts.next()?);
     if !before.is_empty() || parts.next().is_some() {
         return None;
     }
-    Some((std::str::from_utf8(name).ok()?, password))
+    Some((name, password))
 }

@@ -84,9 +84,9 @@ impl Session {
 }
 
 /// AMQPLAIN: a field table without its length, with LOGIN and PASSWORD (CONN-10).
-fn amqplain(response: &[u8]) -> Option<(&str, &[u8])> {
+fn amqplain(response: &[u8]) -> Option<(&[u8], &[u8])> {
     let table = Table::parse(response).ok()?;
     let name = table.get("LOGIN")?.as_long_str()?;
     let password = table.get("PASSWORD")?.as_long_str()?;
-    Some((std::str::from_utf8(name).ok()?, password))
+    Some((name, password))
 }

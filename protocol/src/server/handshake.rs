@@ -10,8 +10,8 @@ use bytes::BytesMut;
 
 use super::options::FRAME_MIN_SIZE;
 use super::{
-    ClientCapabilities, Connection, Event, Failure, Input, Login, State, describe, parse_method,
-    unexpected_in,
+    ClientCapabilities, Connection, Event, Failure, Input, Login, State, describe, malformed_text,
+    parse_method, unexpected_in,
 };
 use crate::framer::{self, Cut, FRAME_HEARTBEAT, Frame};
 use crate::heartbeat::Heartbeat;
@@ -264,13 +264,14 @@ impl Connection {
             return Err(failure(describe::unexpected_frame(frame)));
         }
         let method = parse_method(frame).map_err(failure)?;
+        let malformed = || failure(malformed_text().caused_by(method.id()));
+        if !method.is_text() {
+            return Err(malformed());
+        }
         let Method::Connection(connection::Method::Open(open)) = method else {
             return Err(failure(unexpected_in("opening", method)));
         };
-        let Some(vhost) = open.virtual_host.as_text() else {
-            let text = "Malformed UTF-8 in shortstr";
-            return Err(failure(Fault::new(ReplyCode::FrameError, text)));
-        };
+        let vhost = open.virtual_host.as_text().ok_or_else(malformed)?;
         self.state = State::ExpectVhost;
         Ok(Some(Event::Open { vhost }))
     }

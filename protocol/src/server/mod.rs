@@ -391,10 +391,7 @@ impl Connection {
             return Ok(self.on_publish(number, publish, input));
         }
         match parse_method(frame)? {
-            method if !method.is_text() => Err(Fault::new(
-                ReplyCode::FrameError,
-                "Malformed UTF-8 in shortstr",
-            )),
+            method if !method.is_text() => Err(malformed_text()),
             Method::Channel(method) => on_channel_method(number, method).map(Some),
             method => Ok(Some(Event::Method {
                 channel: number,
@@ -492,6 +489,9 @@ impl Connection {
             return Err(expected_method_frame());
         }
         match parse_method(frame)? {
+            method if !method.is_text() && method.id() != basic::Publish::ID => {
+                Err(malformed_text())
+            }
             Method::Channel(channel::Method::Open(_)) => Ok(Some(Event::OpenChannel {
                 channel: frame.channel,
             })),
@@ -705,12 +705,18 @@ fn parse_method(frame: Frame<'_>) -> Result<Method<'_>, Fault> {
                 format!("malformed field table: {cause}"),
             ),
             Malformed::Truncated | Malformed::TrailingBytes => {
-                let text = format!("cannot decode {}", describe::octets(frame.payload));
+                let arguments = frame.payload.get(4..).unwrap_or_default();
+                let text = format!("cannot decode {}", describe::octets(arguments));
                 Fault::new(ReplyCode::FrameError, text)
             }
         };
         fault.caused_by(method_id(frame))
     })
+}
+
+/// Short strings are text, except in publishes (FRAME-06, FRAME-07).
+fn malformed_text() -> Fault {
+    Fault::new(ReplyCode::FrameError, "Malformed UTF-8 in shortstr")
 }
 
 fn expected_method_frame() -> Fault {
@@ -729,10 +735,7 @@ fn unexpected_in(state: &str, method: Method<'_>) -> Fault {
 
 fn on_connection_method(method: Method<'_>) -> Result<Event<'_>, Fault> {
     if !method.is_text() {
-        return Err(Fault::new(
-            ReplyCode::FrameError,
-            "Malformed UTF-8 in shortstr",
-        ));
+        return Err(malformed_text().caused_by(method.id()));
     }
     match method {
         Method::Connection(connection::Method::Close(_)) => Ok(Event::Close),

@@ -298,7 +298,11 @@ async fn all_refusals_look_alike(t: &Trial) -> Result<(), Failure> {
         let told = expect_told(&mut raw, "PLAIN").await;
         told.map_err(|failure| failure.at(format!("{:?}", handshake.user)))?;
     }
-    Ok(())
+    // Nobody's name can be other bytes than UTF-8, which is no reason to answer otherwise.
+    let mut raw = at_start(t).await?;
+    let properties = known.client_properties();
+    send_start_ok(&mut raw, &properties, "PLAIN", b"\0\xff\0guess").await?;
+    expect_told(&mut raw, "PLAIN").await
 }
 
 async fn secure_ok_unasked(t: &Trial) -> Result<(), Failure> {

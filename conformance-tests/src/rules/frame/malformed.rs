@@ -1,6 +1,6 @@
 //! Frames and methods that are not what they claim to be.
 
-use leveret_protocol::method::{basic, queue};
+use leveret_protocol::method::{basic, channel, connection, queue};
 use leveret_protocol::{MethodId, Properties, ShortStr};
 
 use super::{HEADER, METHOD};
@@ -16,6 +16,8 @@ rules! {
     "FRAME-04" unknown_methods [raw] "An unknown class or method ends the connection.";
     "FRAME-05" wrong_length_of_a_method [raw] "So do arguments that are too short or too long.";
     "FRAME-06" names_are_utf_8 [raw] "Short strings of methods without content are UTF-8.";
+    "FRAME-06" names_on_channel_0_are_utf_8 [raw] "… on channel 0 too, which names the method.";
+    "FRAME-06" open_is_utf_8 [raw] "… before the connection runs and the channel is open, too.";
     "FRAME-07" keys_are_bytes [raw] "Routing keys and properties of messages are any bytes.";
     "FRAME-07" exchange_names_are_bytes [raw] "… and so is the exchange of a publish.";
     "FRAME-08" undecodable_table [raw] "A table that cannot be read ends the connection.";
@@ -114,17 +116,17 @@ async fn unknown_methods(t: &Trial) -> Result<(), Failure> {
 }
 
 async fn wrong_length_of_a_method(t: &Trial) -> Result<(), Failure> {
-    let payloads: [(&[u8], MethodId); 3] = [
-        // channel.flow without its bit, and with an octet too many
-        (&[0, 20, 0, 20], MethodId::new(20, 20)),
-        (&[0, 20, 0, 20, 1, 1], MethodId::new(20, 20)),
-        // basic.ack with half a tag
-        (&[0, 60, 0, 80, 0, 0, 0, 0], MethodId::new(60, 80)),
+    let flow = MethodId::new(20, 20);
+    let ack = MethodId::new(60, 80);
+    let payloads: [(&[u8], MethodId, &str); 3] = [
+        (&[0, 20, 0, 20], flow, "<<>>"),
+        (&[0, 20, 0, 20, 1, 2], flow, "<<1,2>>"),
+        (&[0, 60, 0, 80, 0, 0, 0, 0], ack, "<<0,0,0,0>>"),
     ];
-    for (payload, id) in payloads {
+    for (payload, id, shown) in payloads {
         let mut raw = t.raw().await?;
         raw.send_frame(METHOD, 1, payload).await?;
-        let text = Text::starts("FRAME_ERROR - cannot decode <<");
+        let text = format!("FRAME_ERROR - cannot decode {shown}");
         raw.expect_connection_close(501, text, id).await?;
     }
     Ok(())
@@ -132,6 +134,7 @@ async fn wrong_length_of_a_method(t: &Trial) -> Result<(), Failure> {
 
 /// Not UTF-8.
 const BYTES: [u8; 3] = [b'k', 0xFF, 0xFE];
+const NOT_UTF_8: &str = "FRAME_ERROR - Malformed UTF-8 in shortstr";
 
 async fn names_are_utf_8(t: &Trial) -> Result<(), Failure> {
     let mut raw = t.raw().await?;
@@ -140,8 +143,42 @@ async fn names_are_utf_8(t: &Trial) -> Result<(), Failure> {
         ..durable_queue("")
     };
     raw.send_method(1, declare).await?;
-    let text = "FRAME_ERROR - Malformed UTF-8 in shortstr";
-    raw.expect_connection_close(501, text, MethodId::NONE).await
+    raw.expect_connection_close(501, NOT_UTF_8, MethodId::NONE)
+        .await
+}
+
+async fn names_on_channel_0_are_utf_8(t: &Trial) -> Result<(), Failure> {
+    let mut raw = t.raw().await?;
+    let close = connection::Close {
+        reply_text: ShortStr(&BYTES),
+        ..Default::default()
+    };
+    raw.send_method(0, close).await?;
+    raw.expect_connection_close(501, NOT_UTF_8, connection::Close::ID)
+        .await
+}
+
+async fn open_is_utf_8(t: &Trial) -> Result<(), Failure> {
+    let handshake = t.handshake();
+    let mut raw = t.raw_socket().await?;
+    raw.begin().await?;
+    let offered = raw.log_in(&handshake).await?;
+    raw.tune(&handshake, offered).await?;
+    let open = connection::Open {
+        virtual_host: ShortStr(&BYTES),
+        ..Default::default()
+    };
+    raw.send_method(0, open).await?;
+    raw.expect_connection_close(501, NOT_UTF_8, connection::Open::ID)
+        .await?;
+
+    let mut raw = t.raw().await?;
+    let open = channel::Open {
+        out_of_band: ShortStr(&BYTES),
+    };
+    raw.send_method(2, open).await?;
+    raw.expect_connection_close(501, NOT_UTF_8, MethodId::NONE)
+        .await
 }
 
 async fn keys_are_bytes(t: &Trial) -> Result<(), Failure> {
