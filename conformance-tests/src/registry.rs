@@ -71,6 +71,8 @@ pub struct Needs {
     pub raw: bool,
     /// The vhosts and users of the README's section "Fixtures".
     pub fixtures: bool,
+    /// A broker that has quorum queues.
+    pub quorum_queues: bool,
 }
 
 impl Rule {
@@ -90,6 +92,7 @@ impl Rule {
             needs: Needs {
                 raw: false,
                 fixtures: false,
+                quorum_queues: false,
             },
             deadline: DEADLINE,
             lock: None,
@@ -123,6 +126,13 @@ impl Rule {
     #[must_use]
     pub const fn fixtures(mut self) -> Self {
         self.needs.fixtures = true;
+        self
+    }
+
+    /// The test needs quorum queues and is skipped where the broker has none.
+    #[must_use]
+    pub const fn quorum_queues(mut self) -> Self {
+        self.needs.quorum_queues = true;
         self
     }
 

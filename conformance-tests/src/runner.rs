@@ -129,6 +129,9 @@ pub fn reason_to_skip(rule: &Rule, target: &Target) -> Option<String> {
         Check::Test(_) if rule.needs.fixtures && !target.has_fixtures_ready() => {
             Some("the target has no fixtures".to_owned())
         }
+        Check::Test(_) if rule.needs.quorum_queues && !target.has_quorum_queues() => {
+            Some("the target has no quorum queues".to_owned())
+        }
         Check::Test(_) => None,
     }
 }

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use lapin::uri::AMQPUri;
+use leveret_protocol::Value;
 use tokio::sync::OwnedMutexGuard;
 
 use crate::failure::Failure;
@@ -25,6 +26,7 @@ pub struct Target {
     uri: AMQPUri,
     text: String,
     fixtures: bool,
+    quorum_queues: bool,
     version: (u32, u32),
     run: String,
     trials: AtomicU32,
@@ -44,6 +46,7 @@ impl Target {
             uri: parsed,
             text: uri.to_owned(),
             fixtures: false,
+            quorum_queues: false,
             version: (0, 0),
             run: run_name(),
             trials: AtomicU32::new(0),
@@ -68,7 +71,23 @@ impl Target {
             .await
             .map_err(|_| Failure::new(format!("no answer within {PROBE_PATIENCE:?}")))??;
         self.fixtures = self.has_fixtures().await;
+        self.quorum_queues = self.declares_quorum_queues().await;
         Ok(())
+    }
+
+    /// Declares a quorum queue, which a broker without them refuses.
+    async fn declares_quorum_queues(&self) -> bool {
+        let name = self.fresh_prefix("quorum");
+        let attempt = async {
+            let mut raw = RawConnection::open(&self.address(), &self.handshake()).await?;
+            raw.open_channel(1).await?;
+            let arguments = [("x-queue-type", Value::LongStr(b"quorum"))];
+            raw.declare_queue_with(1, &name, &arguments).await?;
+            raw.delete_queue(1, &name).await?;
+            raw.close().await
+        };
+        let answer = tokio::time::timeout(PROBE_PATIENCE, attempt).await;
+        matches!(answer, Ok(Ok(())))
     }
 
     async fn has_fixtures(&self) -> bool {
@@ -118,6 +137,12 @@ impl Target {
     #[must_use]
     pub fn has_fixtures_ready(&self) -> bool {
         self.fixtures
+    }
+
+    /// Whether the broker has quorum queues.
+    #[must_use]
+    pub fn has_quorum_queues(&self) -> bool {
+        self.quorum_queues
     }
 
     /// Whether the broker calls itself at least this version (major, minor). For the few rules

@@ -13,6 +13,7 @@
 //! | `expect` | what may come next, and the failure if something else does |
 //! | `operations` | channels, queues, exchanges and bindings: one line each, for short tests |
 //! | `messaging` | publish, get, consume, settle and confirm, likewise |
+//! | `settling` | many messages at once, what settles them, and transactions |
 //! | `message` | a delivery, get or return with its content |
 //!
 //! What it is not: a client library. It answers closes while it expects them and skips heartbeats
@@ -23,6 +24,7 @@ mod handshake;
 mod message;
 mod messaging;
 mod operations;
+mod settling;
 mod socket;
 
 pub use expect::{Expected, Text};
