@@ -30,6 +30,8 @@ pub(crate) struct Source {
     /// Settled by the client and not yet told to the queue.
     pub(crate) staged: Vec<DeliveryId>,
     pub(crate) staged_verdict: Verdict,
+    /// True once the channel had another consumer of the same queue.
+    pub(crate) has_siblings: bool,
 }
 
 /// What a source is.
@@ -80,6 +82,18 @@ impl Channel {
         self.sources.get_mut(index.0 as usize)?.as_mut()
     }
 
+    /// The queue that a source takes messages from.
+    pub(crate) fn queue_of(&self, index: SourceIndex) -> Option<&Arc<QueueHandle>> {
+        let source = self.sources.get(index.0 as usize)?.as_ref()?;
+        Some(&source.queue)
+    }
+
+    /// The queue of a consumer that has siblings: other consumers of this channel on that queue.
+    pub(crate) fn queue_of_siblings(&self, index: SourceIndex) -> Option<QueueId> {
+        let source = self.sources.get(index.0 as usize)?.as_ref()?;
+        source.has_siblings.then(|| source.queue.id())
+    }
+
     /// The free place that the next source takes.
     pub(crate) fn next_source(&self) -> SourceIndex {
         let free = self.sources.iter().position(Option::is_none);
@@ -87,9 +101,12 @@ impl Channel {
     }
 
     /// Puts a source into the place that [`Channel::next_source`] named.
-    pub(crate) fn add_source(&mut self, index: SourceIndex, source: Source) {
+    pub(crate) fn add_source(&mut self, index: SourceIndex, mut source: Source) {
         match &source.kind {
-            SourceKind::Consumer(tag) => drop(self.consumers.insert(tag.clone(), index)),
+            SourceKind::Consumer(tag) => {
+                self.consumers.insert(tag.clone(), index);
+                source.has_siblings = self.mark_siblings(source.queue.id());
+            }
             SourceKind::Getter => self.getters.push((source.queue.id(), index)),
             SourceKind::Cancelled => {}
         }
@@ -99,6 +116,19 @@ impl Channel {
         } else if let Some(free) = self.sources.get_mut(place) {
             *free = Some(source);
         }
+    }
+
+    /// Tells the consumers of a queue that one more comes; says whether there are any.
+    fn mark_siblings(&mut self, queue: QueueId) -> bool {
+        let mut found = false;
+        let sources = self.sources.iter_mut().flatten();
+        for source in sources.filter(|source| source.queue.id() == queue) {
+            if matches!(source.kind, SourceKind::Consumer(_)) {
+                source.has_siblings = true;
+                found = true;
+            }
+        }
+        found
     }
 
     pub(crate) fn consumer(&self, tag: &[u8]) -> Option<SourceIndex> {

@@ -29,6 +29,35 @@ fn from_token(token: u64) -> (u16, SourceIndex) {
     ((token >> 32) as u16, SourceIndex(token as u32))
 }
 
+/// What is to be done for a consumer after a pull.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum AfterPull {
+    /// Pull again.
+    Again,
+    /// Pull again when the outbox has drained.
+    Stalled,
+    /// Nothing, until it is rung.
+    Wait,
+    /// End it: its queue is gone.
+    Gone,
+}
+
+/// What was pulled and is not delivered yet; it takes up room.
+#[derive(Clone, Copy, Debug, Default)]
+struct Held {
+    messages: u32,
+    bytes: usize,
+}
+
+impl Held {
+    fn add(&mut self, deliveries: &[Delivery]) {
+        for delivery in deliveries {
+            self.messages += 1;
+            self.bytes += delivery.message.body_len();
+        }
+    }
+}
+
 impl Session {
     /// `basic.consume`, after name and permission were checked.
     pub(super) fn consume(
@@ -214,11 +243,17 @@ impl Session {
         let mut rung = std::mem::take(&mut self.rung);
         let mut again = Vec::new();
         while !rung.is_empty() {
-            for token in rung.drain(..) {
-                if self.pull(token) {
-                    again.push(token);
+            let mut rest = rung.as_mut_slice();
+            while !rest.is_empty() {
+                let count = self.gather_siblings(rest);
+                let (together, others) = rest.split_at_mut(count);
+                match together {
+                    [only] => self.pull(*only, &mut again),
+                    siblings => self.pull_for_siblings(siblings, &mut again),
                 }
+                rest = others;
             }
+            rung.clear();
             std::mem::swap(&mut rung, &mut again);
         }
         if self.rung.is_empty() {
@@ -226,39 +261,100 @@ impl Session {
         }
     }
 
-    /// Pulls once for a consumer; true if there may be more for it now.
-    fn pull(&mut self, token: u64) -> bool {
+    /// Moves the siblings of the first consumer up behind it; says how many they are with it.
+    fn gather_siblings(&self, rung: &mut [u64]) -> usize {
+        let family = |token: &u64| {
+            let (number, index) = from_token(*token);
+            let queue = self.channels.get(&number)?.queue_of_siblings(index)?;
+            Some((number, queue))
+        };
+        let Some(first) = rung.first().and_then(family) else {
+            return 1;
+        };
+        let mut together = 1;
+        for other in 1..rung.len() {
+            if rung.get(other).and_then(family) == Some(first) {
+                rung.swap(together, other);
+                together += 1;
+            }
+        }
+        together
+    }
+
+    /// Pulls once for a consumer, and notes it in `again` if there may be more for it now.
+    fn pull(&mut self, token: u64, again: &mut Vec<u64>) {
+        let mut deliveries = std::mem::take(&mut self.deliveries);
+        let next = self.pull_into(token, Held::default(), &mut deliveries);
+        let (number, index) = from_token(token);
+        self.deliver(number, index, &mut deliveries);
+        self.deliveries = deliveries;
+        self.finish_pull(token, next, again);
+    }
+
+    /// Pulls once for each of these consumers of one channel and queue, and delivers in the queue's
+    /// order, whoever gets what: from one queue to one channel messages stay in order (DELIV-04).
+    fn pull_for_siblings(&mut self, siblings: &[u64], again: &mut Vec<u64>) {
+        let (mut held, mut merged, mut nexts) = (Held::default(), Vec::new(), Vec::new());
+        let mut deliveries = std::mem::take(&mut self.deliveries);
+        for token in siblings {
+            let next = self.pull_into(*token, held, &mut deliveries);
+            nexts.push((*token, next));
+            held.add(&deliveries);
+            merged.extend(deliveries.drain(..).map(|delivery| (*token, delivery)));
+        }
+        merged.sort_by_key(|(_, delivery)| delivery.position);
+        for (token, delivery) in merged {
+            let (number, index) = from_token(token);
+            deliveries.push(delivery);
+            self.deliver(number, index, &mut deliveries);
+        }
+        self.deliveries = deliveries;
+        for (token, next) in nexts {
+            self.finish_pull(token, next, again);
+        }
+    }
+
+    /// Pulls once for a consumer, with as much room as is left beside what is held.
+    fn pull_into(&mut self, token: u64, held: Held, out: &mut Vec<Delivery>) -> AfterPull {
         let (number, index) = from_token(token);
         let Some(channel) = self.channels.get_mut(&number) else {
-            return false;
+            return AfterPull::Wait;
         };
-        let credit = channel.credit();
+        let credit = channel.credit().saturating_sub(held.messages);
         let Some(source) = channel.source(index) else {
-            return false;
+            return AfterPull::Wait;
         };
         if !matches!(source.kind, SourceKind::Consumer(_)) {
-            return false;
+            return AfterPull::Wait;
         }
         let (queue, slot) = (Arc::clone(&source.queue), source.slot);
         let credit = if source.no_ack { u32::MAX } else { credit };
-        let room = self.room(credit);
-        let mut deliveries = std::mem::take(&mut self.deliveries);
+        let room = self.room(credit, held.bytes);
         let body = queue.body();
-        let pulled = body.pull(slot, room, self.moment, &mut deliveries, &mut self.effects);
-        self.deliver(number, index, &mut deliveries);
-        self.deliveries = deliveries;
+        let pulled = body.pull(slot, room, self.moment, out, &mut self.effects);
         self.carry_out(&queue);
         match pulled {
-            Pulled::More if room.messages > 0 => return true,
-            Pulled::More if credit > 0 => self.stalled.push(token),
-            Pulled::More | Pulled::Drained => {}
-            Pulled::Gone => self.cancel_gone(number, index),
+            Pulled::More if room.messages > 0 => AfterPull::Again,
+            Pulled::More if credit > 0 => AfterPull::Stalled,
+            Pulled::More | Pulled::Drained => AfterPull::Wait,
+            Pulled::Gone => AfterPull::Gone,
         }
-        false
     }
 
-    fn room(&self, credit: u32) -> Room {
-        let bytes = OUTBOX_HIGH_BYTES.saturating_sub(self.outbox.len());
+    fn finish_pull(&mut self, token: u64, next: AfterPull, again: &mut Vec<u64>) {
+        match next {
+            AfterPull::Again => again.push(token),
+            AfterPull::Stalled => self.stalled.push(token),
+            AfterPull::Wait => {}
+            AfterPull::Gone => {
+                let (number, index) = from_token(token);
+                self.cancel_gone(number, index);
+            }
+        }
+    }
+
+    fn room(&self, credit: u32, held_bytes: usize) -> Room {
+        let bytes = OUTBOX_HIGH_BYTES.saturating_sub(self.outbox.len() + held_bytes);
         let messages = if bytes == 0 {
             0
         } else {
@@ -344,5 +440,6 @@ fn new_source(queue: Arc<QueueHandle>, slot: SlotId, no_ack: bool, kind: SourceK
         outstanding: 0,
         staged: Vec::new(),
         staged_verdict: Verdict::Ack,
+        has_siblings: false,
     }
 }

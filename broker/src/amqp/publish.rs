@@ -13,6 +13,7 @@ use crate::access::permission_name;
 use crate::amqp::channel::PublishMode;
 use crate::amqp::deliver::write_return;
 use crate::amqp::session::{Session, internal_error};
+use crate::amqp::settle::settles_one_of;
 use crate::amqp::stage::Ticket;
 use crate::amqp::transaction::PendingPublish;
 use crate::core::exchange::Routing;
@@ -58,6 +59,9 @@ impl Session {
             return self.publish_known(number, publish, message);
         }
         let targets = self.route(&message, properties.headers, copied)?;
+        if settles_one_of(&self.unsettled, &self.channels, &targets) {
+            self.hand_over();
+        }
         self.publish_to(number, message, &targets, publish.mandatory)
     }
 
@@ -69,6 +73,9 @@ impl Session {
         publish: &Publish<'_>,
         message: Message,
     ) -> Result<(), Fault> {
+        if !self.unsettled.is_empty() {
+            self.settle_before(publish);
+        }
         let channel = self.channels.get_mut(&number).ok_or_else(internal_error)?;
         let targets = self.routes.find(publish.address());
         let targets = targets.unwrap_or_default();
@@ -99,6 +106,15 @@ impl Session {
             self.hand_over_publishes();
         }
         Ok(())
+    }
+
+    /// A publish must not overtake a settlement of its queue, which may have made room for it: it
+    /// could be dropped for want of a consumer (LEN-03).
+    fn settle_before(&mut self, publish: &Publish<'_>) {
+        let targets = self.routes.find(publish.address()).unwrap_or_default();
+        if settles_one_of(&self.unsettled, &self.channels, targets) {
+            self.hand_over();
+        }
     }
 
     /// Stages a message for these queues, or returns it, or keeps it for the commit.

@@ -3,14 +3,18 @@
 //! A tag is checked and taken at once (ACK-04); the queues learn of it at the end of the turn, all
 //! tags of one source with one lock. In a transaction they learn of it at the commit (TX-08).
 
+use std::sync::Arc;
+
 use leveret_protocol::method::basic;
 use leveret_protocol::{Fault, ReplyCode};
+use rustc_hash::FxHashMap;
 
-use crate::amqp::channel::PublishMode;
+use crate::amqp::channel::{Channel, PublishMode};
 use crate::amqp::session::Session;
 use crate::amqp::transaction::PendingSettle;
 use crate::amqp::unacked::{SourceIndex, Waiting};
 use crate::core::queue::Verdict;
+use crate::core::queue_handle::QueueHandle;
 
 impl Session {
     pub(super) fn on_ack(&mut self, channel: u16, ack: basic::Ack) -> Result<(), Fault> {
@@ -125,7 +129,7 @@ impl Session {
         if source.staged.is_empty() {
             return;
         }
-        let queue = std::sync::Arc::clone(&source.queue);
+        let queue = Arc::clone(&source.queue);
         queue.body().settle(
             source.slot,
             source.staged_verdict,
@@ -160,6 +164,19 @@ impl Session {
         }
         Ok(())
     }
+}
+
+/// True when one of these queues has not been told yet of a settlement.
+pub(super) fn settles_one_of(
+    unsettled: &[(u16, SourceIndex)],
+    channels: &FxHashMap<u16, Channel>,
+    queues: &[Arc<QueueHandle>],
+) -> bool {
+    unsettled.iter().any(|(number, index)| {
+        let channel = channels.get(number);
+        let settling = channel.and_then(|channel| channel.queue_of(*index));
+        settling.is_some_and(|settling| queues.iter().any(|queue| Arc::ptr_eq(queue, settling)))
+    })
 }
 
 fn returned(requeue: bool) -> Verdict {

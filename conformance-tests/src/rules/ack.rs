@@ -1,7 +1,9 @@
 //! Acks, nacks and rejects.
 
-use leveret_protocol::Value;
+use bytes::BytesMut;
+use leveret_protocol::content::{BASIC_CLASS_ID, ContentHeader, FRAME_BODY};
 use leveret_protocol::method::basic;
+use leveret_protocol::{Method, Properties, Value, encode};
 
 use crate::failure::{Failure, ensure, expect_eq};
 use crate::raw::RawConnection;
@@ -30,6 +32,7 @@ rules! {
     "ACK-14" no_reply [raw] "Nothing is answered.";
     "ACK-15" any_order [raw] "Acks may come in any order.";
     "ACK-16" frees_credit [raw] "An ack makes room for the next delivery at once.";
+    "ACK-16" frees_credit_for_what_follows [raw] "… also for a publish in the same write.";
     "ACK-17" untestable "From 4.3 a reject counts towards a quorum queue's delivery limit."
         "only 4.x, and needs quorum queues";
 }
@@ -293,4 +296,41 @@ async fn frees_credit(t: &Trial) -> Result<(), Failure> {
         raw.ack(1, tag).await?;
     }
     Ok(())
+}
+
+/// The queue keeps nothing, so the second message is lost unless the ack has made room for it.
+async fn frees_credit_for_what_follows(t: &Trial) -> Result<(), Failure> {
+    let mut raw = t.raw().await?;
+    let queue = t.name("q");
+    let arguments = [("x-max-length", Value::I32(0))];
+    raw.declare_queue_with(1, &queue, &arguments).await?;
+    raw.prefetch(1, 1, false).await?;
+    raw.consume(1, &queue).await?;
+    raw.publish(1, "", &queue, "m").await?;
+    for tag in 1..=5 {
+        raw.expect_texts(1, &["m"]).await?;
+        let mut bytes = BytesMut::new();
+        let ack = basic::Ack {
+            delivery_tag: tag,
+            multiple: false,
+        };
+        let publish = basic::Publish {
+            routing_key: queue.as_str().into(),
+            ..Default::default()
+        };
+        Method::from(ack).write_frame(1, &mut bytes);
+        Method::from(publish).write_frame(1, &mut bytes);
+        let header = ContentHeader {
+            class_id: BASIC_CLASS_ID,
+            weight: 0,
+            body_size: 1,
+            properties: &Properties::default().to_bytes(),
+        };
+        header.write_frame(1, &mut bytes);
+        encode::frame(&mut bytes, FRAME_BODY, 1, |body| {
+            body.extend_from_slice(b"m")
+        });
+        raw.send_bytes(&bytes).await?;
+    }
+    raw.expect_texts(1, &["m"]).await.map(drop)
 }

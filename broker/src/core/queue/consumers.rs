@@ -416,6 +416,7 @@ impl Slot {
     fn deliver(&mut self, entry: Entry) -> Delivery {
         let redelivered = entry.redelivered;
         let return_count = u32::from(entry.return_count);
+        let position = entry.position;
         let (id, message) = if self.no_ack {
             (DeliveryId(0), entry.message)
         } else {
@@ -426,6 +427,7 @@ impl Slot {
             id,
             redelivered,
             return_count,
+            position,
             message,
         }
     }

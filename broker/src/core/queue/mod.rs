@@ -130,6 +130,8 @@ pub struct Delivery {
     pub redelivered: bool,
     /// How often the message was returned to the queue.
     pub return_count: u32,
+    /// The message's place in the queue: larger than that of any message before it.
+    pub position: u64,
     /// The message.
     pub message: Message,
 }
