@@ -75,6 +75,7 @@ fn make_queue(spec: &QueueSpec) -> Box<dyn Queue> {
     Box::new(ClassicQueue::new(ClassicOptions {
         auto_delete: spec.auto_delete,
         expires_ms: arguments.expires_ms,
+        single_active_consumer: arguments.single_active_consumer,
         message_ttl_ms: arguments.message_ttl_ms,
         length_max: arguments.length_max,
         length_bytes_max: arguments.length_bytes_max,

@@ -53,7 +53,7 @@ impl Classic {
         Self {
             options,
             ready: Ready::default(),
-            consumers: Consumers::default(),
+            consumers: Consumers::new(options.single_active_consumer),
             next_position: 0,
             held_bytes: 0,
             tick_at: NEVER,

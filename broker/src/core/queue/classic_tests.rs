@@ -706,3 +706,43 @@ fn new_limits_hold_at_once() {
     bench.queue.set_options(options, now, &mut bench.effects);
     assert_eq!(bench.dead(), "a:maxlen b:maxlen");
 }
+
+#[test]
+fn sac_04_the_longest_waiting_of_the_highest_priority_takes_over() {
+    let mut bench = Bench::new(ClassicOptions {
+        single_active_consumer: true,
+        ..ClassicOptions::default()
+    });
+    let first = bench.attach(consumer(0));
+    let second = bench.attach(consumer(0));
+    let third = bench.attach(consumer(0));
+    let urgent = bench.attach(changed(consumer(0), |_, _, priority| *priority = 1));
+    bench.publish("a b");
+    assert_eq!(bench.pull(second), "");
+    assert_eq!(bench.pull(first), "a b");
+    bench.detach(first, Unsettled::Keep);
+    bench.publish("c");
+    assert_eq!(bench.pull(urgent), "c");
+    bench.detach(urgent, Unsettled::Requeue);
+    assert_eq!(bench.pull(third), "");
+    assert_eq!(bench.pull(second), "c*");
+    bench.detach(third, Unsettled::Requeue);
+    bench.publish("d");
+    assert_eq!(
+        bench.pull(second),
+        "d",
+        "the end of one that waits changes nothing"
+    );
+    assert!(bench.bell.take().contains(&1), "who takes over is rung");
+}
+
+#[test]
+fn sac_03_a_single_active_consumer_cannot_be_exclusive() {
+    let mut bench = Bench::new(ClassicOptions {
+        single_active_consumer: true,
+        ..ClassicOptions::default()
+    });
+    let refused = bench.try_attach(exclusive());
+    assert_eq!(refused, Err(AttachRefused::InExclusiveUse));
+    bench.attach(consumer(0));
+}

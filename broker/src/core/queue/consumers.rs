@@ -12,12 +12,14 @@
 //!
 //! What it is not: it does not see the ready messages and decides nothing about their deadlines.
 //! The order in which slots get their turns is the rotation's alone, and who may have a turn is
-//! [`Slot::can_take`]'s: a single active consumer would be one more condition there.
+//! [`Slot::can_take`]'s.
 //!
 //! Invariants: a slot is in the rotation if and only if `can_take` holds for it; a slot with assigned
 //! messages is `Rung`, or `Stalled` for want of room; unsettled and assigned deliveries of a slot
-//! are together never more than its prefetch.
+//! are together never more than its prefetch; of a queue with a single active consumer, all consumers
+//! but one wait (SAC-01).
 
+use std::cmp::Reverse;
 use std::collections::VecDeque;
 
 use super::ready::Entry;
@@ -39,6 +41,10 @@ pub(super) struct Consumers {
     rotation: Rotation,
     count: u32,
     exclusive: bool,
+    /// Only one consumer at a time is given messages (SAC-01).
+    single_active: bool,
+    /// How many consumers there have ever been.
+    subscribed: u64,
 }
 
 #[derive(Debug, Default)]
@@ -55,7 +61,11 @@ struct Slot {
     no_ack: bool,
     pull_only: bool,
     in_rotation: bool,
+    /// Another consumer is the single active one.
+    waits: bool,
     priority: i64,
+    /// A number that grows with every consumer of the queue.
+    subscribed: u64,
     /// The most unsettled and assigned deliveries.
     prefetch: usize,
     /// The most assigned deliveries: for a pull-only slot, what it last had room for.
@@ -128,6 +138,14 @@ impl RoomLeft {
 }
 
 impl Consumers {
+    /// No consumers yet; later all take turns, or one at a time gets everything (SAC-01).
+    pub(super) fn new(single_active: bool) -> Self {
+        Self {
+            single_active,
+            ..Self::default()
+        }
+    }
+
     /// How many consumers there are; getters and detached slots are none (GET-05).
     pub(super) fn count(&self) -> u32 {
         self.count
@@ -141,14 +159,21 @@ impl Consumers {
 
     /// Adds a slot; a consumer is the last to have its turn (DELIV-02).
     pub(super) fn attach(&mut self, spec: SlotSpec, port: Port) -> Result<SlotId, AttachRefused> {
-        if let SlotKind::Consumer { exclusive, .. } = spec.kind {
-            if self.exclusive || (exclusive && self.count > 0) {
+        let kind = spec.kind.clone();
+        let mut slot = Slot::new(spec, port);
+        if let SlotKind::Consumer { exclusive, .. } = kind {
+            // A consumer cannot be exclusive where all but one wait (SAC-03).
+            let shared = self.count > 0 || self.single_active;
+            if self.exclusive || (exclusive && shared) {
                 return Err(AttachRefused::InExclusiveUse);
             }
             self.exclusive = exclusive;
+            slot.waits = self.single_active && self.count > 0;
+            slot.subscribed = self.subscribed;
             self.count += 1;
+            self.subscribed += 1;
         }
-        let id = self.place(Slot::new(spec, port));
+        let id = self.place(slot);
         self.update_turn(id.index);
         Ok(id)
     }
@@ -280,9 +305,32 @@ impl Consumers {
             slot.unsettled.take_all(|entry| returned.push(entry));
         }
         let was = std::mem::replace(&mut slot.role, Role::Detached);
+        let waited = slot.waits;
         self.update_turn(index);
         self.free_if_done(index);
-        was == Role::Consumer && self.forget_consumer()
+        if was != Role::Consumer {
+            return false;
+        }
+        if self.single_active && !waited {
+            self.activate_next();
+        }
+        self.forget_consumer()
+    }
+
+    /// The single active consumer has ended: of those of the highest priority, the one that has
+    /// waited longest takes over (SAC-04).
+    fn activate_next(&mut self) {
+        let places = (0..).zip(&self.places);
+        let slots = places.filter_map(|(index, place)| Some((index, place.slot.as_ref()?)));
+        let waiting = slots.filter(|(_, slot)| slot.role == Role::Consumer);
+        let next = waiting.max_by_key(|(_, slot)| (slot.priority, Reverse(slot.subscribed)));
+        let Some(index) = next.map(|(index, _)| index) else {
+            return;
+        };
+        if let Some(slot) = slot_at(&mut self.places, index) {
+            slot.waits = false;
+            self.update_turn(index);
+        }
     }
 
     /// Changes whether a slot's room is judged by its puller alone. Its assigned messages stay: what
@@ -377,7 +425,9 @@ impl Slot {
             no_ack: spec.no_ack,
             pull_only,
             in_rotation: false,
+            waits: false,
             priority,
+            subscribed: 0,
             prefetch: if unlimited {
                 usize::MAX
             } else {
@@ -395,6 +445,7 @@ impl Slot {
 
     fn can_take(&self) -> bool {
         self.role == Role::Consumer
+            && !self.waits
             && self.stance != Stance::Stalled(Lack::Room)
             && self.assigned.len() < self.assigned_max
             && self.held() < self.prefetch

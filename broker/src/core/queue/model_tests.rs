@@ -145,6 +145,8 @@ fn any_options() -> impl Strategy<Value = ClassicOptions> {
             ClassicOptions {
                 auto_delete,
                 expires_ms: None,
+                // The model's consumers all take turns.
+                single_active_consumer: false,
                 message_ttl_ms,
                 length_max,
                 length_bytes_max,

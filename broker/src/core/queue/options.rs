@@ -22,6 +22,8 @@ pub struct ClassicOptions {
     pub auto_delete: bool,
     /// Delete the queue when it has gone unused for this long; never zero (EXP-01).
     pub expires_ms: Option<u64>,
+    /// Only one consumer at a time gets messages (SAC-01). A later change of options leaves it.
+    pub single_active_consumer: bool,
     /// How long a message may stay ready, counted from its arrival; 0 is a valid time (TTL-03).
     pub message_ttl_ms: Option<u64>,
     /// The most ready messages (LEN-01).
