@@ -100,8 +100,7 @@ async fn both_limits(t: &Trial) -> Result<(), Failure> {
     let (mut raw, queue) = with_five(t).await?;
     let other = t.name("other");
     raw.fill_queue(1, &other, &["x", "y"]).await?;
-    raw.prefetch(1, 3, true).await?;
-    // Not zero, and not global: this would remove the channel's limit, so it has to come first.
+    // The limit per consumer comes first, because it removes one over the channel (QOS-05).
     raw.prefetch(1, 2, false).await?;
     raw.prefetch(1, 3, true).await?;
     raw.consume(1, &queue).await?;
