@@ -9,10 +9,8 @@ use std::time::Instant;
 use bytes::BytesMut;
 
 use super::options::FRAME_MIN_SIZE;
-use super::{
-    ClientCapabilities, Connection, Event, Failure, Input, Login, State, describe, malformed_text,
-    parse_method, unexpected_in,
-};
+use super::running::{check_kind, malformed_text, method_id, parse_method, unexpected_in};
+use super::{ClientCapabilities, Connection, Event, Failure, Input, Login, State, describe};
 use crate::framer::{self, Cut, FRAME_HEARTBEAT, Frame};
 use crate::heartbeat::Heartbeat;
 use crate::method::{FRAME_METHOD, connection, write_frame};
@@ -136,7 +134,7 @@ impl Connection {
         if frame.channel != 0 || frame.kind != FRAME_METHOD {
             return;
         }
-        match super::method_id(frame) {
+        match method_id(frame) {
             connection::Close::ID => write_frame(connection::CloseOk {}, 0, out),
             connection::CloseOk::ID => self.state = State::Over,
             _ => {}
@@ -259,7 +257,7 @@ impl Connection {
 
     fn on_opening_frame<'a>(&mut self, frame: Frame<'a>) -> Result<Option<Event<'a>>, Failure> {
         let failure = |fault| Failure { channel: 0, fault };
-        super::check_kind(frame).map_err(failure)?;
+        check_kind(frame).map_err(failure)?;
         if frame.channel != 0 || frame.kind != FRAME_METHOD {
             return Err(failure(describe::unexpected_frame(frame)));
         }
