@@ -77,8 +77,10 @@ impl Session {
             self.settle_before(publish);
         }
         let channel = self.channels.get_mut(&number).ok_or_else(internal_error)?;
-        let targets = self.routes.find(publish.address());
-        let targets = targets.unwrap_or_default();
+        let Some(targets) = self.routes.find(publish.address()) else {
+            // Somebody changed the way since it was looked up: it is found anew.
+            return self.publish_anew(number, publish, message);
+        };
         let sequence = match &mut channel.mode {
             PublishMode::Plain => 0,
             PublishMode::Confirm(confirms) => {
@@ -106,6 +108,20 @@ impl Session {
             self.hand_over_publishes();
         }
         Ok(())
+    }
+
+    /// Finds the way and stages the message for what it finds.
+    #[inline(never)]
+    fn publish_anew(
+        &mut self,
+        number: u16,
+        publish: &Publish<'_>,
+        message: Message,
+    ) -> Result<(), Fault> {
+        self.check_exchange(publish.exchange())?;
+        let properties = Properties::parse(publish.properties()).map_err(|_| internal_error())?;
+        let targets = self.route(&message, properties.headers, false)?;
+        self.publish_to(number, message, &targets, publish.mandatory)
     }
 
     /// A publish must not overtake a settlement of its queue, which may have made room for it: it
