@@ -196,10 +196,11 @@ impl Message {
     }
 
     /// The body's length in bytes.
+    #[inline]
     pub fn body_len(&self) -> usize {
-        match &self.0 {
-            Storage::Small(bytes) => bytes.len() - self.body_at(),
-            Storage::Large(large) => large.body_len,
+        match (&self.0, self.small_sections()) {
+            (Storage::Large(large), _) => large.body_len,
+            (Storage::Small(_), sections) => sections.map_or(0, |(_, _, body)| body.len()),
         }
     }
 

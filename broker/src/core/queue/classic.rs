@@ -178,7 +178,7 @@ impl Classic {
             let dropped = &mut call.aftermath.dropped;
             let held_bytes = &mut self.held_bytes;
             let done = |entry: Entry| {
-                *held_bytes -= entry.message.body_len() as u64;
+                *held_bytes -= entry.body_len() as u64;
                 dropped.push(entry.message);
             };
             self.consumers.settle(index, ids, done);
@@ -257,8 +257,8 @@ impl Classic {
     /// its deadline does not matter then, not even one that is now (TTL-03).
     fn take_in(&mut self, message: Message, call: &mut Call<'_>) {
         let expires_at = self.deadline(&message, call.now);
-        self.held_bytes += message.body_len() as u64;
         let entry = Entry::new(message, self.next_position, expires_at);
+        self.held_bytes += entry.body_len() as u64;
         self.next_position += 1;
         match self.consumers.next() {
             Some(next) => self
@@ -394,7 +394,7 @@ impl Classic {
 
     /// Removes a message that the queue had taken.
     fn bury_held(&mut self, entry: Entry, reason: DeathReason, call: &mut Call<'_>) {
-        self.held_bytes -= entry.message.body_len() as u64;
+        self.held_bytes -= entry.body_len() as u64;
         self.bury(entry.message, reason, call);
     }
 
