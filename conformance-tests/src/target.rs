@@ -39,6 +39,9 @@ impl Target {
     /// # Errors
     /// The URI is not one, or nothing that speaks AMQP 0-9-1 answers there and lets the user in.
     pub async fn connect(uri: &str) -> Result<Self, Failure> {
+        // Strictly read, a path of "/" is the vhost with the empty name. Nobody has such a vhost, and most
+        // clients take it for the default one.
+        let uri = uri.strip_suffix('/').unwrap_or(uri);
         let parsed = uri
             .parse()
             .map_err(|problem| Failure::new(format!("{uri:?} is not an AMQP URI: {problem}")))?;
