@@ -1,8 +1,6 @@
-//! Consumers and gets: attaching to queues, and pulling from them for the client.
+//! Consumers and gets: attaching to queues, and letting go of them.
 //!
-//! A queue rings a consumer's token; the connection pulls when it has room: while the outbox is below
-//! its high-water mark and the channel has credit. A consumer that cannot take anything still pulls,
-//! with no room, so that its queue turns to the next one.
+//! What it is not: the way of messages to consumers (see [`super::pull`]).
 
 use std::sync::Arc;
 
@@ -10,53 +8,15 @@ use leveret_protocol::method::basic;
 use leveret_protocol::{Fault, ReplyCode, ShortStr};
 
 use crate::amqp::channel::{Source, SourceKind};
-use crate::amqp::deliver::{write_delivery, write_get_ok};
+use crate::amqp::deliver::write_get_ok;
+use crate::amqp::pull::token;
 use crate::amqp::session::{Session, internal_error};
 use crate::amqp::unacked::{SourceIndex, Waiting};
 use crate::core::consumer_arguments::ConsumerArguments;
 use crate::core::queue::{
-    AttachRefused, Delivery, Port, Pulled, Room, SlotId, SlotKind, SlotSpec, Unsettled, Verdict,
+    AttachRefused, Delivery, Port, SlotId, SlotKind, SlotSpec, Unsettled, Verdict,
 };
 use crate::core::queue_handle::QueueHandle;
-use crate::limits::{OUTBOX_HIGH_BYTES, OUTBOX_LOW_BYTES, PULL_MESSAGES_MAX};
-
-/// How a consumer is known to its queue: channel and source in one number.
-pub(super) fn token(channel: u16, source: SourceIndex) -> u64 {
-    u64::from(channel) << 32 | u64::from(source.0)
-}
-
-fn from_token(token: u64) -> (u16, SourceIndex) {
-    ((token >> 32) as u16, SourceIndex(token as u32))
-}
-
-/// What is to be done for a consumer after a pull.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum AfterPull {
-    /// Pull again.
-    Again,
-    /// Pull again when the outbox has drained.
-    Stalled,
-    /// Nothing, until it is rung.
-    Wait,
-    /// End it: its queue is gone.
-    Gone,
-}
-
-/// What was pulled and is not delivered yet; it takes up room.
-#[derive(Clone, Copy, Debug, Default)]
-struct Held {
-    messages: u32,
-    bytes: usize,
-}
-
-impl Held {
-    fn add(&mut self, deliveries: &[Delivery]) {
-        for delivery in deliveries {
-            self.messages += 1;
-            self.bytes += delivery.message.body_len();
-        }
-    }
-}
 
 impl Session {
     /// `basic.consume`, after name and permission were checked.
@@ -164,7 +124,7 @@ impl Session {
             self.reply(number, basic::GetEmpty::default());
             return Ok(());
         };
-        let tag = self.number_delivery(number, index, &delivery, no_ack, false)?;
+        let tag = self.number_delivery(number, index, &delivery, no_ack)?;
         if no_ack {
             let ids = [delivery.id];
             queue
@@ -207,7 +167,6 @@ impl Session {
         source: SourceIndex,
         delivery: &Delivery,
         no_ack: bool,
-        counted: bool,
     ) -> Result<u64, Fault> {
         let moment = self.moment;
         let channel = self.channel(number)?;
@@ -220,214 +179,11 @@ impl Session {
         let tag = channel.unacked.push(Waiting {
             source,
             id: delivery.id,
-            counted,
+            // Gets do not count against the channel's limit (QOS-08).
+            counted: false,
         });
         channel.note_age(tag, moment);
         Ok(tag)
-    }
-
-    /// Looks at every consumer of a channel again, when what it may hold has changed.
-    pub(super) fn ring_consumers(&mut self, number: u16) {
-        if let Some(channel) = self.channels.get(&number) {
-            let sources = channel.sources().filter(|(_, source)| !source.no_ack);
-            self.rung
-                .extend(sources.map(|(index, _)| token(number, index)));
-        }
-    }
-
-    /// Pulls for the consumers that were rung, in turn, until nothing is left or the outbox is full.
-    pub(super) fn pull_for_rung(&mut self) {
-        if self.outbox.len() <= OUTBOX_LOW_BYTES {
-            self.rung.append(&mut self.stalled);
-        }
-        let mut rung = std::mem::take(&mut self.rung);
-        let mut again = Vec::new();
-        while !rung.is_empty() {
-            let mut rest = rung.as_mut_slice();
-            while !rest.is_empty() {
-                let count = self.gather_siblings(rest);
-                let (together, others) = rest.split_at_mut(count);
-                match together {
-                    [only] => self.pull(*only, &mut again),
-                    siblings => self.pull_for_siblings(siblings, &mut again),
-                }
-                rest = others;
-            }
-            rung.clear();
-            std::mem::swap(&mut rung, &mut again);
-        }
-        if self.rung.is_empty() {
-            self.rung = rung;
-        }
-    }
-
-    /// Moves the siblings of the first consumer up behind it; says how many they are with it.
-    fn gather_siblings(&self, rung: &mut [u64]) -> usize {
-        let family = |token: &u64| {
-            let (number, index) = from_token(*token);
-            let queue = self.channels.get(&number)?.queue_of_siblings(index)?;
-            Some((number, queue))
-        };
-        let Some(first) = rung.first().and_then(family) else {
-            return 1;
-        };
-        let mut together = 1;
-        for other in 1..rung.len() {
-            if rung.get(other).and_then(family) == Some(first) {
-                rung.swap(together, other);
-                together += 1;
-            }
-        }
-        together
-    }
-
-    /// Pulls once for a consumer, and notes it in `again` if there may be more for it now.
-    fn pull(&mut self, token: u64, again: &mut Vec<u64>) {
-        let mut deliveries = std::mem::take(&mut self.deliveries);
-        let next = self.pull_into(token, Held::default(), &mut deliveries);
-        let (number, index) = from_token(token);
-        self.deliver(number, index, &mut deliveries);
-        self.deliveries = deliveries;
-        self.finish_pull(token, next, again);
-    }
-
-    /// Pulls once for each of these consumers of one channel and queue, and delivers in the queue's
-    /// order, whoever gets what: from one queue to one channel messages stay in order (DELIV-04).
-    fn pull_for_siblings(&mut self, siblings: &[u64], again: &mut Vec<u64>) {
-        let (mut held, mut merged, mut nexts) = (Held::default(), Vec::new(), Vec::new());
-        let mut deliveries = std::mem::take(&mut self.deliveries);
-        for token in siblings {
-            let next = self.pull_into(*token, held, &mut deliveries);
-            nexts.push((*token, next));
-            held.add(&deliveries);
-            merged.extend(deliveries.drain(..).map(|delivery| (*token, delivery)));
-        }
-        merged.sort_by_key(|(_, delivery)| delivery.position);
-        for (token, delivery) in merged {
-            let (number, index) = from_token(token);
-            deliveries.push(delivery);
-            self.deliver(number, index, &mut deliveries);
-        }
-        self.deliveries = deliveries;
-        for (token, next) in nexts {
-            self.finish_pull(token, next, again);
-        }
-    }
-
-    /// Pulls once for a consumer, with as much room as is left beside what is held.
-    fn pull_into(&mut self, token: u64, held: Held, out: &mut Vec<Delivery>) -> AfterPull {
-        let (number, index) = from_token(token);
-        let Some(channel) = self.channels.get_mut(&number) else {
-            return AfterPull::Wait;
-        };
-        let credit = channel.credit().saturating_sub(held.messages);
-        let Some(source) = channel.source(index) else {
-            return AfterPull::Wait;
-        };
-        if !matches!(source.kind, SourceKind::Consumer(_)) {
-            return AfterPull::Wait;
-        }
-        let (queue, slot) = (Arc::clone(&source.queue), source.slot);
-        let credit = if source.no_ack { u32::MAX } else { credit };
-        let room = self.room(credit, held.bytes);
-        let body = queue.body();
-        let pulled = body.pull(slot, room, self.moment, out, &mut self.effects);
-        self.carry_out(&queue);
-        match pulled {
-            Pulled::More if room.messages > 0 => AfterPull::Again,
-            Pulled::More if credit > 0 => AfterPull::Stalled,
-            Pulled::More | Pulled::Drained => AfterPull::Wait,
-            Pulled::Gone => AfterPull::Gone,
-        }
-    }
-
-    fn finish_pull(&mut self, token: u64, next: AfterPull, again: &mut Vec<u64>) {
-        match next {
-            AfterPull::Again => again.push(token),
-            AfterPull::Stalled => self.stalled.push(token),
-            AfterPull::Wait => {}
-            AfterPull::Gone => {
-                let (number, index) = from_token(token);
-                self.cancel_gone(number, index);
-            }
-        }
-    }
-
-    fn room(&self, credit: u32, held_bytes: usize) -> Room {
-        let bytes = OUTBOX_HIGH_BYTES.saturating_sub(self.outbox.len() + held_bytes);
-        let messages = if bytes == 0 {
-            0
-        } else {
-            credit.min(PULL_MESSAGES_MAX)
-        };
-        Room { messages, bytes }
-    }
-
-    fn deliver(&mut self, number: u16, index: SourceIndex, deliveries: &mut Vec<Delivery>) {
-        let to = self.addressee(number);
-        let moment = self.moment;
-        let Some(channel) = self.channels.get_mut(&number) else {
-            return deliveries.clear();
-        };
-        let counted = channel.channel_limit.is_some();
-        if !deliveries.is_empty() {
-            let tag = channel.unacked.next_tag();
-            channel.note_age(tag, moment);
-        }
-        let count = deliveries.len();
-        let Some(source) = channel.source(index) else {
-            return deliveries.clear();
-        };
-        let no_ack = source.no_ack;
-        if !no_ack {
-            source.outstanding += count;
-        }
-        let SourceKind::Consumer(consumer_tag) = source.kind.clone() else {
-            return deliveries.clear();
-        };
-        for delivery in deliveries.drain(..) {
-            let tag = if no_ack {
-                channel.unacked.skip()
-            } else {
-                channel.unacked.push(Waiting {
-                    source: index,
-                    id: delivery.id,
-                    counted,
-                })
-            };
-            let Delivery {
-                redelivered,
-                message,
-                ..
-            } = delivery;
-            write_delivery(
-                &mut self.outbox,
-                to,
-                &consumer_tag,
-                tag,
-                redelivered,
-                &message,
-            );
-        }
-        self.outbox.end_batch();
-    }
-
-    /// The queue was deleted: the consumer ends, and a client that asked to know is told (CANCEL-10,
-    /// CANCEL-11).
-    fn cancel_gone(&mut self, number: u16, index: SourceIndex) {
-        let ended = self
-            .channels
-            .get_mut(&number)
-            .and_then(|channel| channel.end_consumer(index));
-        if let Some(tag) = ended
-            && self.machine.capabilities().consumer_cancel_notify
-        {
-            let cancel = basic::Cancel {
-                consumer_tag: ShortStr(&tag),
-                nowait: true,
-            };
-            self.reply(number, cancel);
-        }
     }
 }
 

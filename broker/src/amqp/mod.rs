@@ -6,7 +6,8 @@
 //!                                          │
 //!                                          ├─ publish.rs   checks, routes, stages
 //!                                          ├─ settle.rs    ack, nack, reject, recover
-//!                                          ├─ consume.rs   consume, cancel, get, pull
+//!                                          ├─ consume.rs   consume, cancel, get
+//!                                          ├─ pull.rs      messages for consumers
 //!                                          └─ handlers/    everything else, one file per class
 //!   write once ◀── Outbox ◀── deliveries ◀── pull (one lock per queue) ◀── Mailbox ◀── rung
 //! ```
@@ -27,6 +28,7 @@ mod login;
 pub(crate) mod mailbox;
 mod outbox;
 mod publish;
+mod pull;
 mod session;
 mod settle;
 mod stage;
