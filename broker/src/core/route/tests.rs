@@ -1,3 +1,5 @@
+//! Routing over bindings between exchanges and alternates, by rule.
+
 #![allow(clippy::unwrap_used)]
 use super::*;
 use crate::core::permission::{Permission, Resource};

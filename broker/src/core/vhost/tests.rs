@@ -1,3 +1,5 @@
+//! A vhost and its queues: deletions, exclusive and auto-delete queues.
+
 #![allow(clippy::unwrap_used)]
 use super::*;
 use crate::core::queue::{Bell, Effects, Offered, Port, SlotId, SlotKind, SlotSpec, Unsettled};

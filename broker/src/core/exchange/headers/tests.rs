@@ -1,3 +1,5 @@
+//! The headers exchange: its rules by number, and random bindings against a naive matcher.
+
 #![allow(clippy::unwrap_used)]
 use super::*;
 use crate::core::exchange::tests::{binding, routed};

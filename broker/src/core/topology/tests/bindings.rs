@@ -1,3 +1,5 @@
+//! Binding and unbinding, by rule.
+
 use super::*;
 use leveret_protocol::Value;
 

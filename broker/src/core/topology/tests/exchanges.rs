@@ -1,3 +1,5 @@
+//! Declaring and deleting exchanges, by rule.
+
 use super::*;
 use leveret_protocol::Value;
 

@@ -1,3 +1,5 @@
+//! Declaring, finding and deleting queues, by rule.
+
 use super::*;
 use leveret_protocol::Value;
 
