@@ -10,7 +10,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::core::vhost::Vhost;
-use crate::limits::{MEMORY_CHECK_COST_SHARE, MEMORY_CHECK_MS, MESSAGE_OVERHEAD_BYTES};
+use crate::limits::{
+    MEMORY_CHECK_CALM_MS, MEMORY_CHECK_COST_SHARE, MEMORY_CHECK_MS, MEMORY_NEAR_WATERMARK,
+    MESSAGE_OVERHEAD_BYTES,
+};
 use crate::node::Node;
 
 /// Whether the queues hold more than they may.
@@ -36,9 +39,16 @@ pub(crate) async fn watch(node: &Node) {
         let start = Instant::now();
         let held = node.vhosts().map(held_bytes).sum::<u64>();
         set(node, held >= watermark, held);
-        // With very many queues the looking itself costs time, so it is done less often.
+        // With very many queues the looking itself costs time, so it is done less often; and less
+        // often still while the watermark is far away.
+        let is_near = held >= watermark / MEMORY_NEAR_WATERMARK;
+        let pause_ms = if is_near {
+            MEMORY_CHECK_MS
+        } else {
+            MEMORY_CHECK_CALM_MS
+        };
         let pause = start.elapsed() * MEMORY_CHECK_COST_SHARE;
-        tokio::time::sleep(pause.max(Duration::from_millis(MEMORY_CHECK_MS))).await;
+        tokio::time::sleep(pause.max(Duration::from_millis(pause_ms))).await;
     }
 }
 
