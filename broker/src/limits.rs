@@ -40,12 +40,12 @@ pub const HANDSHAKES_MAX: usize = 1_024;
 /// What a queued message costs beside its body: its allocation's head, the queue's entry, the
 /// allocator's own share.
 pub const MESSAGE_OVERHEAD_BYTES: u64 = 128;
-/// How often the queues' memory is added up near the watermark.
-pub const MEMORY_CHECK_MS: u64 = 100;
-/// How often it is added up while it is far from the watermark, so that idle queues cost next to
-/// nothing.
-pub const MEMORY_CHECK_CALM_MS: u64 = 500;
-/// One part in this many of the watermark is near it.
-pub const MEMORY_NEAR_WATERMARK: u64 = 4;
+/// The queues' memory is added up at most this often.
+pub const MEMORY_CHECK_MIN_MS: u64 = 100;
+/// It is added up at least this often; idle queues cost next to nothing that way.
+pub const MEMORY_CHECK_MAX_MS: u64 = 500;
+/// How fast the queues may fill, by which the time between two looks is chosen: about twice what a
+/// machine's loopback was seen to carry in messages of 1 KiB.
+pub const PUBLISHED_BYTES_PER_MS_MAX: u64 = 1_000_000;
 /// Adding up may take one part in this many of the time.
-pub const MEMORY_CHECK_COST_SHARE: u32 = 50;
+pub const MEMORY_CHECK_COST_SHARE: u64 = 50;

@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 
 use crate::core::vhost::Vhost;
 use crate::limits::{
-    MEMORY_CHECK_CALM_MS, MEMORY_CHECK_COST_SHARE, MEMORY_CHECK_MS, MEMORY_NEAR_WATERMARK,
-    MESSAGE_OVERHEAD_BYTES,
+    MEMORY_CHECK_COST_SHARE, MEMORY_CHECK_MAX_MS, MEMORY_CHECK_MIN_MS, MESSAGE_OVERHEAD_BYTES,
+    PUBLISHED_BYTES_PER_MS_MAX,
 };
 use crate::node::Node;
 
@@ -39,17 +39,18 @@ pub(crate) async fn watch(node: &Node) {
         let start = Instant::now();
         let held = node.vhosts().map(held_bytes).sum::<u64>();
         set(node, held >= watermark, held);
-        // With very many queues the looking itself costs time, so it is done less often; and less
-        // often still while the watermark is far away.
-        let is_near = held >= watermark / MEMORY_NEAR_WATERMARK;
-        let pause_ms = if is_near {
-            MEMORY_CHECK_MS
-        } else {
-            MEMORY_CHECK_CALM_MS
-        };
-        let pause = start.elapsed() * MEMORY_CHECK_COST_SHARE;
-        tokio::time::sleep(pause.max(Duration::from_millis(pause_ms))).await;
+        // With very many queues the looking itself costs time, so it is done less often.
+        let cost_ms = start.elapsed().as_millis() as u64 * MEMORY_CHECK_COST_SHARE;
+        let pause_ms = cost_ms.max(pause_ms(watermark, held));
+        tokio::time::sleep(Duration::from_millis(pause_ms)).await;
     }
+}
+
+/// How long the fastest publishers take to fill half of what is left, within bounds.
+fn pause_ms(watermark: u64, held: u64) -> u64 {
+    let left = watermark.saturating_sub(held);
+    let half_ms = left / 2 / PUBLISHED_BYTES_PER_MS_MAX;
+    half_ms.clamp(MEMORY_CHECK_MIN_MS, MEMORY_CHECK_MAX_MS)
 }
 
 fn held_bytes(vhost: &Vhost) -> u64 {
@@ -80,4 +81,19 @@ fn set(node: &Node, raised: bool, held: u64) {
         .mailboxes()
         .iter()
         .for_each(|mailbox| mailbox.alarm_changed());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_nearer_the_watermark_the_oftener_it_looks() {
+        let watermark = 2 << 30;
+        assert_eq!(pause_ms(watermark, 0), MEMORY_CHECK_MAX_MS);
+        assert_eq!(pause_ms(watermark, watermark - 400_000_000), 200);
+        assert_eq!(pause_ms(watermark, watermark), MEMORY_CHECK_MIN_MS);
+        assert_eq!(pause_ms(watermark, watermark * 2), MEMORY_CHECK_MIN_MS);
+        assert_eq!(pause_ms(4 << 20, 0), MEMORY_CHECK_MIN_MS);
+    }
 }
