@@ -150,7 +150,8 @@ async fn flow_01_publishers_are_held_up_above_the_watermark_until_consumers_have
     let mut publisher = Client::open_with(address, properties.view()).await;
     open_channel(&mut publisher).await;
     declare(&mut publisher, "backlog").await;
-    let count = 16 * 1024;
+    // Enough to take much longer than the pause between two looks at the memory.
+    let count = 64 * 1024;
     let mut sent = publishes("backlog", count);
     // After all of it a request whose answer shows that everything was read in the end.
     write_method(1, confirm::Select::default(), &mut sent);
