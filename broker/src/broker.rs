@@ -1,5 +1,6 @@
 //! [`Broker`]: a running broker, to be held by a program, a test, or the `leveret` binary.
 
+use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -61,9 +62,6 @@ pub struct ListenError {
     pub source: std::io::Error,
 }
 
-/// How often a shutdown looks whether all connections have ended.
-const SHUTDOWN_POLL: Duration = Duration::from_millis(5);
-
 impl Broker {
     /// Starts a broker that listens nowhere yet.
     ///
@@ -113,15 +111,8 @@ impl Broker {
         let text = "broker forced connection closure with reason 'shutdown'";
         let fault = Fault::new(ReplyCode::ConnectionForced, text);
         let connections = &self.inside.node.connections;
-        let all_ended = async {
-            while connections.count() > 0 {
-                // A connection that was accepted meanwhile is told as well.
-                for mailbox in connections.mailboxes() {
-                    mailbox.close(fault.clone());
-                }
-                tokio::time::sleep(SHUTDOWN_POLL).await;
-            }
-        };
+        connections.close_all(fault);
+        let all_ended = poll_fn(|cx| connections.poll_all_ended(cx));
         if tokio::time::timeout(deadline, all_ended).await.is_err() {
             tracing::warn!(
                 left = connections.count(),

@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
 
 use leveret_protocol::{Fault, ReplyCode};
 
@@ -23,6 +24,10 @@ pub(crate) struct Connections {
 #[derive(Debug, Default)]
 struct Inside {
     next_id: u64,
+    /// Set when the broker shuts down: whoever comes is told so.
+    closing: Option<Fault>,
+    /// Whoever waits for the last connection to end.
+    waiting_for_the_last: Vec<Waker>,
     mailboxes: HashMap<ConnectionId, Arc<Mailbox>>,
     open: u32,
     per_vhost: HashMap<String, u32>,
@@ -44,13 +49,46 @@ impl Connections {
         let mut inside = self.lock();
         inside.next_id += 1;
         let id = ConnectionId(inside.next_id);
-        inside.mailboxes.insert(id, mailbox);
+        let closing = inside.closing.clone();
+        inside.mailboxes.insert(id, Arc::clone(&mailbox));
+        drop(inside);
+        if let Some(fault) = closing {
+            mailbox.close(fault);
+        }
         id
     }
 
     /// Forgets a connection that has ended.
     pub(crate) fn forget(&self, id: ConnectionId) {
-        self.lock().mailboxes.remove(&id);
+        let mut inside = self.lock();
+        inside.mailboxes.remove(&id);
+        let waiting = match inside.mailboxes.is_empty() {
+            true => std::mem::take(&mut inside.waiting_for_the_last),
+            false => Vec::new(),
+        };
+        drop(inside);
+        waiting.into_iter().for_each(Waker::wake);
+    }
+
+    /// Asks every connection to close with this fault, those that are yet to come as well.
+    pub(crate) fn close_all(&self, fault: Fault) {
+        self.lock().closing = Some(fault.clone());
+        for mailbox in self.mailboxes() {
+            mailbox.close(fault.clone());
+        }
+    }
+
+    /// Ready when no connection is left.
+    pub(crate) fn poll_all_ended(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut inside = self.lock();
+        if inside.mailboxes.is_empty() {
+            return Poll::Ready(());
+        }
+        let waiting = &mut inside.waiting_for_the_last;
+        if !waiting.iter().any(|known| known.will_wake(cx.waker())) {
+            waiting.push(cx.waker().clone());
+        }
+        Poll::Pending
     }
 
     /// How many connections there are, open or not.
