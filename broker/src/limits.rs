@@ -49,3 +49,5 @@ pub const MEMORY_CHECK_MAX_MS: u64 = 500;
 pub const PUBLISHED_BYTES_PER_MS_MAX: u64 = 1_000_000;
 /// Adding up may take one part in this many of the time.
 pub const MEMORY_CHECK_COST_SHARE: u64 = 50;
+/// The list of consumers to pull for may grow to this length before duplicates are looked for.
+pub const RUNG_DUPLICATES_MAX: usize = 4_096;

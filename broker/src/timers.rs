@@ -4,7 +4,7 @@
 //! the heap holds a few entries per queue at most; entries of deleted queues are passed over.
 
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BinaryHeap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Instant;
 
@@ -13,7 +13,7 @@ use tokio::sync::Notify;
 use crate::clock::Clock;
 use crate::core::Moment;
 use crate::core::effects::{Alarms, carry_out};
-use crate::core::queue::Effects;
+use crate::core::queue::{Effects, QueueId};
 use crate::core::queue_handle::QueueHandle;
 use crate::core::vhost::Vhost;
 
@@ -21,6 +21,7 @@ use crate::core::vhost::Vhost;
 #[derive(Debug)]
 struct Tick {
     at: Moment,
+    id: QueueId,
     queue: Weak<QueueHandle>,
     vhost: Weak<Vhost>,
 }
@@ -45,19 +46,35 @@ impl Ord for Tick {
     }
 }
 
+/// The ticks that were asked for. A queue that asks twice for one moment is ticked once.
+#[derive(Debug, Default)]
+struct Ticks {
+    heap: BinaryHeap<Reverse<Tick>>,
+    asked: HashSet<(QueueId, Moment)>,
+}
+
 /// The deadlines of all queues.
 #[derive(Debug, Default)]
 pub(crate) struct Timers {
-    ticks: Mutex<BinaryHeap<Reverse<Tick>>>,
+    ticks: Mutex<Ticks>,
     earlier: Notify,
 }
 
 impl Alarms for Timers {
     fn tick_at(&self, at: Moment, queue: &Arc<QueueHandle>, vhost: &Arc<Vhost>) {
+        let id = queue.id();
         let (queue, vhost) = (Arc::downgrade(queue), Arc::downgrade(vhost));
         let mut ticks = self.lock();
-        let is_earliest = ticks.peek().is_none_or(|Reverse(first)| at < first.at);
-        ticks.push(Reverse(Tick { at, queue, vhost }));
+        if !ticks.asked.insert((id, at)) {
+            return;
+        }
+        let is_earliest = ticks.heap.peek().is_none_or(|Reverse(first)| at < first.at);
+        ticks.heap.push(Reverse(Tick {
+            at,
+            id,
+            queue,
+            vhost,
+        }));
         drop(ticks);
         if is_earliest {
             self.earlier.notify_one();
@@ -69,7 +86,7 @@ impl Timers {
     /// Ticks queues when they are due, for as long as the future is polled.
     pub(crate) async fn run(&self, clock: Clock) {
         loop {
-            let next = self.lock().peek().map(|Reverse(tick)| tick.at);
+            let next = self.lock().heap.peek().map(|Reverse(tick)| tick.at);
             match next {
                 None => self.earlier.notified().await,
                 Some(at) => {
@@ -95,15 +112,19 @@ impl Timers {
 
     fn take_due(&self, now: Moment) -> Option<Tick> {
         let mut ticks = self.lock();
-        let is_due = ticks.peek().is_some_and(|Reverse(first)| first.at <= now);
-        if is_due {
-            ticks.pop().map(|Reverse(tick)| tick)
-        } else {
-            None
+        let is_due = ticks
+            .heap
+            .peek()
+            .is_some_and(|Reverse(first)| first.at <= now);
+        if !is_due {
+            return None;
         }
+        let Reverse(due) = ticks.heap.pop()?;
+        ticks.asked.remove(&(due.id, due.at));
+        Some(due)
     }
 
-    fn lock(&self) -> MutexGuard<'_, BinaryHeap<Reverse<Tick>>> {
+    fn lock(&self) -> MutexGuard<'_, Ticks> {
         // Pushing and popping leave the heap whole whatever happens.
         self.ticks.lock().unwrap_or_else(PoisonError::into_inner)
     }

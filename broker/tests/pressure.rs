@@ -172,6 +172,85 @@ async fn flow_01_publishers_are_held_up_above_the_watermark_until_consumers_have
     sending.await.unwrap().unwrap();
 }
 
+/// Its socket and outbox are full, so that nothing but the time that passes can end it.
+#[tokio::test]
+async fn hb_03_a_client_that_neither_reads_nor_writes_is_given_up() {
+    let (_broker, address) = start(Config::default()).await;
+    let stream = tokio::net::TcpStream::connect(address).await.unwrap();
+    let mut frozen = Client::open_tuned(stream, Table::default(), 1).await;
+    frozen.expect(connection::OpenOk::ID).await;
+    open_channel(&mut frozen).await;
+    let declare = queue::Declare {
+        queue: ShortStr(b"frozen"),
+        auto_delete: true,
+        ..Default::default()
+    };
+    frozen.call(1, declare, queue::DeclareOk::ID).await;
+    consume(&mut frozen, "frozen").await;
+
+    let mut publisher = quiet_client(address).await;
+    for _ in 0..16 {
+        publisher
+            .stream
+            .write_all(&publishes("frozen", 1024))
+            .await
+            .unwrap();
+    }
+    // Its queue goes with it. There is no event to wait for from outside, so it is asked for.
+    let passive = queue::Declare {
+        queue: ShortStr(b"frozen"),
+        passive: true,
+        ..Default::default()
+    };
+    let gone = async {
+        loop {
+            let mut out = BytesMut::new();
+            write_method(1, passive, &mut out);
+            publisher.stream.write_all(&out).await.unwrap();
+            match publisher.next_id().await {
+                queue::DeclareOk::ID => tokio::time::sleep(HELD_UP / 10).await,
+                other => return assert_eq!(other, channel::Close::ID),
+            }
+        }
+    };
+    tokio::time::timeout(support::PATIENCE, gone).await.unwrap();
+}
+
+/// Queues that keep nothing and dead-letter into each other: one message has millions of ways to go.
+#[tokio::test]
+async fn queues_that_let_nothing_rest_do_not_hold_the_broker() {
+    let (_broker, address) = start(Config::default()).await;
+    let mut client = Client::open(address).await;
+    open_channel(&mut client).await;
+    let arguments = TableBuf::from_entries([
+        ("x-message-ttl", Value::I32(0)),
+        ("x-dead-letter-exchange", Value::LongStr(b"amq.fanout")),
+    ]);
+    for name in 0..12 {
+        let name = format!("restless {name}");
+        let declare = queue::Declare {
+            queue: ShortStr(name.as_bytes()),
+            arguments: arguments.view(),
+            ..Default::default()
+        };
+        client.call(1, declare, queue::DeclareOk::ID).await;
+        let bind = queue::Bind {
+            exchange: ShortStr(b"amq.fanout"),
+            ..Default::default()
+        };
+        client.call(1, bind, queue::BindOk::ID).await;
+    }
+    client
+        .call(1, confirm::Select::default(), confirm::SelectOk::ID)
+        .await;
+    client
+        .stream
+        .write_all(&publishes("restless 0", 1))
+        .await
+        .unwrap();
+    client.expect(basic::Ack::ID).await;
+}
+
 #[tokio::test]
 async fn a_duplex_stream_is_served_like_a_socket() {
     let (broker, _address) = start(Config::default()).await;

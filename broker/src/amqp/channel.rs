@@ -139,6 +139,22 @@ impl Channel {
         self.consumers.len()
     }
 
+    /// Forgets the getters of deleted queues that have nothing outstanding.
+    pub(crate) fn forget_gone_getters(&mut self) {
+        let sources = &mut self.sources;
+        self.getters.retain(|(_, index)| {
+            let Some(place) = sources.get_mut(index.0 as usize) else {
+                return false;
+            };
+            let is_done = |source: &Source| source.queue.is_gone() && source.outstanding == 0;
+            let done = place.as_ref().is_none_or(is_done);
+            if done {
+                *place = None;
+            }
+            !done
+        });
+    }
+
     pub(crate) fn getter(&self, queue: QueueId) -> Option<SourceIndex> {
         self.getters
             .iter()
@@ -185,10 +201,20 @@ impl Channel {
             .collect()
     }
 
+    /// What the channel-wide limit counts: unsettled deliveries, and those whose settlement waits for a
+    /// commit (QOS-14).
+    fn counted(&self) -> usize {
+        let uncommitted = match &self.mode {
+            PublishMode::Transaction(transaction) => transaction.counted,
+            _ => 0,
+        };
+        self.unacked.counted() + uncommitted
+    }
+
     /// How many more deliveries the channel-wide limit allows; no limit is `u32::MAX`.
     pub(crate) fn credit(&self) -> u32 {
         match self.channel_limit {
-            Some(limit) => u32::from(limit).saturating_sub(self.unacked.counted() as u32),
+            Some(limit) => u32::from(limit).saturating_sub(self.counted() as u32),
             None => u32::MAX,
         }
     }
@@ -200,19 +226,24 @@ impl Channel {
             .back()
             .is_none_or(|(_, at)| now.ms_since(*at) >= AGE_STEP_MS);
         if fresh {
+            self.forget_ages();
             self.ages.push_back((tag, now));
         }
     }
 
     /// When the oldest unsettled delivery was made, give or take a step (DELIV-13).
     pub(crate) fn oldest_delivery(&mut self) -> Option<Moment> {
+        self.forget_ages();
+        self.ages.front().map(|(_, at)| *at)
+    }
+
+    /// Drops the ages of deliveries that are settled.
+    fn forget_ages(&mut self) {
         let Some(oldest) = self.unacked.oldest_tag() else {
-            self.ages.clear();
-            return None;
+            return self.ages.clear();
         };
         while self.ages.get(1).is_some_and(|(tag, _)| *tag <= oldest) {
             self.ages.pop_front();
         }
-        self.ages.front().map(|(_, at)| *at)
     }
 }

@@ -110,7 +110,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> ConnectionTask<S> {
         if read == Step::End {
             return Ok(Step::End);
         }
-        self.on_time(cx);
+        if self.on_time(cx) {
+            // Whoever let its time pass is sent what its socket takes now, and not waited for.
+            let _ = self.write(cx);
+            return Ok(Step::End);
+        }
         let notices = self
             .session
             .mailbox
@@ -192,8 +196,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> ConnectionTask<S> {
             let stream = Pin::new(&mut self.stream);
             match poll_write_buf(stream, cx, &mut self.session.outbox) {
                 Poll::Pending => return Ok(step),
-                Poll::Ready(Ok(0)) => return Ok(Step::End),
-                Poll::Ready(Ok(written)) => self.traffic.sent += written as u64,
+                Poll::Ready(Ok(0)) => return Err(io::ErrorKind::WriteZero.into()),
+                Poll::Ready(Ok(written)) => self.note_written(written as u64),
                 // The other side may be gone before it has read our close; nothing is lost by that.
                 Poll::Ready(Err(_)) if self.session.machine.is_over() => return Ok(Step::End),
                 Poll::Ready(Err(error)) => return Err(error),
@@ -207,12 +211,20 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> ConnectionTask<S> {
         Ok(step)
     }
 
-    /// Sets the timer to the next deadline and does what is due.
-    fn on_time(&mut self, cx: &mut Context<'_>) {
+    /// A peer that is not read can only show that it lives by taking what it is sent (HB-08).
+    fn note_written(&mut self, written: u64) {
+        self.traffic.sent += written;
+        if self.reading_stopped {
+            self.traffic.received += written;
+        }
+    }
+
+    /// Sets the timer to the next deadline and does what is due; true if that ended the connection.
+    fn on_time(&mut self, cx: &mut Context<'_>) -> bool {
         loop {
             let now = self.session.now;
             let Some(deadline) = self.deadline() else {
-                return;
+                return false;
             };
             if deadline > now {
                 if self.timer.deadline() != deadline.into() {
@@ -222,7 +234,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> ConnectionTask<S> {
                     // It passed between reading the clock and now: come back at once.
                     cx.waker().wake_by_ref();
                 }
-                return;
+                return false;
             }
             let watching = !self.session.blocked;
             let out = self.session.outbox.buffer();
@@ -232,7 +244,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> ConnectionTask<S> {
             self.check_consumers(now);
             self.give_back_buffers();
             if self.session.machine.is_over() {
-                return;
+                return true;
             }
         }
     }

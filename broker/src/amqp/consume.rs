@@ -149,6 +149,7 @@ impl Session {
         if let Some(known) = channel.getter(queue.id()) {
             return Ok(known);
         }
+        channel.forget_gone_getters();
         let index = channel.next_source();
         let spec = SlotSpec {
             kind: SlotKind::Getter,

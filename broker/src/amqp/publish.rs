@@ -17,7 +17,7 @@ use crate::amqp::settle::settles_one_of;
 use crate::amqp::stage::Ticket;
 use crate::amqp::transaction::PendingPublish;
 use crate::core::exchange::Routing;
-use crate::core::publishing::{Publisher, Publishing, routing_keys};
+use crate::core::publishing::{Publisher, Publishing, distinct_routing_keys};
 use crate::core::queue::Offered;
 use crate::core::queue_handle::QueueHandle;
 use crate::core::{Message, MessageParts};
@@ -27,7 +27,8 @@ impl Session {
     /// Takes one published message.
     #[inline]
     pub(super) fn publish(&mut self, number: u16, publish: &Publish<'_>) -> Result<(), Fault> {
-        self.has_published = true;
+        // An alarm holds up those who publish while it is raised, and nobody else (FLOW-01).
+        self.has_published |= self.node.memory_alarm.is_raised();
         if publish.immediate {
             return Err(Fault::new(ReplyCode::NotImplemented, "immediate=true"));
         }
@@ -149,7 +150,11 @@ impl Session {
                 self.unconfirmed.push(number);
             }
             PublishMode::Transaction(transaction) => {
-                transaction.bytes += message.body_len();
+                // What waits for the commit costs memory even if it has no body.
+                transaction.bytes += message.body_len()
+                    + message.properties().len()
+                    + size_of::<PendingPublish>()
+                    + size_of_val(targets);
                 if transaction.bytes > TRANSACTION_BYTES_MAX {
                     let text = format!("more than {TRANSACTION_BYTES_MAX} bytes not committed");
                     return Err(Fault::new(ReplyCode::ResourceError, text));
@@ -267,7 +272,7 @@ impl Session {
         copied: bool,
     ) -> Result<Vec<Arc<QueueHandle>>, Fault> {
         let keys: Vec<&[u8]> = if copied {
-            routing_keys(message, headers).collect()
+            distinct_routing_keys(message, headers)
         } else {
             vec![message.routing_key()]
         };

@@ -22,7 +22,7 @@ use crate::amqp::deliver::write_delivery;
 use crate::amqp::session::Session;
 use crate::amqp::unacked::{SourceIndex, Waiting};
 use crate::core::queue::{Delivery, Pulled, Room};
-use crate::limits::{OUTBOX_HIGH_BYTES, OUTBOX_LOW_BYTES, PULL_MESSAGES_MAX};
+use crate::limits::{OUTBOX_HIGH_BYTES, OUTBOX_LOW_BYTES, PULL_MESSAGES_MAX, RUNG_DUPLICATES_MAX};
 
 /// How a consumer is known to its queue: channel and source in one number.
 pub(super) fn token(channel: u16, source: SourceIndex) -> u64 {
@@ -54,9 +54,10 @@ struct Held {
 }
 
 impl Held {
-    fn add(&mut self, deliveries: &[Delivery]) {
+    /// What is settled by being sent takes room, but no credit (QOS-07).
+    fn add(&mut self, deliveries: &[Delivery], no_ack: bool) {
         for delivery in deliveries {
-            self.messages += 1;
+            self.messages += u32::from(!no_ack);
             self.bytes += delivery.message.body_len();
         }
     }
@@ -67,8 +68,14 @@ impl Session {
     pub(super) fn ring_consumers(&mut self, number: u16) {
         if let Some(channel) = self.channels.get(&number) {
             let sources = channel.sources().filter(|(_, source)| !source.no_ack);
-            self.rung
-                .extend(sources.map(|(index, _)| token(number, index)));
+            let tokens = sources.map(|(index, _)| token(number, index));
+            let count_before = self.rung.len();
+            self.rung.extend(tokens);
+            // A peer may ask for this again and again within one turn; each consumer is rung once.
+            if count_before > RUNG_DUPLICATES_MAX {
+                self.rung.sort_unstable();
+                self.rung.dedup();
+            }
         }
     }
 
@@ -93,6 +100,8 @@ impl Session {
             rung.clear();
             std::mem::swap(&mut rung, &mut again);
         }
+        self.stalled.sort_unstable();
+        self.stalled.dedup();
         if self.rung.is_empty() {
             self.rung = rung;
         }
@@ -136,7 +145,7 @@ impl Session {
         for token in siblings {
             let next = self.pull_into(*token, held, &mut deliveries);
             nexts.push((*token, next));
-            held.add(&deliveries);
+            held.add(&deliveries, self.is_no_ack(*token));
             merged.extend(deliveries.drain(..).map(|delivery| (*token, delivery)));
         }
         merged.sort_by_key(|(_, delivery)| delivery.position);
@@ -149,6 +158,13 @@ impl Session {
         for (token, next) in nexts {
             self.finish_pull(token, next, again);
         }
+    }
+
+    fn is_no_ack(&mut self, token: u64) -> bool {
+        let (number, index) = from_token(token);
+        let channel = self.channels.get_mut(&number);
+        let source = channel.and_then(|channel| channel.source(index));
+        source.is_some_and(|source| source.no_ack)
     }
 
     /// Pulls once for a consumer, with as much room as is left beside what is held.

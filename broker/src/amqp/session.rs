@@ -62,7 +62,7 @@ pub(crate) struct Session {
     pub(crate) rung: Vec<u64>,
     /// Consumers that wait for the outbox to drain.
     pub(crate) stalled: Vec<u64>,
-    /// True once the client has published: alarms hold up only those who do (FLOW-01).
+    /// True once the client has published during an alarm: only those are held up (FLOW-01).
     pub(crate) has_published: bool,
     /// True while an alarm keeps the connection from being read (FLOW-06).
     pub(crate) blocked: bool,
@@ -126,6 +126,7 @@ impl Session {
     pub(crate) fn on_alarm(&mut self) {
         if self.blocked && !self.node.memory_alarm.is_raised() {
             self.blocked = false;
+            self.has_published = false;
             if self.machine.capabilities().connection_blocked && self.machine.is_running() {
                 self.reply(0, connection::Unblocked {});
             }

@@ -80,6 +80,7 @@ impl Session {
     fn settle_one(&mut self, number: u16, settle: PendingSettle) -> Result<(), Fault> {
         let channel = self.channel(number)?;
         if let PublishMode::Transaction(transaction) = &mut channel.mode {
+            transaction.counted += usize::from(settle.waiting.counted);
             transaction.settles.push(settle);
         } else {
             self.stage_settle(number, settle.waiting, settle.verdict);
@@ -97,6 +98,8 @@ impl Session {
             return;
         };
         if !source.staged.is_empty() && source.staged_verdict != verdict {
+            // What was published before goes first (TX-12).
+            self.hand_over_publishes();
             self.hand_over_source(number, waiting.source);
             return self.stage_settle(number, waiting, verdict);
         }

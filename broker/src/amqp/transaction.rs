@@ -31,7 +31,9 @@ pub(crate) struct PendingSettle {
 pub(crate) struct Transaction {
     pub(crate) publishes: Vec<PendingPublish>,
     pub(crate) settles: Vec<PendingSettle>,
-    /// Body bytes held by `publishes`.
+    /// Settlements that the channel's limit counts until the commit (QOS-14).
+    pub(crate) counted: usize,
+    /// Bytes held by `publishes`.
     pub(crate) bytes: usize,
     /// A queue refused a publish of the commit under way (TX-14).
     pub(crate) refused: bool,

@@ -27,6 +27,8 @@ use crate::core::queue::DeathReason;
 /// The most entries of `x-death`; the oldest are forgotten. Honest histories have one entry for each
 /// queue and reason on a message's way, and no useful way is that long.
 pub const HISTORY_ENTRIES_MAX: usize = 128;
+/// How much of a history that a publisher has sent is looked at.
+const HISTORY_VALUES_MAX: usize = 1024;
 
 /// The most bytes of older entries in `x-death`; the oldest are forgotten. Each entry repeats all the
 /// keys of the CC header, so that a long CC header would otherwise grow a message by its own size
@@ -222,7 +224,8 @@ struct Entry<'a> {
 /// The entries that are tables, one for each queue and reason. Anything else is no death.
 fn entries_of(history: Array<'_>) -> Vec<Entry<'_>> {
     let mut entries: Vec<Entry<'_>> = Vec::new();
-    for value in history.values() {
+    // A publisher may send any history; ours never has more entries than this.
+    for value in history.values().take(HISTORY_VALUES_MAX) {
         let Value::Table(table) = value else { continue };
         let (queue, reason) = (table.get("queue"), table.get("reason"));
         let same = entries.iter_mut().find(|e| e.is_of(queue, reason));

@@ -8,8 +8,9 @@
 //! ```
 //!
 //! It runs with no lock held. A dead letter may fill the next queue, which may dead-letter in turn,
-//! so the work is a list and not a recursion; it ends because a message that has died the same way in
-//! the same queue is dropped there (DLX-17).
+//! so the work is a list and not a recursion. A message that has died the same way in the same queue
+//! is dropped there (DLX-17), which ends circles; but queues that let nothing rest can still pass one
+//! message on along every path between them, so what one death may lead to has a limit.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -18,12 +19,17 @@ use leveret_protocol::Properties;
 
 use super::dead_letter::{DeadLetterAddress, Death, is_cycle, next_life};
 use super::exchange::Routing;
-use super::publishing::routing_keys;
+use super::publishing::distinct_routing_keys;
 use super::queue::arguments::QueueArguments;
 use super::queue::{DeadLetter, Effects};
 use super::queue_handle::QueueHandle;
 use super::vhost::Vhost;
 use super::{Message, Moment};
+
+/// How many dead letters one dead message may turn into within one call. A chain or a fan-out of
+/// queues that keep what they get needs one each; ten queues that keep nothing and feed each other
+/// would need millions.
+const DESCENDANTS_MAX: usize = 1024;
 
 /// Notes when a queue wants to be ticked.
 pub trait Alarms {
@@ -64,7 +70,28 @@ struct Work<'w> {
 impl Work<'_> {
     fn run(mut self, queue: &Arc<QueueHandle>, effects: &mut Effects) {
         self.note(queue, effects);
+        for (from, letter) in std::mem::take(&mut self.letters) {
+            self.letters.push_back((from, letter));
+            self.send_on_with_descendants();
+        }
+    }
+
+    /// One dead message, and all that die in turn because of it.
+    fn send_on_with_descendants(&mut self) {
+        let mut left = DESCENDANTS_MAX;
         while let Some((from, letter)) = self.letters.pop_front() {
+            if left == 0 {
+                let dropped = self.letters.len() + 1;
+                let queue = &*from.spec().name;
+                tracing::warn!(
+                    queue,
+                    dropped,
+                    "dead letters that only breed dead letters dropped"
+                );
+                self.letters.clear();
+                return;
+            }
+            left -= 1;
             self.send_on(&from, &letter);
         }
     }
@@ -110,7 +137,7 @@ impl Work<'_> {
             return;
         };
         let headers = properties.headers;
-        let keys: Vec<&[u8]> = routing_keys(&message, headers).collect();
+        let keys = distinct_routing_keys(&message, headers);
         let routing = Routing {
             routing_keys: &keys,
             headers,

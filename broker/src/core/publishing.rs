@@ -9,7 +9,7 @@
 //!
 //! What it is not: a router. It says which keys to route with, not where they lead.
 
-use leveret_protocol::{Array, Fault, Properties, Table, TableBuf, Value};
+use leveret_protocol::{Array, Fault, Properties, ShortStr, Table, TableBuf, Value};
 
 use crate::core::argument_checks::{EXPIRY_MS_MAX, Why, precondition_failed};
 use crate::core::erlang_text::{pair, string};
@@ -83,6 +83,18 @@ pub fn routing_keys<'m>(
     headers: Option<Table<'m>>,
 ) -> impl Iterator<Item = &'m [u8]> {
     visible_routing_keys(message, headers).chain(message.blind_keys())
+}
+
+/// The same keys, each once: a peer may repeat a key thousands of times, and a target reached twice
+/// gets one copy all the same.
+pub fn distinct_routing_keys<'m>(
+    message: &'m Message,
+    headers: Option<Table<'m>>,
+) -> Vec<&'m [u8]> {
+    let mut keys: Vec<_> = routing_keys(message, headers).collect();
+    keys.sort_unstable();
+    keys.dedup();
+    keys
 }
 
 /// The keys that others may know of: [`routing_keys`] without the blind ones (DLX-12).
@@ -178,12 +190,14 @@ fn key_array<'a>(headers: Option<Table<'a>>, name: &str) -> Result<Option<Array<
     }
 }
 
-/// Elements that are not long strings are no keys (PUB-08).
+/// Elements that are not long strings are no keys (PUB-08), and neither is what no binding can be
+/// made for: a key is a short string.
 fn keys_in<'a>(array: Option<Array<'a>>) -> impl Iterator<Item = &'a [u8]> + use<'a> {
     array
         .into_iter()
         .flat_map(Array::values)
         .filter_map(|value| value.as_long_str())
+        .filter(|key| key.len() <= ShortStr::LEN_MAX)
 }
 
 fn invalid_message(why: Why) -> Fault {

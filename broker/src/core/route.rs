@@ -33,6 +33,9 @@ use super::topology::{ExchangeState, Topology};
 /// Answers with more queues than this are not kept: a cache of [`super::route_cache::ENTRIES_MAX`]
 /// of them would cost a connection megabytes to save a small part of what offering to them costs.
 const KEPT_QUEUES_MAX: usize = 1024;
+/// Answers that passed more exchanges than this are not kept: looking at all their generations would
+/// cost as much as routing.
+const KEPT_EXCHANGES_MAX: usize = 64;
 
 /// The exchange does not exist; a publish fails (PUB-01), a dead letter is dropped (DLX-16).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,7 +87,12 @@ impl Targets {
     /// valid. Answers without a queue are never kept: nothing tells when a name appears.
     pub fn may_be_kept(&self) -> bool {
         let queues = self.queues.len();
-        (1..=KEPT_QUEUES_MAX).contains(&queues) && !matches!(self.watch, Watch::OneMessage)
+        let watchable = match &self.watch {
+            Watch::OneMessage => false,
+            Watch::Exchanges(seen) => seen.len() <= KEPT_EXCHANGES_MAX,
+            Watch::Queues => true,
+        };
+        (1..=KEPT_QUEUES_MAX).contains(&queues) && watchable
     }
 
     /// True while routing again would find the same queues. Looks at one counter per exchange passed.

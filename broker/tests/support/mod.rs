@@ -68,6 +68,10 @@ impl Client {
 impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     /// Sends the whole handshake and reads nothing but tune.
     pub async fn open_over(stream: S, client_properties: Table<'_>) -> Self {
+        Self::open_tuned(stream, client_properties, 0).await
+    }
+
+    pub async fn open_tuned(stream: S, client_properties: Table<'_>, heartbeat: u16) -> Self {
         let mut client = Self {
             stream,
             decoder: Decoder::default(),
@@ -84,7 +88,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         let tune_ok = connection::TuneOk {
             channel_max: 10,
             frame_max: 131_072,
-            heartbeat: 0,
+            heartbeat,
         };
         write_method(0, tune_ok, &mut out);
         let open = connection::Open {

@@ -10,9 +10,13 @@ use std::collections::BTreeMap;
 
 use crate::core::binding::Destination;
 
-/// Where one exchange sends one message. Not yet sorted, not yet free of duplicates.
+/// Where one exchange sends one message. Not yet sorted, not yet free of all duplicates; but never
+/// much longer than the set it stands for, however many of a message's keys lead to one place.
 #[derive(Debug, Default)]
-pub struct Destinations(Vec<Destination>);
+pub struct Destinations(Vec<Destination>, usize);
+
+/// Duplicates are first removed at this length, and then whenever it has doubled.
+const COMPACT_AT_MIN: usize = 4096;
 
 impl Destinations {
     /// Adds one.
@@ -26,6 +30,11 @@ impl Destinations {
             DestinationCounts::None => {}
             DestinationCounts::One(destination, _) => self.0.push(*destination),
             DestinationCounts::Many(many) => self.0.extend(many.keys()),
+        }
+        if self.0.len() > self.1.max(COMPACT_AT_MIN) {
+            self.0.sort_unstable();
+            self.0.dedup();
+            self.1 = self.0.len() * 2;
         }
     }
 
