@@ -42,9 +42,9 @@ pub const HANDSHAKES_MAX: usize = 1_024;
 pub const MESSAGE_OVERHEAD_BYTES: u64 = 128;
 /// The queues' memory is added up at most this often.
 pub const MEMORY_CHECK_MIN_MS: u64 = 100;
-/// It is added up at least this often; idle queues cost next to nothing that way.
+/// Far from the watermark it is added up this often, so that looking at idle queues costs less.
 pub const MEMORY_CHECK_MAX_MS: u64 = 500;
-/// How fast the queues may fill, by which the time between two looks is chosen: about twice what a
+/// How fast the queues may fill, by which the time between two looks is chosen: more than what a
 /// machine's loopback was seen to carry in messages of 1 KiB.
 pub const PUBLISHED_BYTES_PER_MS_MAX: u64 = 1_000_000;
 /// Adding up may take one part in this many of the time.

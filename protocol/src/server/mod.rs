@@ -243,15 +243,6 @@ impl Connection {
         self.state == State::Running
     }
 
-    /// True while the handshake is under way.
-    pub fn is_in_handshake(&self) -> bool {
-        use State::{Over, Refused, Running};
-        !matches!(
-            self.state,
-            Running | State::ExpectCloseOk { .. } | State::ExpectEof { .. } | Refused { .. } | Over
-        )
-    }
-
     /// What the client said it understands.
     pub fn capabilities(&self) -> ClientCapabilities {
         self.capabilities
