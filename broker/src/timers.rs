@@ -8,12 +8,13 @@ use std::collections::{BinaryHeap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Instant;
 
+use leveret_storage::Epoch;
 use tokio::sync::Notify;
 
 use crate::clock::Clock;
 use crate::core::Moment;
 use crate::core::effects::{Alarms, carry_out};
-use crate::core::queue::{Effects, QueueId};
+use crate::core::queue::{Effects, Load, QueueId};
 use crate::core::queue_handle::QueueHandle;
 use crate::core::vhost::Vhost;
 
@@ -80,6 +81,10 @@ impl Alarms for Timers {
             self.earlier.notify_one();
         }
     }
+
+    fn tick_at_epoch(&self, _epoch: Epoch, _queue: &Arc<QueueHandle>, _vhost: &Arc<Vhost>) {}
+
+    fn load(&self, _load: Load, _queue: &Arc<QueueHandle>, _vhost: &Arc<Vhost>) {}
 }
 
 impl Timers {

@@ -14,7 +14,7 @@ use crate::amqp::session::{Session, internal_error};
 use crate::amqp::unacked::{SourceIndex, Waiting};
 use crate::core::consumer_arguments::ConsumerArguments;
 use crate::core::queue::{
-    AttachRefused, Delivery, Port, SlotId, SlotKind, SlotSpec, Unsettled, Verdict,
+    AttachRefused, Delivery, Got, Port, SlotId, SlotKind, SlotSpec, Unsettled, Verdict,
 };
 use crate::core::queue_handle::QueueHandle;
 
@@ -120,7 +120,7 @@ impl Session {
             .slot;
         let got = queue.body().get(slot, self.moment, &mut self.effects);
         self.carry_out(queue);
-        let Some((delivery, left)) = got else {
+        let Got::Message(delivery, left) = got else {
             self.reply(number, basic::GetEmpty::default());
             return Ok(());
         };

@@ -16,12 +16,13 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use leveret_protocol::Properties;
+use leveret_storage::Epoch;
 
 use super::dead_letter::{DeadLetterAddress, Death, is_cycle, next_life};
 use super::exchange::Routing;
 use super::publishing::distinct_routing_keys;
 use super::queue::arguments::QueueArguments;
-use super::queue::{DeadLetter, Effects};
+use super::queue::{DeadLetter, Effects, Load};
 use super::queue_handle::QueueHandle;
 use super::vhost::Vhost;
 use super::{Message, Moment};
@@ -31,10 +32,16 @@ use super::{Message, Moment};
 /// would need millions.
 const DESCENDANTS_MAX: usize = 1024;
 
-/// Notes when a queue wants to be ticked.
+/// What a queue waits for.
 pub trait Alarms {
     /// Calls the queue's tick at this moment or soon after.
     fn tick_at(&self, at: Moment, queue: &Arc<QueueHandle>, vhost: &Arc<Vhost>);
+
+    /// Calls the queue's tick once the store has committed this epoch, or has failed.
+    fn tick_at_epoch(&self, epoch: Epoch, queue: &Arc<QueueHandle>, vhost: &Arc<Vhost>);
+
+    /// Reads messages from the store and hands them to the queue.
+    fn load(&self, load: Load, queue: &Arc<QueueHandle>, vhost: &Arc<Vhost>);
 }
 
 /// Does everything that `effects` asks for and leaves it empty; refusals are the caller's to read
@@ -47,8 +54,11 @@ pub fn carry_out(
     now: Moment,
     alarms: &dyn Alarms,
 ) {
-    let nothing =
-        effects.dead_letters.is_empty() && !effects.auto_delete && effects.tick_at.is_none();
+    let nothing = effects.dead_letters.is_empty()
+        && !effects.auto_delete
+        && effects.tick_at.is_none()
+        && effects.tick_at_epoch.is_none()
+        && effects.load.is_none();
     if !nothing {
         Work {
             vhost,
@@ -99,6 +109,12 @@ impl Work<'_> {
     fn note(&mut self, queue: &Arc<QueueHandle>, effects: &mut Effects) {
         if let Some(at) = effects.tick_at.take() {
             self.alarms.tick_at(at, queue, self.vhost);
+        }
+        if let Some(epoch) = effects.tick_at_epoch.take() {
+            self.alarms.tick_at_epoch(epoch, queue, self.vhost);
+        }
+        if let Some(load) = effects.load.take() {
+            self.alarms.load(load, queue, self.vhost);
         }
         let letters = effects.dead_letters.drain(..);
         self.letters

@@ -122,7 +122,7 @@ fn binding_key<'a>(given_queue: ShortStr<'_>, key: ShortStr<'a>, queue: &'a str)
 
 fn on_purge(session: &mut Session, number: u16, purge: queue::Purge<'_>) -> Result<(), Fault> {
     let queue = session.readable_queue(number, purge.queue)?;
-    let purged = queue.body().purge();
+    let purged = queue.body().purge(&mut session.effects);
     if !purge.nowait {
         session.reply(
             number,

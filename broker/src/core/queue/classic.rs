@@ -25,7 +25,7 @@ use super::options::{ClassicOptions, Overflow};
 use super::ready::{Entry, NEVER, Ready, sort_by_position};
 use super::{
     AttachRefused, DeadLetter, DeathReason, DeleteConditions, DeleteRefused, Delivery, DeliveryId,
-    Effects, Offered, Port, Pulled, QueueStatus, Room, SlotId, SlotSpec, Unsettled, Verdict,
+    Effects, Got, Offered, Port, Pulled, QueueStatus, Room, SlotId, SlotSpec, Unsettled, Verdict,
 };
 use crate::core::{Message, Moment};
 
@@ -153,15 +153,20 @@ impl Classic {
         pulled
     }
 
-    pub(super) fn get(&mut self, slot: SlotId, call: &mut Call<'_>) -> Option<(Delivery, u64)> {
-        let index = self.consumers.find(slot)?;
+    pub(super) fn get(&mut self, slot: SlotId, call: &mut Call<'_>) -> Got {
+        let Some(index) = self.consumers.find(slot) else {
+            return Got::Empty;
+        };
         self.renew_lease(call);
         self.deal(call);
-        let entry = self.ready.take()?;
-        let delivery = self.consumers.hand_out(index, entry)?;
-        self.forget_sent(index, std::slice::from_ref(&delivery));
+        let entry = self.ready.take();
+        let delivery = entry.and_then(|entry| self.consumers.hand_out(index, entry));
         self.promise_tick(call.effects);
-        Some((delivery, self.ready.len()))
+        let Some(delivery) = delivery else {
+            return Got::Empty;
+        };
+        self.forget_sent(index, std::slice::from_ref(&delivery));
+        Got::Message(delivery, self.ready.len())
     }
 
     pub(super) fn settle(

@@ -37,6 +37,8 @@ mod unsettled;
 
 use std::sync::Arc;
 
+use leveret_storage::Epoch;
+
 pub use options::{ClassicOptions, Overflow};
 pub use shared::ClassicQueue;
 
@@ -157,6 +159,17 @@ pub enum Pulled {
     Gone,
 }
 
+/// What a getter got.
+#[derive(Clone, Debug)]
+pub enum Got {
+    /// The message at the head, and how many ready messages are left.
+    Message(Delivery, u64),
+    /// The head is on its way from the store: get again when the slot's bell rings.
+    Loading,
+    /// No message is ready, or the queue is gone.
+    Empty,
+}
+
 /// How deliveries are settled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
@@ -234,6 +247,53 @@ pub struct Effects {
     /// Call [`Queue::tick`] at this moment. Told only when it is earlier than what was asked for
     /// before; the tick itself asks for the next one.
     pub tick_at: Option<Moment>,
+    /// The call wrote records: what it did is safe once the store has committed this epoch. Whoever
+    /// has nothing to promise takes no notice.
+    pub durable_at: Option<Epoch>,
+    /// Call [`Queue::tick`] once the store has committed this epoch: deliveries wait for it.
+    pub tick_at_epoch: Option<Epoch>,
+    /// Read these messages from the store and hand them to [`Queue::loaded`].
+    pub load: Option<Load>,
+}
+
+/// Stored messages that a queue wants back in memory. It asks for one such part at a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Load {
+    /// The position of the first message.
+    pub first: u64,
+    /// The position of the last message that may be read.
+    pub last: u64,
+    /// The most messages.
+    pub messages_max: usize,
+    /// Stop once this many bytes were read; at least one message is.
+    pub bytes_max: usize,
+}
+
+/// What a [`Load`] has brought.
+#[derive(Debug, Default)]
+pub struct Loaded {
+    /// The messages, in order of their positions.
+    pub messages: Vec<LoadedMessage>,
+    /// Everything wanted up to this position has been looked at.
+    pub through: u64,
+    /// Positions of messages that are in the store and cannot be read. The queue passes over them;
+    /// they stay in the store, and whoever loaded has reported them.
+    pub unreadable: Vec<u64>,
+}
+
+/// One message as it lay in the store.
+#[derive(Clone, Debug)]
+pub struct LoadedMessage {
+    /// Its position in the queue.
+    pub position: u64,
+    /// How often it came back to the queue.
+    pub return_count: u32,
+    /// True if it may have been delivered before.
+    pub redelivered: bool,
+    /// When it expires, if it does.
+    pub expires_at: Option<Moment>,
+    /// The message.
+    pub message: Message,
 }
 
 /// When `queue.delete` may go ahead.
@@ -307,7 +367,7 @@ pub trait Queue: Send + Sync + std::fmt::Debug {
     ) -> Pulled;
 
     /// `basic.get`: the message at the head and how many are left.
-    fn get(&self, slot: SlotId, now: Moment, effects: &mut Effects) -> Option<(Delivery, u64)>;
+    fn get(&self, slot: SlotId, now: Moment, effects: &mut Effects) -> Got;
 
     /// Settles deliveries of one slot; ids that are no longer unsettled are passed over (ACK-13).
     fn settle(
@@ -326,8 +386,11 @@ pub trait Queue: Send + Sync + std::fmt::Debug {
     /// Does what is due by now: expires messages, and the queue itself.
     fn tick(&self, now: Moment, effects: &mut Effects);
 
+    /// Takes what was asked for in [`Effects::load`].
+    fn loaded(&self, loaded: Loaded, now: Moment, effects: &mut Effects);
+
     /// Drops the ready messages and says how many they were (QUEUE-27).
-    fn purge(&self) -> u64;
+    fn purge(&self, effects: &mut Effects) -> u64;
 
     /// Marks the queue as gone, drops its messages and rings every consumer; returns how many
     /// messages were ready (QUEUE-19, QUEUE-25).

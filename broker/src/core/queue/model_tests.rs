@@ -571,7 +571,10 @@ impl Pair {
             Step::Attach(wanted) => self.attach(wanted),
             Step::Wait { ms } => self.model.now_ms += ms,
             Step::Tick => self.tick(),
-            Step::Purge => assert_eq!(self.queue.purge(), self.model.purge()),
+            Step::Purge => {
+                let purged = self.queue.purge(&mut self.effects);
+                assert_eq!(purged, self.model.purge());
+            }
             Step::Detach { slot, .. }
             | Step::PullOnly { slot, .. }
             | Step::Pull { slot, .. }
@@ -662,7 +665,10 @@ impl Pair {
         let got = self
             .queue
             .get(self.slots[at], self.now(), &mut self.effects);
-        let given = got.map(|(delivery, left)| (self.given(at, &delivery), left));
+        let given = match got {
+            Got::Message(delivery, left) => Some((self.given(at, &delivery), left)),
+            Got::Loading | Got::Empty => None,
+        };
         assert_eq!(given, self.model.get(at));
     }
 

@@ -13,7 +13,8 @@ use super::aftermath::{Aftermath, Call};
 use super::classic::Classic;
 use super::{
     AttachRefused, ClassicOptions, DeleteConditions, DeleteRefused, Delivery, DeliveryId, Effects,
-    Offered, Port, Pulled, Queue, QueueStatus, Room, SlotId, SlotSpec, Unsettled, Verdict,
+    Got, Loaded, Offered, Port, Pulled, Queue, QueueStatus, Room, SlotId, SlotSpec, Unsettled,
+    Verdict,
 };
 use crate::core::{Message, Moment};
 
@@ -122,7 +123,7 @@ impl Queue for ClassicQueue {
         })
     }
 
-    fn get(&self, slot: SlotId, now: Moment, effects: &mut Effects) -> Option<(Delivery, u64)> {
+    fn get(&self, slot: SlotId, now: Moment, effects: &mut Effects) -> Got {
         self.call(now, effects, |machine, call| machine.get(slot, call))
     }
 
@@ -147,7 +148,9 @@ impl Queue for ClassicQueue {
         self.call(now, effects, |machine, call| machine.tick(call));
     }
 
-    fn purge(&self) -> u64 {
+    fn loaded(&self, _loaded: Loaded, _now: Moment, _effects: &mut Effects) {}
+
+    fn purge(&self, _effects: &mut Effects) -> u64 {
         self.locked(|machine, aftermath| machine.purge(aftermath))
     }
 

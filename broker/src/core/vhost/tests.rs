@@ -142,7 +142,7 @@ fn queue_21_22_and_23_a_refused_deletion_changes_nothing() {
     assert_eq!(refusal(delete(&vhost, true, false)), in_use);
     assert_eq!(refusal(delete(&vhost, false, true)), not_empty);
     assert!(!q.is_gone() && routed(&vhost, "", "q") == 1);
-    q.body().purge();
+    q.body().purge(&mut Effects::default());
     cancel(&q, slot);
     assert!(delete(&vhost, true, true).is_ok());
 }

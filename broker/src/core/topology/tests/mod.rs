@@ -12,8 +12,8 @@ use super::*;
 use crate::core::exchange::Routing;
 use crate::core::permission::{Permission, Resource};
 use crate::core::queue::{
-    AttachRefused, DeleteConditions, DeleteRefused, Delivery, DeliveryId, Effects, Offered, Port,
-    Pulled, QueueStatus, Room, SlotId, SlotSpec, Unsettled, Verdict,
+    AttachRefused, DeleteConditions, DeleteRefused, Delivery, DeliveryId, Effects, Got, Loaded,
+    Offered, Port, Pulled, QueueStatus, Room, SlotId, SlotSpec, Unsettled, Verdict,
 };
 use crate::core::{Message, Moment};
 use leveret_protocol::{Fault, ReplyCode, Table, TableBuf};
@@ -72,8 +72,8 @@ impl Queue for Counting {
         Pulled::Drained
     }
 
-    fn get(&self, _: SlotId, _: Moment, _: &mut Effects) -> Option<(Delivery, u64)> {
-        None
+    fn get(&self, _: SlotId, _: Moment, _: &mut Effects) -> Got {
+        Got::Empty
     }
 
     fn settle(&self, _: SlotId, _: Verdict, _: &[DeliveryId], _: Moment, _: &mut Effects) {}
@@ -82,7 +82,9 @@ impl Queue for Counting {
 
     fn tick(&self, _: Moment, _: &mut Effects) {}
 
-    fn purge(&self) -> u64 {
+    fn loaded(&self, _: Loaded, _: Moment, _: &mut Effects) {}
+
+    fn purge(&self, _: &mut Effects) -> u64 {
         std::mem::take(&mut self.0.lock().unwrap().status.ready)
     }
 
