@@ -24,16 +24,37 @@
 //!
 //! What it is not: it knows no AMQP. A message is bytes, a catalog entry is a key and a value.
 
+mod checkpoint;
+mod checksum;
+mod codec;
 mod commits;
+mod compact;
 pub mod disk;
+mod error;
 mod ids;
+pub mod inspect;
+mod journal;
+mod keeper;
+mod ledger;
+mod options;
+mod ranges;
+mod read;
+mod record;
 mod records;
+mod recovery;
+mod scan;
+mod segment;
 mod store;
+mod superblock;
 
 pub use commits::{CommitBell, CommitState, Commits};
+pub use error::OpenError;
 pub use ids::{Epoch, LogId};
-pub use records::{CatalogChange, NewMessage, Records, Settled};
-pub use store::{
-    OpenError, Read, Recovered, RecoveredLog, Run, Store, StoreOptions, StoreStatus, StoredMessage,
-    Sync,
+pub use options::{
+    Damage, Read, Recovered, RecoveredLog, Run, StoreOptions, StoreStatus, StoredMessage, Sync,
 };
+pub use records::{CatalogChange, NewMessage, Records, Settled};
+pub use store::Store;
+
+/// The version of everything in a data directory. A store of a later version is refused.
+pub const FORMAT_VERSION: u32 = 1;

@@ -1,7 +1,7 @@
 //! [`Records`]: what one call changes, laid out as it will lie in the journal.
 //!
 //! ```text
-//!   0 crc u32 | 4 len u32 | 8 version u8 | 9 kind u8 | 10 flags u16 | 12 body bytes u32
+//!   0 crc u32 | 4 len u32 | 8 version u8 | 9 kind u8 | 10 padding u16 | 12 body bytes u32
 //!  16 log u64 | 24 term u64 | 32 index u64 | 40 time i64 | 48 payload … | zeros up to a multiple of 8
 //! ```
 //!
@@ -16,6 +16,10 @@ use crate::LogId;
 
 /// Bytes before a record's payload.
 pub(crate) const HEADER_LEN: usize = 48;
+
+/// Every record begins at a multiple of this many bytes, so that a reader that lost its way can look
+/// for the next one.
+pub(crate) const ALIGNMENT: usize = 8;
 
 /// The version of the record layout that this crate writes.
 pub(crate) const RECORD_VERSION: u8 = 1;
@@ -185,6 +189,19 @@ impl Records {
         self.finish(at);
     }
 
+    /// Says that somebody waits for these to be on disk, whatever they are.
+    pub fn require_sync(&mut self) {
+        self.must_sync = true;
+    }
+
+    /// Adds the beginning of a commit: its epoch, and how far the journal had been synced.
+    pub(crate) fn batch(&mut self, epoch: u64, synced: (u64, u64), time_ms: u64) {
+        let at = self.begin(Kind::Batch, CATALOG, epoch, time_ms);
+        self.bytes.extend_from_slice(&synced.0.to_le_bytes());
+        self.bytes.extend_from_slice(&synced.1.to_le_bytes());
+        self.finish(at);
+    }
+
     /// True when somebody waits for these to be on disk.
     pub(crate) fn must_sync(&self) -> bool {
         self.must_sync
@@ -254,9 +271,11 @@ impl Records {
     }
 
     fn finish(&mut self, at: usize) {
-        let len = (self.bytes.len() - at).next_multiple_of(8);
+        let used = self.bytes.len() - at;
+        let len = used.next_multiple_of(ALIGNMENT);
         self.bytes.resize(at + len, 0);
         self.put(at + 4, &(len as u32).to_le_bytes());
+        self.put(at + 10, &((len - used) as u16).to_le_bytes());
     }
 
     fn put(&mut self, at: usize, bytes: &[u8]) {

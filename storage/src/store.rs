@@ -1,168 +1,533 @@
-//! [`Store`]: one open data directory.
+//! [`Store`]: one open data directory, and its two threads.
+//!
+//! ```text
+//!   submit ─▶ pending ──swap──▶ committer: journal.write ─▶ commits.advance ─▶ bells
+//!             (leaf lock)          │ ▲
+//!                      checkpoint  ▼ │ next segment
+//!                                keeper: makes segments, writes checkpoints, removes, compacts
+//! ```
+//!
+//! While one commit is on its way to the disk the next one gathers; no timer decides how long. Only
+//! what nobody waits for (settlements) is gathered for a moment, and goes with the next commit or
+//! after [`LAZY_DELAY`].
+//!
+//! Lock order: a queue's lock, then the pending lock, which is held for a copy and never while
+//! another is taken. The ledger's lock is only ever taken alone.
+//!
+//! Invariant: after a fault nothing is written any more, and no epoch is reached.
 
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
 
+use crate::checkpoint::Encoded;
 use crate::disk::Disk;
-use crate::{Commits, Epoch, LogId, Records};
+use crate::journal::{Active, Batch, Journal, JournalError, Keeper};
+use crate::keeper::Housekeeper;
+use crate::options::{Read, Recovered, StoreOptions, StoreStatus, Sync};
+use crate::read::{MessageReader, Wanted};
+use crate::recovery::{self, Mode};
+use crate::superblock::Superblock;
+use crate::{Commits, Epoch, LogId, OpenError, Records};
 
-/// How a store is to work.
-#[derive(Clone, Debug)]
-pub struct StoreOptions {
-    /// Whether a commit waits for the disk.
-    pub sync: Sync,
-    /// How large a segment file is before the next one begins.
-    pub segment_bytes: u64,
-    /// The disk counts as full while less than this is free.
-    pub free_bytes_min: u64,
-}
+/// How long settlements may wait for company.
+const LAZY_DELAY: Duration = Duration::from_millis(5);
+/// Settlements are written at once when there are so many bytes of them.
+const LAZY_BYTES_MAX: usize = 64 * 1024;
+/// How often a full disk is looked at again.
+const FULL_RETRY: Duration = Duration::from_millis(100);
+/// How often the free space is looked at.
+const FREE_SPACE_CHECK: Duration = Duration::from_secs(2);
+/// A buffer that grew beyond this is given back after its commit.
+const KEEP_BYTES_MAX: usize = 4 << 20;
 
-/// When written data is synced.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Sync {
-    /// Before a commit is reported.
-    #[default]
-    Always,
-    /// Never: a crash of the machine, not of the process, may take what was committed.
-    Never,
-}
-
-/// What was found when a store was opened.
-#[derive(Debug, Default)]
-pub struct Recovered {
-    /// The catalog, in the order of its keys.
-    pub catalog: Vec<(Vec<u8>, Vec<u8>)>,
-    /// Every log, in the order of their ids.
-    pub logs: Vec<RecoveredLog>,
-    /// No log has had this id or a higher one.
-    pub next_log_id: u64,
-    /// What was found damaged, one line each with file and offset. Not empty is bad news.
-    pub damage: Vec<String>,
-}
-
-/// One log as it was found.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct RecoveredLog {
-    /// Which log.
-    pub id: LogId,
-    /// No message has had this index or a higher one.
-    pub next_index: u64,
-    /// The sum of the body bytes of its messages.
-    pub body_bytes: u64,
-    /// Its messages, in order and without overlap.
-    pub runs: Vec<Run>,
-}
-
-/// Stored messages between two indexes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Run {
-    /// The index of the first message.
-    pub first: u64,
-    /// The index of the last message.
-    pub last: u64,
-    /// How many there are; less than the span when some are settled.
-    pub count: u64,
-}
-
-/// A message as it was read back.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct StoredMessage {
-    /// Its place in its log.
-    pub index: u64,
-    /// How often it came back to its queue.
-    pub return_count: u32,
-    /// True if it may have been delivered before.
-    pub redelivered: bool,
-    /// The pieces it was stored as, in one.
-    pub bytes: Vec<u8>,
-}
-
-/// What a read brought.
-#[derive(Debug, Default)]
-pub struct Read {
-    /// The messages, in order.
-    pub messages: Vec<StoredMessage>,
-    /// Everything from `first` up to this index has been looked at; go on behind it.
-    pub through: u64,
-    /// Messages that are there and cannot be read: damaged, or the disk refuses. Each has been
-    /// logged. They stay on disk.
-    pub unreadable: Vec<u64>,
-}
-
-/// What a store can do now.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct StoreStatus {
-    /// Why nothing can be stored any more, if so.
-    pub failed: Option<String>,
-    /// True while the disk is too full for new messages.
-    pub disk_full: bool,
-    /// Bytes submitted and not committed.
-    pub pending_bytes: u64,
-}
-
-/// A store that cannot be opened.
-#[derive(Debug, thiserror::Error)]
-pub enum OpenError {
-    /// Not yet.
-    #[error("not available")]
-    NotAvailable,
-}
-
-/// One open data directory. Clones are handles to the same one.
+/// One open data directory. Clones are handles to the same one; the last one that is dropped closes
+/// it.
 #[derive(Clone, Debug)]
 pub struct Store {
+    handle: Arc<Handle>,
+}
+
+#[derive(Debug)]
+struct Handle {
+    shared: Arc<Shared>,
+    reader: Arc<MessageReader>,
+    threads: Mutex<Option<Threads>>,
+}
+
+#[derive(Debug)]
+struct Threads {
+    committer: JoinHandle<()>,
+    keeper: JoinHandle<()>,
+}
+
+type StatusCall = Box<dyn Fn(&StoreStatus) + Send>;
+
+/// What the threads and the handles share.
+struct Shared {
+    pending: Mutex<Pending>,
+    wake: Condvar,
+    pending_bytes: AtomicU64,
     commits: Arc<Commits>,
+    status: Mutex<StoreStatus>,
+    on_change: Mutex<Option<StatusCall>>,
+    full: AtomicBool,
+}
+
+/// What was submitted and is not yet on its way.
+#[derive(Debug)]
+struct Pending {
+    batch: Batch,
+    closing: bool,
+    failed: bool,
+    is_idle: bool,
 }
 
 impl Store {
     /// Opens the store on this disk, or makes one there.
     ///
     /// # Errors
-    /// When it cannot be had.
+    /// When the directory is of a newer version, damaged beyond what can be worked with, or cannot be
+    /// read or written.
     pub fn open(
-        _disk: Arc<dyn Disk>,
-        _options: StoreOptions,
+        disk: Arc<dyn Disk>,
+        options: StoreOptions,
     ) -> Result<(Self, Recovered), OpenError> {
-        Err(OpenError::NotAvailable)
+        let (journal, housekeeper, recovered) = begin(&disk, &options)?;
+        let shared = Arc::new(Shared::new());
+        let reader = Arc::clone(&housekeeper.reader);
+        let (requests, inbox) = channel();
+        let (spares, spare) = channel();
+        let hand = KeeperHand {
+            shared: Arc::clone(&shared),
+            requests,
+            spare,
+            is_asked: false,
+        };
+        let threads = start(&shared, journal, housekeeper, hand, inbox, spares)
+            .map_err(|error| OpenError::io(&*disk, "", error))?;
+        let handle = Handle {
+            shared,
+            reader,
+            threads: Mutex::new(Some(threads)),
+        };
+        let store = Self {
+            handle: Arc::new(handle),
+        };
+        Ok((store, recovered))
     }
 
     /// Appends records and leaves the buffer empty. Never waits for the disk. Returns the epoch that
     /// makes them last.
     pub fn submit(&self, records: &mut Records) -> Epoch {
-        records.clear(0);
-        Epoch(0)
+        self.handle.shared.submit(records)
     }
 
     /// How far the store has got.
     pub fn commits(&self) -> &Arc<Commits> {
-        &self.commits
+        &self.handle.shared.commits
     }
 
     /// Reads messages of a log from `first` to `last`, as many as the limits allow but at least one
     /// if there is one. Blocks on the disk: never call it under a lock or on a thread that serves.
     pub fn read(
         &self,
-        _log: LogId,
-        _first: u64,
-        _last: u64,
-        _messages_max: usize,
-        _bytes_max: usize,
+        log: LogId,
+        first: u64,
+        last: u64,
+        messages_max: usize,
+        bytes_max: usize,
     ) -> Read {
-        Read::default()
+        self.handle.reader.read(Wanted {
+            log,
+            first,
+            last,
+            messages_max,
+            bytes_max,
+        })
+    }
+
+    /// Bytes that were submitted and are not committed yet.
+    pub fn pending_bytes(&self) -> u64 {
+        self.handle.shared.pending_bytes.load(Ordering::Relaxed)
     }
 
     /// What it can do now.
     pub fn status(&self) -> StoreStatus {
-        StoreStatus::default()
+        self.handle.shared.status().clone()
     }
 
-    /// Calls this whenever the status has changed in kind: failed, full, or room again.
-    pub fn on_status_change(
-        &self,
-        _call: impl Fn(&StoreStatus) + Send + std::marker::Sync + 'static,
-    ) {
+    /// Calls this whenever the status has changed: failed, full, or room again. Called on the store's
+    /// own threads, which it must not hold up.
+    pub fn on_status_change(&self, call: impl Fn(&StoreStatus) + Send + 'static) {
+        *lock(&self.handle.shared.on_change) = Some(Box::new(call));
     }
 
     /// Writes everything that was submitted, ends the journal cleanly, and lets go of the directory.
     /// Blocks on the disk. Also done when the last handle is dropped.
-    pub fn close(&self) {}
+    pub fn close(&self) {
+        self.handle.close();
+    }
+}
+
+impl Handle {
+    fn close(&self) {
+        lock(&self.shared.pending).closing = true;
+        self.shared.wake.notify_all();
+        if let Some(threads) = lock(&self.threads).take() {
+            // Both threads report what goes wrong themselves.
+            let _ = threads.committer.join();
+            let _ = threads.keeper.join();
+        }
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+/// Reads what is there and makes it ready to go on.
+pub(crate) fn begin(
+    disk: &Arc<dyn Disk>,
+    options: &StoreOptions,
+) -> Result<(Journal, Housekeeper, Recovered), OpenError> {
+    let fresh = Superblock {
+        store_id: options.new_store_id,
+        node_id: options.new_store_id,
+    };
+    let superblock = recovery::superblock(&**disk, Some(fresh))?;
+    let opened = recovery::open(&**disk, superblock, Mode::Repair)?;
+    opened
+        .notes
+        .iter()
+        .for_each(|note| tracing::info!(note, "recovered"));
+    opened
+        .damage
+        .iter()
+        .for_each(|damage| tracing::error!(damage, "the store is damaged"));
+    let store_id = superblock.store_id;
+    let ledger = Arc::new(Mutex::new(opened.ledger));
+    let mut housekeeper = Housekeeper {
+        disk: Arc::clone(disk),
+        store_id,
+        ledger: Arc::clone(&ledger),
+        segment_bytes: options.segment_bytes,
+        free_bytes_min: options.free_bytes_min,
+        next_number: Arc::new(AtomicU64::new(opened.last_number + 1)),
+        kept: opened.kept,
+        full: false,
+        reader: Arc::new(MessageReader::new(Arc::clone(disk), Arc::clone(&ledger))),
+    };
+    housekeeper.recount();
+    let recovered = recovery::recovered(&mut lock(&ledger), opened.clean, opened.damage);
+    let syncs = options.sync == Sync::Always;
+    let mut journal = Journal::new(
+        ledger,
+        store_id,
+        syncs,
+        opened.next_checkpoint,
+        opened.last_number,
+    );
+    let checkpoint = journal.checkpoint(false);
+    match housekeeper.write_checkpoint(&checkpoint) {
+        // What was replayed now will be replayed again.
+        Ok(()) | Err(JournalError::Full) => Ok((journal, housekeeper, recovered)),
+        Err(JournalError::Failed { what, error }) => Err(OpenError::io(&**disk, &what, error)),
+    }
+}
+
+impl Shared {
+    fn new() -> Self {
+        let pending = Pending {
+            batch: Batch::new(1),
+            closing: false,
+            failed: false,
+            is_idle: false,
+        };
+        Self {
+            pending: Mutex::new(pending),
+            wake: Condvar::new(),
+            pending_bytes: AtomicU64::new(0),
+            commits: Arc::default(),
+            status: Mutex::default(),
+            on_change: Mutex::default(),
+            full: AtomicBool::new(false),
+        }
+    }
+
+    fn submit(&self, records: &mut Records) -> Epoch {
+        let mut pending = lock(&self.pending);
+        let epoch = Epoch(pending.batch.epoch);
+        if pending.failed || pending.closing {
+            drop(pending);
+            records.clear(KEEP_BYTES_MAX);
+            return epoch;
+        }
+        let was_pressing = pending.is_pressing();
+        if pending.batch.bytes.is_empty() {
+            pending.batch.begin();
+        }
+        pending.batch.bytes.extend_from_slice(records.bytes());
+        pending.batch.must_sync |= records.must_sync();
+        let wakes = pending.is_idle && !was_pressing;
+        self.pending_bytes
+            .fetch_add(records.bytes().len() as u64, Ordering::Relaxed);
+        drop(pending);
+        if wakes {
+            self.wake.notify_all();
+        }
+        records.clear(KEEP_BYTES_MAX);
+        epoch
+    }
+
+    /// Waits for something to commit and takes it; false when there will be no more.
+    fn take(&self, batch: &mut Batch) -> bool {
+        let mut pending = lock(&self.pending);
+        while !pending.is_pressing() && !pending.closing {
+            pending.is_idle = true;
+            if pending.batch.bytes.is_empty() {
+                pending = self
+                    .wake
+                    .wait(pending)
+                    .unwrap_or_else(PoisonError::into_inner);
+            } else {
+                let waited = self.wake.wait_timeout(pending, LAZY_DELAY);
+                let timed_out;
+                (pending, timed_out) = waited.unwrap_or_else(PoisonError::into_inner);
+                if timed_out.timed_out() {
+                    break;
+                }
+            }
+        }
+        pending.is_idle = false;
+        let epoch = pending.batch.epoch;
+        std::mem::swap(&mut pending.batch, batch);
+        pending.batch.epoch = epoch + 1;
+        !batch.bytes.is_empty() || !pending.closing
+    }
+
+    fn fail(&self, what: &str, error: &std::io::Error) {
+        tracing::error!(what, %error, "the store has failed: nothing is stored from now on");
+        {
+            let mut pending = lock(&self.pending);
+            pending.failed = true;
+            pending.batch.clear(0);
+        }
+        self.pending_bytes.store(0, Ordering::Relaxed);
+        self.change_status(|status| status.failed = Some(format!("{what}: {error}")));
+        self.commits.fail();
+    }
+
+    fn set_full(&self, full: bool) {
+        if self.full.swap(full, Ordering::Relaxed) != full {
+            self.change_status(|status| status.disk_full = full);
+        }
+    }
+
+    fn change_status(&self, change: impl FnOnce(&mut StoreStatus)) {
+        let status = {
+            let mut status = self.status();
+            change(&mut status);
+            status.clone()
+        };
+        if let Some(call) = &*lock(&self.on_change) {
+            call(&status);
+        }
+    }
+
+    fn status(&self) -> MutexGuard<'_, StoreStatus> {
+        lock(&self.status)
+    }
+
+    fn is_closing(&self) -> bool {
+        lock(&self.pending).closing
+    }
+}
+
+impl Pending {
+    /// True when what is there should be written without waiting for more.
+    fn is_pressing(&self) -> bool {
+        self.batch.must_sync || self.batch.bytes.len() >= LAZY_BYTES_MAX
+    }
+}
+
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shared")
+            .field("status", &*self.status())
+            .field("commits", &self.commits)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The keeper as the committer sees it.
+struct KeeperHand {
+    shared: Arc<Shared>,
+    requests: Sender<Request>,
+    spare: Receiver<Result<Active, JournalError>>,
+    /// A segment was asked for and has not been taken.
+    is_asked: bool,
+}
+
+/// What the committer asks of the keeper.
+enum Request {
+    /// A segment ahead of time.
+    Segment {
+        capacity: u64,
+    },
+    Checkpoint(Encoded),
+}
+
+impl KeeperHand {
+    fn ask(&mut self, capacity: u64) {
+        self.is_asked = self.requests.send(Request::Segment { capacity }).is_ok();
+    }
+}
+
+impl Keeper for KeeperHand {
+    fn next_segment(&mut self, capacity: u64) -> Result<Active, JournalError> {
+        loop {
+            if !self.is_asked {
+                self.ask(capacity);
+            }
+            let made = self.spare.recv().map_err(|_| keeper_is_gone())?;
+            self.is_asked = false;
+            let made = made?;
+            if made.capacity() >= capacity {
+                self.ask(0);
+                return Ok(made);
+            }
+            // Too small for this record; its number is passed over.
+        }
+    }
+
+    fn checkpoint(&mut self, checkpoint: Encoded) -> Result<(), JournalError> {
+        self.requests
+            .send(Request::Checkpoint(checkpoint))
+            .map_err(|_| keeper_is_gone())
+    }
+
+    fn is_full(&self) -> bool {
+        self.shared.full.load(Ordering::Relaxed)
+    }
+}
+
+fn keeper_is_gone() -> JournalError {
+    JournalError::Failed {
+        what: "keep the directory".to_owned(),
+        error: std::io::Error::other("the thread has ended"),
+    }
+}
+
+fn start(
+    shared: &Arc<Shared>,
+    journal: Journal,
+    housekeeper: Housekeeper,
+    hand: KeeperHand,
+    inbox: Receiver<Request>,
+    spares: Sender<Result<Active, JournalError>>,
+) -> std::io::Result<Threads> {
+    let named = |name: &str| std::thread::Builder::new().name(name.to_owned());
+    let for_keeper = Arc::clone(shared);
+    let keeper =
+        named("leveret-keeper").spawn(move || keep(&for_keeper, housekeeper, &inbox, &spares))?;
+    let for_committer = Arc::clone(shared);
+    let committer = named("leveret-commit").spawn(move || commit(&for_committer, journal, hand))?;
+    Ok(Threads { committer, keeper })
+}
+
+/// The committer's thread.
+fn commit(shared: &Shared, mut journal: Journal, mut hand: KeeperHand) {
+    let mut batch = Batch::default();
+    hand.ask(0);
+    while shared.take(&mut batch) {
+        if let Err((what, error)) = write(shared, &mut journal, &mut batch, &mut hand) {
+            return shared.fail(&what, &error);
+        }
+        let len = batch.bytes.len() as u64;
+        shared.commits.advance(Epoch(batch.epoch));
+        batch.clear(KEEP_BYTES_MAX);
+        if len > 0 {
+            let records = len - crate::journal::BATCH_LEN as u64;
+            shared.pending_bytes.fetch_sub(records, Ordering::Relaxed);
+        }
+    }
+    match journal.close(&mut hand) {
+        Ok(()) | Err(JournalError::Full) => {}
+        Err(JournalError::Failed { what, error }) => shared.fail(&what, &error),
+    }
+}
+
+/// Writes a batch, waiting for room if it must.
+fn write(
+    shared: &Shared,
+    journal: &mut Journal,
+    batch: &mut Batch,
+    hand: &mut KeeperHand,
+) -> Result<(), (String, std::io::Error)> {
+    loop {
+        match journal.write(batch, hand) {
+            Ok(()) => return Ok(()),
+            Err(JournalError::Failed { what, error }) => return Err((what, error)),
+            Err(JournalError::Full) => {
+                shared.set_full(true);
+                if shared.is_closing() {
+                    let error = std::io::ErrorKind::StorageFull.into();
+                    return Err(("close".to_owned(), error));
+                }
+                std::thread::sleep(FULL_RETRY);
+            }
+        }
+    }
+}
+
+/// The keeper's thread.
+fn keep(
+    shared: &Shared,
+    mut housekeeper: Housekeeper,
+    inbox: &Receiver<Request>,
+    spares: &Sender<Result<Active, JournalError>>,
+) {
+    loop {
+        let pause = if housekeeper.full {
+            FULL_RETRY
+        } else {
+            FREE_SPACE_CHECK
+        };
+        let done = match inbox.recv_timeout(pause) {
+            Ok(Request::Segment { capacity }) => {
+                let made = housekeeper.make(capacity);
+                housekeeper.full = matches!(made, Err(JournalError::Full));
+                // The committer may have ended; then nobody needs it.
+                let _ = spares.send(made);
+                Ok(())
+            }
+            Ok(Request::Checkpoint(checkpoint)) => housekeeper.write_checkpoint(&checkpoint),
+            Err(RecvTimeoutError::Timeout) => {
+                housekeeper.full = false;
+                Ok(())
+            }
+            Err(RecvTimeoutError::Disconnected) => {
+                if shared.status().failed.is_none() {
+                    housekeeper.remove_spares();
+                }
+                return;
+            }
+        };
+        housekeeper.full |= housekeeper.is_short_of_room();
+        match done {
+            Ok(()) => shared.set_full(housekeeper.full),
+            Err(JournalError::Full) => shared.set_full(true),
+            Err(JournalError::Failed { what, error }) => return shared.fail(&what, &error),
+        }
+    }
+}
+
+/// Whatever was being done under these locks leaves what they guard whole.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,0 +1,242 @@
+//! [`Housekeeper`]: everything beside the journal itself: makes segments ahead of time, writes
+//! checkpoints, removes what no checkpoint needs, and compacts segments that hold little.
+//!
+//! ```text
+//!   checkpoint 8: segments 3 5 6, replay from 9      kept: the latest two
+//!   checkpoint 9: segments 5 6,   replay from 10     needed: 3 5 6, and 9 onwards
+//! ```
+//!
+//! A segment is removed when neither of the two latest checkpoints needs it, so no record of the
+//! removal has to be kept, and a damaged checkpoint does not take the other's segments with it. On a
+//! full disk one checkpoint has to do.
+//!
+//! What it is not: a thread; see [`crate::store`].
+
+use std::collections::BTreeSet;
+use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+
+use rustc_hash::FxHashMap;
+
+use crate::LogId;
+use crate::checkpoint::{self, Encoded};
+use crate::compact::compact;
+use crate::disk::Disk;
+use crate::journal::{Active, JournalError, Keeper, lock, make_segment};
+use crate::ledger::Ledger;
+use crate::read::{MessageReader, read_index};
+use crate::segment::SegmentId;
+
+/// The name of a file that is not finished.
+pub(crate) const UNFINISHED: &str = "unfinished";
+/// A segment is compacted when no more than one in so many of its messages lives.
+const COMPACT_SHARE: u64 = 4;
+/// Smaller segments are left as they are: there is little to gain.
+const COMPACT_BYTES_MIN: u64 = 32 * 1024;
+/// How many segments are compacted after one checkpoint, so that none keeps the next one waiting.
+const COMPACT_SEGMENTS_MAX: usize = 4;
+
+/// A checkpoint that is on disk, and what it needs.
+#[derive(Clone, Debug)]
+pub(crate) struct Kept {
+    pub(crate) number: u64,
+    pub(crate) replay_from: u64,
+    pub(crate) segments: Vec<SegmentId>,
+}
+
+/// Whoever keeps the directory in order.
+#[derive(Debug)]
+pub(crate) struct Housekeeper {
+    pub(crate) disk: Arc<dyn Disk>,
+    pub(crate) store_id: [u8; 16],
+    pub(crate) ledger: Arc<Mutex<Ledger>>,
+    pub(crate) segment_bytes: u64,
+    pub(crate) free_bytes_min: u64,
+    pub(crate) next_number: Arc<AtomicU64>,
+    pub(crate) kept: Vec<Kept>,
+    pub(crate) full: bool,
+    /// Lets go of files that were removed; the disk gives their space back only then.
+    pub(crate) reader: Arc<MessageReader>,
+}
+
+impl Housekeeper {
+    /// Makes the next segment; on a nearly full disk a small one, if only that fits.
+    pub(crate) fn make(&self, capacity_min: u64) -> Result<Active, JournalError> {
+        let wanted = self.segment_bytes.max(capacity_min);
+        match self.make_of(wanted) {
+            Err(JournalError::Full) if wanted > capacity_min => self.make_of(capacity_min),
+            made => made,
+        }
+    }
+
+    fn make_of(&self, capacity: u64) -> Result<Active, JournalError> {
+        let number = self.next_number.fetch_add(1, Ordering::Relaxed);
+        make_segment(&*self.disk, number, capacity, self.store_id)
+            .map_err(|error| JournalError::of(error, || format!("make segment {number}")))
+    }
+
+    /// True when there is less room than there should be.
+    pub(crate) fn is_short_of_room(&self) -> bool {
+        // A disk that does not say how much is left is found full when it is.
+        self.disk
+            .free_bytes()
+            .is_ok_and(|free| free < self.free_bytes_min)
+    }
+
+    /// Writes a checkpoint, and does what it allows.
+    pub(crate) fn write_checkpoint(&mut self, checkpoint: &Encoded) -> Result<(), JournalError> {
+        let name = checkpoint::file_name(checkpoint.number);
+        write_file(&*self.disk, &name, &checkpoint.bytes)
+            .map_err(|error| JournalError::of(error, || format!("write {name}")))?;
+        self.kept.push(Kept {
+            number: checkpoint.number,
+            replay_from: checkpoint.replay_from,
+            segments: checkpoint.segments.clone(),
+        });
+        self.forget_old_checkpoints();
+        self.remove_unneeded();
+        self.reader.forget_files();
+        self.compact_sparse()
+    }
+
+    fn forget_old_checkpoints(&mut self) {
+        let keep = if self.full { 1 } else { 2 };
+        let surplus = self.kept.len().saturating_sub(keep);
+        self.kept.drain(..surplus);
+    }
+
+    /// Removes every file that nobody needs. What cannot be removed now is tried again next time.
+    pub(crate) fn remove_unneeded(&self) {
+        let Ok(names) = self.disk.list() else {
+            return;
+        };
+        let oldest = self.kept.iter().map(|kept| kept.replay_from).min();
+        let needed: BTreeSet<_> = self.kept.iter().flat_map(|kept| &kept.segments).collect();
+        let numbers: BTreeSet<_> = self.kept.iter().map(|kept| kept.number).collect();
+        for name in names {
+            let unneeded = match (
+                SegmentId::from_file_name(&name),
+                checkpoint::number_of(&name),
+            ) {
+                (Some(id), _) => {
+                    let current = lock(&self.ledger).segment_id(id.number);
+                    oldest.is_some_and(|from| id.number < from)
+                        && !needed.contains(&id)
+                        && !(self.is_known(id.number) && current == id)
+                }
+                (_, Some(number)) => !numbers.contains(&number),
+                _ => false,
+            };
+            if unneeded && let Err(error) = self.disk.remove(&name) {
+                tracing::warn!(name, %error, "cannot remove a file that is not needed any more");
+            }
+        }
+    }
+
+    /// Removes segments that were made ahead of time, when the store is closed.
+    pub(crate) fn remove_spares(&self) {
+        let (Ok(names), Some(last)) = (self.disk.list(), self.kept.last()) else {
+            return;
+        };
+        for name in names {
+            let id = SegmentId::from_file_name(&name);
+            if id.is_some_and(|id| id.number >= last.replay_from) {
+                // If it stays it is found empty when the store is opened.
+                let _ = self.disk.remove(&name);
+            }
+        }
+    }
+
+    fn is_known(&self, number: u64) -> bool {
+        lock(&self.ledger).segments.contains_key(&number)
+    }
+
+    fn compact_sparse(&mut self) -> Result<(), JournalError> {
+        self.recount();
+        let ids = self.sparse_segments();
+        for id in ids.into_iter().take(COMPACT_SEGMENTS_MAX) {
+            compact(&*self.disk, &self.ledger, id, self.store_id)?;
+        }
+        Ok(())
+    }
+
+    /// Counts what was only guessed. What cannot be read stays a guess, and its segment stays.
+    pub(crate) fn recount(&self) {
+        let uncertain = lock(&self.ledger).uncertain_runs();
+        for (log, run) in uncertain {
+            let id = lock(&self.ledger).segment_id(run.segment);
+            let file = self.disk.open(&id.file_name());
+            let entries = file.and_then(|file| read_index(&*file, run.index_at, run.index_count));
+            if let Ok(entries) = entries {
+                lock(&self.ledger).recount(log, run.segment, &entries);
+            }
+        }
+    }
+
+    fn sparse_segments(&self) -> Vec<SegmentId> {
+        let ledger = lock(&self.ledger);
+        let mut live: FxHashMap<u64, u64> = FxHashMap::default();
+        let runs = ledger.logs.values().flat_map(|log| &log.runs);
+        for run in runs {
+            let all = if run.uncertain {
+                run.index_count
+            } else {
+                run.live
+            };
+            *live.entry(run.segment).or_default() += all;
+        }
+        let is_sparse = |number: &u64| {
+            let segment = ledger.segments.get(number);
+            segment.is_some_and(|segment| {
+                let live = live.get(number).copied().unwrap_or_default();
+                let has_gain = live * COMPACT_SHARE <= segment.messages && live < segment.messages;
+                segment.full && !segment.damaged && has_gain && segment.len >= COMPACT_BYTES_MIN
+            })
+        };
+        let numbers = ledger.segments.keys().copied().filter(is_sparse);
+        numbers.map(|number| ledger.segment_id(number)).collect()
+    }
+
+    /// The logs that have a run in a segment.
+    pub(crate) fn logs_in(ledger: &Ledger, number: u64) -> Vec<LogId> {
+        let has_run = |log: &crate::ledger::LogState| log.runs.iter().any(|r| r.segment == number);
+        let logs = ledger.logs.iter().filter(|(_, log)| has_run(log));
+        let mut ids: Vec<_> = logs.map(|(id, _)| *id).collect();
+        ids.sort_unstable();
+        ids
+    }
+}
+
+/// The housekeeper in the journal's own thread: for tests, and while a store opens and closes.
+impl Keeper for Housekeeper {
+    fn next_segment(&mut self, capacity: u64) -> Result<Active, JournalError> {
+        let made = self.make(capacity);
+        self.full = matches!(made, Err(JournalError::Full)) || self.is_short_of_room();
+        made
+    }
+
+    fn checkpoint(&mut self, checkpoint: Encoded) -> Result<(), JournalError> {
+        self.write_checkpoint(&checkpoint)
+    }
+
+    fn is_full(&self) -> bool {
+        self.full
+    }
+}
+
+/// Puts a whole file into place: there is the old one or the new one, never half of it.
+///
+/// # Errors
+/// What the disk says.
+pub(crate) fn write_file(disk: &dyn Disk, name: &str, bytes: &[u8]) -> io::Result<()> {
+    match disk.remove(UNFINISHED) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let file = disk.create(UNFINISHED)?;
+    file.write_at(bytes, 0)?;
+    file.sync_data()?;
+    disk.rename(UNFINISHED, name)?;
+    disk.sync_directory()
+}
