@@ -167,7 +167,7 @@ impl Opening<'_> {
                     return Err(OpenError::newer(self.disk, version));
                 }
                 Err(CheckpointFlaw::Damaged) => {
-                    self.damage(format!("{name}: the checksum does not match"))
+                    self.damage(whole_file(&name, "the checksum does not match"))
                 }
             }
         }
@@ -260,12 +260,12 @@ impl Opening<'_> {
             })
             .collect();
         texts.sort();
-        let texts: Vec<_> = texts.into_iter().map(|(_, text)| text).collect();
-        if texts.is_empty() {
-            "nothing".to_owned()
-        } else {
-            texts.join(", ")
-        }
+        let (ids, texts): (Vec<_>, Vec<_>) = texts.into_iter().unzip();
+        let said = match texts.is_empty() {
+            true => "nothing".to_owned(),
+            false => texts.join(", "),
+        };
+        (ids, said)
     }
 
     fn replay(&mut self, segments: &[SegmentId]) -> Result<(), OpenError> {
@@ -435,10 +435,10 @@ impl Opening<'_> {
                 ledger.seal_segment(&places, len);
                 return Ok(());
             }
-            self.damage(format!(
-                "{}: its footer at {at}: the checksum does not match",
-                id.file_name()
-            ));
+            self.damage(Damage {
+                bytes: (at, len),
+                ..whole_file(&id.file_name(), "the checksum of its index does not match")
+            });
         } else if end.flaw.is_some_and(|flaw| flaw != Flaw::Blank) {
             let (name, at) = (id.file_name(), end.at);
             self.opened.notes.push(format!(

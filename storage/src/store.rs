@@ -208,7 +208,7 @@ pub(crate) fn begin(
     opened
         .damage
         .iter()
-        .for_each(|damage| tracing::error!(damage, "the store is damaged"));
+        .for_each(|damage| tracing::error!(%damage, "the store is damaged"));
     let store_id = superblock.store_id;
     let ledger = Arc::new(Mutex::new(opened.ledger));
     let mut housekeeper = Housekeeper {
