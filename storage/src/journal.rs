@@ -310,6 +310,12 @@ impl Journal {
         let Some(active) = &mut self.active else {
             return Ok(());
         };
+        // First, so that a trailer always means that everything before it is there.
+        if active.synced < active.end {
+            let synced = active.file.sync_data();
+            synced.map_err(|error| sync_failed(error, active.id))?;
+            active.synced = active.end;
+        }
         let footer = lock(&self.ledger).footer();
         let (bytes, places) = footer.encode(active.id, active.end);
         let len = active.end + bytes.len() as u64;

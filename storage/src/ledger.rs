@@ -25,6 +25,9 @@ use crate::records::Kind;
 use crate::segment::{Footer, IndexEntry, IndexPlace, SegmentId};
 use crate::{CatalogChange, LogId, Settled};
 
+/// The number that no segment has.
+const NO_SEGMENT: u64 = 0;
+
 /// The messages that one log has in one segment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct LogRun {
@@ -81,6 +84,7 @@ pub(crate) struct Ledger {
     pub(crate) segments: BTreeMap<u64, SegmentState>,
     pub(crate) catalog: BTreeMap<Vec<u8>, Vec<u8>>,
     pub(crate) next_log_id: u64,
+    /// [`NO_SEGMENT`] between two segments.
     active: u64,
     index: FxHashMap<LogId, Vec<IndexEntry>>,
 }
@@ -277,6 +281,7 @@ impl Ledger {
             segment.messages = places.iter().map(|place| place.count).sum();
             segment.full = true;
         }
+        self.active = NO_SEGMENT;
     }
 
     /// A full segment lies in another file now, with its live messages' entries at these places.

@@ -58,3 +58,6 @@ pub use store::Store;
 
 /// The version of everything in a data directory. A store of a later version is refused.
 pub const FORMAT_VERSION: u32 = 1;
+
+#[cfg(test)]
+mod tests;

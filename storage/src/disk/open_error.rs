@@ -1,0 +1,90 @@
+//! [`DiskOpenError`]: why a data directory cannot be had.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// A data directory that cannot be opened. Each is told in one line that names the path.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DiskOpenError {
+    /// Another process has it, or another handle in this one.
+    #[error("data directory {} is in use by {}", path.display(), holder(*pid))]
+    InUse {
+        /// The directory.
+        path: PathBuf,
+        /// Who has it, if its lock file says so.
+        pid: Option<u32>,
+    },
+    /// There is none. Only where none is made.
+    #[error("data directory {} does not exist", path.display())]
+    Missing {
+        /// Where it should be.
+        path: PathBuf,
+    },
+    /// Something else has its name, or the name of a directory above it.
+    #[error("data directory {} is not a directory", path.display())]
+    NotADirectory {
+        /// What was to be a directory.
+        path: PathBuf,
+    },
+    /// A file in it is a link, a pipe or a device. It has not been touched.
+    #[error("{} is not a regular file", path.display())]
+    NotARegularFile {
+        /// The file.
+        path: PathBuf,
+    },
+    /// This user may not read, write or make it, or its file system is mounted for reading only.
+    #[error("data directory {} is not {wanted}: {error}", path.display())]
+    NotAllowed {
+        /// The directory.
+        path: PathBuf,
+        /// What was wanted of it: "readable" or "writable".
+        wanted: &'static str,
+        /// What the system says.
+        #[source]
+        error: io::Error,
+    },
+    /// Anything else.
+    #[error("cannot {attempt} data directory {}: {error}", path.display())]
+    Io {
+        /// The directory.
+        path: PathBuf,
+        /// What was tried: "make", "open" or "lock".
+        attempt: &'static str,
+        /// What the system says.
+        #[source]
+        error: io::Error,
+    },
+}
+
+impl DiskOpenError {
+    /// The error that a failed attempt on a directory comes to.
+    pub(super) fn of(error: io::Error, path: &Path, attempt: &'static str) -> Self {
+        let path = path.to_path_buf();
+        match error.kind() {
+            io::ErrorKind::NotADirectory => Self::NotADirectory { path },
+            io::ErrorKind::NotFound if attempt == "open" => Self::Missing { path },
+            io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+                let wanted = if attempt == "open" {
+                    "readable"
+                } else {
+                    "writable"
+                };
+                Self::NotAllowed {
+                    path,
+                    wanted,
+                    error,
+                }
+            }
+            _ => Self::Io {
+                path,
+                attempt,
+                error,
+            },
+        }
+    }
+}
+
+fn holder(pid: Option<u32>) -> String {
+    pid.map_or_else(|| "another process".into(), |pid| format!("process {pid}"))
+}

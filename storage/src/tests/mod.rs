@@ -1,0 +1,11 @@
+//! Tests of the whole store on a disk that can crash, lie and fill up.
+
+#![allow(clippy::unwrap_used)]
+
+mod bench;
+mod crash;
+mod damage;
+mod faults;
+mod model;
+mod plain;
+mod space;
