@@ -140,6 +140,7 @@ fn killed_processes_and_then_the_power() {
         let story = tell(seed, 12, false);
         for operations in (0..=story.disk.operations()).step_by(3) {
             let killed = story.disk.kill(operations);
+            eprintln!("{seed} {operations} {:?}", story.disk.history().get(operations.wrapping_sub(1)).map(|r| format!("{:?}", r).chars().take(100).collect::<String>()));
             story.check(operations, &killed.copy());
             let Ok(bench) = Bench::open(&killed, &small(SEGMENT_BYTES)) else {
                 panic!("{killed:?}: cannot be opened");
