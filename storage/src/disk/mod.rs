@@ -3,10 +3,21 @@
 //! The store asks for positioned writes and explicit syncs and for nothing else: no memory maps, no
 //! appends at a file's own position. Names are plain file names within the one data directory.
 //!
+//! [`RealDisk`] is a directory of the file system, [`fake`] one in memory that can crash.
+//!
 //! What it is not: it buffers nothing and retries nothing.
+
+pub mod fake;
+mod open_error;
+mod real;
+#[cfg(test)]
+mod tests;
 
 use std::io;
 use std::sync::Arc;
+
+pub use open_error::{Attempt, DiskOpenError};
+pub use real::RealDisk;
 
 /// One data directory.
 pub trait Disk: Send + Sync + std::fmt::Debug {
@@ -104,4 +115,26 @@ pub trait DiskFile: Send + Sync + std::fmt::Debug {
     /// What the system says. What was not synced before is then in doubt for ever: a second attempt
     /// may succeed without having written it.
     fn sync_data(&self) -> io::Result<()>;
+}
+
+/// The file that shows a directory to be in use. No file of the store may have its name, and no
+/// list shows it.
+const LOCK_NAME: &str = "LOCK";
+
+/// The longest name that the usual file systems take.
+const NAME_BYTES_MAX: usize = 255;
+
+/// Refuses what is not a plain file name, so that nothing outside the directory is ever touched.
+fn check_name(name: &str) -> io::Result<()> {
+    let fault = match name {
+        "" | "." | ".." => "is not a file name",
+        LOCK_NAME => "is kept for the lock",
+        _ if name.contains(['/', '\0']) => "is not a plain file name",
+        _ if name.len() > NAME_BYTES_MAX => "is too long for a file name",
+        _ => return Ok(()),
+    };
+    Err(io::Error::new(
+        io::ErrorKind::InvalidInput,
+        format!("{name:?} {fault}"),
+    ))
 }
