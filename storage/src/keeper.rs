@@ -32,8 +32,8 @@ use crate::segment::SegmentId;
 pub(crate) const UNFINISHED: &str = "unfinished";
 /// A segment is compacted when no more than one in so many of its messages lives.
 const COMPACT_SHARE: u64 = 4;
-/// Smaller segments are left as they are: there is little to gain.
-const COMPACT_BYTES_MIN: u64 = 32 * 1024;
+/// Smaller segments are left as they are: there is little to gain. Tests have small ones.
+const COMPACT_BYTES_MIN: u64 = if cfg!(test) { 256 } else { 32 * 1024 };
 /// How many segments are compacted after one checkpoint, so that none keeps the next one waiting.
 const COMPACT_SEGMENTS_MAX: usize = 4;
 

@@ -432,6 +432,10 @@ impl Opening<'_> {
             let mut bytes = vec![0; (len - TRAILER_LEN - at) as usize];
             file.read_at(&mut bytes, at)?;
             if let Ok(places) = read_footer(&bytes, sum, id, at) {
+                if self.mode == Mode::Repair {
+                    // A process that was killed may have written it and not synced it.
+                    file.sync_data()?;
+                }
                 ledger.seal_segment(&places, len);
                 return Ok(());
             }

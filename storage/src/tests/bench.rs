@@ -71,13 +71,19 @@ impl Bench {
         let logs = ids.into_iter().map(|id| (id.0, self.messages(id)));
         let logs: BTreeMap<_, _> = logs.collect();
         for (id, messages) in &logs {
-            let sum: u64 = messages.values().map(|message| message.bytes.len() as u64).sum();
+            let sum: u64 = messages
+                .values()
+                .map(|message| message.bytes.len() as u64)
+                .sum();
             let ledger = lock(&self.journal.ledger);
             let log = &ledger.logs[&LogId(*id)];
-            assert_eq!(log.body_bytes, sum, "body bytes of log {id}: {log:?} {:?}", messages.iter().map(|(i,m)|(i,m.bytes.len())).collect::<Vec<_>>());
+            assert_eq!(log.body_bytes, sum, "body bytes of log {id}: {log:?}");
             let live: u64 = log.runs.iter().map(|run| run.live).sum();
             let certain = log.runs.iter().all(|run| !run.uncertain);
-            assert!(!certain || live == messages.len() as u64, "messages of log {id}");
+            assert!(
+                !certain || live == messages.len() as u64,
+                "messages of log {id}"
+            );
         }
         Plain { logs, catalog }
     }

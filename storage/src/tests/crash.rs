@@ -75,7 +75,11 @@ impl Story {
     /// What was recovered can be written on, and is there after the next start.
     fn check_it_goes_on(&self, mut bench: Bench, mut plain: Plain) {
         let mut author = Author::new(99, 100);
-        let indexes = bench.recovered.logs.iter().map(|log| (log.id.0, log.next_index));
+        let indexes = bench
+            .recovered
+            .logs
+            .iter()
+            .map(|log| (log.id.0, log.next_index));
         author.go_on_from(bench.recovered.next_log_id, indexes);
         let mut records = Records::default();
         for _ in 0..4 {
@@ -140,7 +144,6 @@ fn killed_processes_and_then_the_power() {
         let story = tell(seed, 12, false);
         for operations in (0..=story.disk.operations()).step_by(3) {
             let killed = story.disk.kill(operations);
-            eprintln!("{seed} {operations} {:?}", story.disk.history().get(operations.wrapping_sub(1)).map(|r| format!("{:?}", r).chars().take(100).collect::<String>()));
             story.check(operations, &killed.copy());
             let Ok(bench) = Bench::open(&killed, &small(SEGMENT_BYTES)) else {
                 panic!("{killed:?}: cannot be opened");

@@ -21,10 +21,25 @@ pub(super) struct Plain {
 /// One thing that is submitted.
 #[derive(Clone, Debug)]
 pub(super) enum Step {
-    Message { log: u64, index: u64, bytes: Vec<u8> },
-    Settle { log: u64, first: u64, last: u64 },
-    Return { log: u64, index: u64, count: u32 },
-    Mark { log: u64, below: u64 },
+    Message {
+        log: u64,
+        index: u64,
+        bytes: Vec<u8>,
+    },
+    Settle {
+        log: u64,
+        first: u64,
+        last: u64,
+    },
+    Return {
+        log: u64,
+        index: u64,
+        count: u32,
+    },
+    Mark {
+        log: u64,
+        below: u64,
+    },
     Catalog(Vec<CatalogChange>),
 }
 
@@ -190,7 +205,10 @@ impl Author {
                 last: *messages.keys().next_back().unwrap(),
             },
             63..75 => {
-                let last = messages.range(index..).nth(2).map_or(index, |(last, _)| *last);
+                let last = messages
+                    .range(index..)
+                    .nth(2)
+                    .map_or(index, |(last, _)| *last);
                 let first = index;
                 Step::Settle { log, first, last }
             }
