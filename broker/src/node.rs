@@ -94,9 +94,13 @@ impl Node {
 #[cfg(test)]
 impl Node {
     /// A node whose queues the test makes, and whose store commits when the test says so.
-    pub(crate) fn for_tests(make_queue: MakeQueue, commits: Arc<Commits>) -> Arc<Self> {
-        let Ok(mut node) = Self::new(Config::default()) else {
-            panic!("the defaults are allowed");
+    pub(crate) fn for_tests(
+        config: Config,
+        make_queue: MakeQueue,
+        commits: Arc<Commits>,
+    ) -> Arc<Self> {
+        let Ok(mut node) = Self::new(config) else {
+            panic!("not an allowed configuration");
         };
         let vhost = Arc::new(Vhost::new("/", make_queue));
         node.vhosts = HashMap::from([("/".to_owned(), vhost)]);

@@ -336,6 +336,7 @@ impl Session {
         }
         self.routes.clear();
         self.stage.clear();
+        self.parked = None;
         self.awaiting_commit.clear();
         self.uncommitted = Uncommitted::default();
     }

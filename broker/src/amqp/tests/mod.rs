@@ -14,12 +14,14 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use leveret_protocol::client::{write_method, write_publish};
+use leveret_protocol::framer::FRAME_HEARTBEAT;
 use leveret_protocol::method::basic::Method as Basic;
 use leveret_protocol::method::{basic, channel, confirm, queue, tx};
 use leveret_protocol::{Method, Properties, ReplyCode, ShortStr, Table};
 use tokio::io::{AsyncWriteExt as _, DuplexStream};
 
 use crate::amqp::connection::serve;
+use crate::config::Config;
 use crate::limits::UNCOMMITTED_BYTES_MAX;
 use crate::node::Node;
 use stored_queue::FakeStore;
@@ -32,9 +34,13 @@ const HELD_UP: Duration = Duration::from_millis(300);
 
 /// A connection with channels 1 and 2 open.
 async fn connect(node: &Arc<Node>) -> Client {
+    connect_with_heartbeat(node, 0).await
+}
+
+async fn connect_with_heartbeat(node: &Arc<Node>, heartbeat_s: u16) -> Client {
     let (ours, theirs) = tokio::io::duplex(64 * 1024);
     tokio::spawn(serve(Arc::clone(node), theirs, None));
-    let mut client = Client::open_over(ours, Table::default()).await;
+    let mut client = Client::open_tuned(ours, Table::default(), heartbeat_s).await;
     client
         .expect(leveret_protocol::method::connection::OpenOk::ID)
         .await;
@@ -176,6 +182,26 @@ async fn confirms_of_one_channel_do_not_wait_for_those_of_another() {
 }
 
 #[tokio::test]
+async fn nothing_waits_for_settlements() {
+    let store = Arc::new(FakeStore::default());
+    let mut client = connect(&store.node()).await;
+    declare(&mut client, "q").await;
+    consume(&mut client, "q").await;
+    send(&mut client, 1, "q", &[TRANSIENT]).await;
+    next_delivery(&mut client).await;
+    let ack = basic::Ack {
+        delivery_tag: 1,
+        multiple: false,
+    };
+    ask(&mut client, 1, ack).await;
+    select_confirms(&mut client, 1).await;
+    send(&mut client, 1, "nowhere", &[PERSISTENT]).await;
+    assert_eq!(next_confirm(&mut client).await, (1, Confirm::Ack(1)));
+    send(&mut client, 1, "q", &[TRANSIENT]).await;
+    assert_eq!(next_confirm(&mut client).await, (1, Confirm::Ack(2)));
+}
+
+#[tokio::test]
 async fn confirm_21_a_channel_that_is_opened_again_hears_nothing_of_earlier_publishes() {
     let store = Arc::new(FakeStore::default());
     let mut client = connect(&store.node()).await;
@@ -212,8 +238,12 @@ async fn a_failed_store_nacks_publishes_and_goes_on_without_them() {
 
 /// A client whose commit is carried out and not answered, and another connection that sees it.
 async fn parked_commit(store: &Arc<FakeStore>) -> (Client, Client) {
-    let node = store.node();
-    let (mut client, mut other) = (connect(&node).await, connect(&node).await);
+    parked_commit_on(store.node(), 0).await
+}
+
+async fn parked_commit_on(node: Arc<Node>, heartbeat_s: u16) -> (Client, Client) {
+    let mut client = connect_with_heartbeat(&node, heartbeat_s).await;
+    let mut other = connect(&node).await;
     declare(&mut client, "stored").await;
     declare(&mut client, "quiet").await;
     consume(&mut client, "quiet").await;
@@ -264,6 +294,52 @@ async fn conn_43_a_peer_that_goes_away_while_its_answer_is_parked_leaves_nothing
     consume(&mut other, "quiet").await;
     drop(client);
     assert!(next_delivery(&mut other).await, "unsettled: redelivered");
+}
+
+#[tokio::test]
+async fn an_answer_goes_with_its_channel() {
+    let store = Arc::new(FakeStore::default());
+    let config = Config {
+        consumer_timeout_ms: 300,
+        ..Config::default()
+    };
+    let (mut client, mut other) = parked_commit_on(store.node_with(config), 0).await;
+    send(&mut other, 1, "quiet", &[TRANSIENT]).await;
+    next_delivery(&mut client).await;
+    // It is never settled.
+    client.expect(channel::Close::ID).await;
+    client.expect(basic::QosOk::ID).await;
+    store.commit();
+    client
+        .call(2, basic::Qos::default(), basic::QosOk::ID)
+        .await;
+}
+
+/// Far longer than a silent client would be waited for: it is the broker that does not read.
+#[tokio::test]
+async fn hb_08_input_behind_an_answer_is_bounded_and_the_connection_lives() {
+    let store = Arc::new(FakeStore::default());
+    let (client, _other) = parked_commit_on(store.node(), 1).await;
+    let mut more = BytesMut::new();
+    let count = 20_000;
+    (0..count).for_each(|_| write_method(2, basic::Qos::default(), &mut more));
+    let (mut reader, mut writer) = client.split();
+    let writing = tokio::spawn(async move { writer.write_all(&more).await });
+    for _ in 0..8 {
+        assert_eq!(reader.next_frame().await.kind, FRAME_HEARTBEAT);
+    }
+    assert!(!writing.is_finished());
+    store.commit();
+    let mut answers = vec![tx::CommitOk::ID];
+    answers.resize(2 + count, basic::QosOk::ID);
+    for answer in answers {
+        let mut frame = reader.next_frame().await;
+        while frame.kind == FRAME_HEARTBEAT {
+            frame = reader.next_frame().await;
+        }
+        assert_eq!(frame.method().unwrap().id(), answer);
+    }
+    writing.await.unwrap().unwrap();
 }
 
 #[tokio::test]

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use leveret_storage::{Commits, Epoch};
 use tokio::sync::Notify;
 
+use crate::config::Config;
 use crate::core::queue::{
     AttachRefused, ClassicOptions, ClassicQueue, DeleteConditions, DeleteRefused, Delivery,
     DeliveryId, Effects, Got, Loaded, Offered, Port, Pulled, Queue, QueueStatus, Room, SlotId,
@@ -27,6 +28,10 @@ pub(super) struct FakeStore {
 impl FakeStore {
     /// A node whose queues keep persistent messages here.
     pub(super) fn node(self: &Arc<Self>) -> Arc<Node> {
+        self.node_with(Config::default())
+    }
+
+    pub(super) fn node_with(self: &Arc<Self>, config: Config) -> Arc<Node> {
         let store = Arc::clone(self);
         let make_queue = move |_: &_| -> Box<dyn Queue> {
             Box::new(StoredQueue {
@@ -34,7 +39,7 @@ impl FakeStore {
                 store: Arc::clone(&store),
             })
         };
-        Node::for_tests(Arc::new(make_queue), Arc::clone(&self.commits))
+        Node::for_tests(config, Arc::new(make_queue), Arc::clone(&self.commits))
     }
 
     fn submit(&self) -> Epoch {
@@ -74,7 +79,9 @@ impl Queue for StoredQueue {
     fn offer(&self, batch: &mut Vec<Message>, now: Moment, effects: &mut Effects) -> Offered {
         let is_stored = batch.iter().any(Message::is_persistent);
         let offered = self.inside.offer(batch, now, effects);
-        effects.durable_at = is_stored.then(|| self.store.submit());
+        if is_stored {
+            effects.durable_at = Some(self.store.submit());
+        }
         offered
     }
 
