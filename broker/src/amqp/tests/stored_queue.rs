@@ -23,6 +23,7 @@ pub(super) struct FakeStore {
     loading: AtomicBool,
     getters: Mutex<Vec<Port>>,
     pub(super) asked_to_load: Notify,
+    pub(super) purged: Notify,
 }
 
 impl FakeStore {
@@ -109,6 +110,7 @@ impl Queue for StoredQueue {
     fn purge(&self, effects: &mut Effects) -> u64 {
         let purged = self.inside.purge(effects);
         effects.durable_at = Some(self.store.submit());
+        self.store.purged.notify_one();
         purged
     }
 
