@@ -71,44 +71,6 @@ impl Node {
     }
 }
 
-/// What connections ask of the store.
-impl Node {
-    /// How far the store has got; nothing for a node that keeps nothing.
-    pub(crate) fn commits(&self) -> Option<&Arc<Commits>> {
-        self.commits.as_ref()
-    }
-
-    /// Whether an epoch is on disk. Without a store nothing waits.
-    pub(crate) fn commit_state(&self, epoch: Epoch) -> CommitState {
-        self.commits()
-            .map_or(CommitState::Reached, |commits| commits.state(epoch))
-    }
-
-    /// True while so much is submitted and not committed that those who publish into the store are
-    /// not to be read. Asked before every read of such a connection.
-    pub(crate) fn store_is_behind(&self) -> bool {
-        false
-    }
-}
-
-#[cfg(test)]
-impl Node {
-    /// A node whose queues the test makes, and whose store commits when the test says so.
-    pub(crate) fn for_tests(
-        config: Config,
-        make_queue: MakeQueue,
-        commits: Arc<Commits>,
-    ) -> Arc<Self> {
-        let Ok(mut node) = Self::new(config) else {
-            panic!("not an allowed configuration");
-        };
-        let vhost = Arc::new(Vhost::new("/", make_queue));
-        node.vhosts = HashMap::from([("/".to_owned(), vhost)]);
-        node.commits = Some(commits);
-        Arc::new(node)
-    }
-}
-
 /// The body of a queue, as its arguments ask for it. They were checked when it was declared.
 fn make_queue(spec: &QueueSpec) -> Box<dyn Queue> {
     let arguments =
@@ -160,4 +122,42 @@ fn server_properties(config: &Config) -> TableBuf {
         .map(|(key, value)| (*key, Value::LongStr(value.as_bytes())));
     let capabilities = ("capabilities", Value::Table(capabilities.view()));
     TableBuf::from_entries(std::iter::once(capabilities).chain(texts))
+}
+
+/// What connections ask of the store.
+impl Node {
+    /// How far the store has got; nothing for a node that keeps nothing.
+    pub(crate) fn commits(&self) -> Option<&Arc<Commits>> {
+        self.commits.as_ref()
+    }
+
+    /// Whether an epoch is on disk. Without a store nothing waits.
+    pub(crate) fn commit_state(&self, epoch: Epoch) -> CommitState {
+        self.commits()
+            .map_or(CommitState::Reached, |commits| commits.state(epoch))
+    }
+
+    /// True while so much is submitted and not committed that those who publish into the store are
+    /// not to be read. Asked before every read of such a connection.
+    pub(crate) fn store_is_behind(&self) -> bool {
+        false
+    }
+}
+
+#[cfg(test)]
+impl Node {
+    /// A node whose queues the test makes, and whose store commits when the test says so.
+    pub(crate) fn for_tests(
+        config: Config,
+        make_queue: MakeQueue,
+        commits: Arc<Commits>,
+    ) -> Arc<Self> {
+        let Ok(mut node) = Self::new(config) else {
+            panic!("not an allowed configuration");
+        };
+        let vhost = Arc::new(Vhost::new("/", make_queue));
+        node.vhosts = HashMap::from([("/".to_owned(), vhost)]);
+        node.commits = Some(commits);
+        Arc::new(node)
+    }
 }
