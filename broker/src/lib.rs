@@ -12,6 +12,10 @@
 //! | [`config`], [`access`] | what an operator decides: limits, identity, users |
 //! | [`limits`] | the limits that only a measurement should change |
 
+/// So that unit tests can share the raw client of the integration tests.
+#[cfg(test)]
+extern crate self as leveret;
+
 pub mod access;
 mod amqp;
 pub mod broker;

@@ -51,3 +51,9 @@ pub const PUBLISHED_BYTES_PER_MS_MAX: u64 = 1_000_000;
 pub const MEMORY_CHECK_COST_SHARE: u64 = 50;
 /// The list of consumers to pull for may grow to this length before duplicates are looked for.
 pub const RUNG_DUPLICATES_MAX: usize = 4_096;
+/// A connection that has published this much into the store which is not committed is not read until
+/// the store catches up: many times what a disk commits at once, so that only a slow disk is felt.
+pub const UNCOMMITTED_BYTES_MAX: usize = 8_388_608;
+/// Above this much that is not committed over all connections, those that publish into the store are
+/// not read until their own publishes are, so that thousands of them cannot fill the memory together.
+pub const PENDING_BYTES_MAX: u64 = 67_108_864;

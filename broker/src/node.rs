@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use leveret_protocol::server::ServerOptions;
 use leveret_protocol::{TableBuf, Value};
+use leveret_storage::{CommitState, Commits, Epoch};
 
 use crate::access::{Access, AccessError};
 use crate::clock::Clock;
@@ -32,6 +33,7 @@ pub(crate) struct Node {
     pub(crate) connections: Connections,
     pub(crate) timers: Timers,
     pub(crate) memory_alarm: MemoryAlarm,
+    commits: Option<Arc<Commits>>,
     vhosts: HashMap<String, Arc<Vhost>>,
 }
 
@@ -53,6 +55,7 @@ impl Node {
             connections: Connections::new(config.connections_max),
             timers: Timers::default(),
             memory_alarm: MemoryAlarm::default(),
+            commits: None,
             config,
         })
     }
@@ -119,4 +122,42 @@ fn server_properties(config: &Config) -> TableBuf {
         .map(|(key, value)| (*key, Value::LongStr(value.as_bytes())));
     let capabilities = ("capabilities", Value::Table(capabilities.view()));
     TableBuf::from_entries(std::iter::once(capabilities).chain(texts))
+}
+
+/// What connections ask of the store.
+impl Node {
+    /// How far the store has got; nothing for a node that keeps nothing.
+    pub(crate) fn commits(&self) -> Option<&Arc<Commits>> {
+        self.commits.as_ref()
+    }
+
+    /// Whether an epoch is on disk. Without a store nothing waits.
+    pub(crate) fn commit_state(&self, epoch: Epoch) -> CommitState {
+        self.commits()
+            .map_or(CommitState::Reached, |commits| commits.state(epoch))
+    }
+
+    /// True while so much is submitted and not committed that those who publish into the store are
+    /// not to be read. Asked before every read of such a connection.
+    pub(crate) fn store_is_behind(&self) -> bool {
+        false
+    }
+}
+
+#[cfg(test)]
+impl Node {
+    /// A node whose queues the test makes, and whose store commits when the test says so.
+    pub(crate) fn for_tests(
+        config: Config,
+        make_queue: MakeQueue,
+        commits: Arc<Commits>,
+    ) -> Arc<Self> {
+        let Ok(mut node) = Self::new(config) else {
+            panic!("not an allowed configuration");
+        };
+        let vhost = Arc::new(Vhost::new("/", make_queue));
+        node.vhosts = HashMap::from([("/".to_owned(), vhost)]);
+        node.commits = Some(commits);
+        Arc::new(node)
+    }
 }

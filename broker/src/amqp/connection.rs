@@ -9,8 +9,10 @@
 //! ```
 //!
 //! The task reads when the outbox has room for answers, so a peer that never reads is held up and
-//! nobody else is; deliveries stop earlier, at the outbox's high-water mark. After a few turns in a
-//! row it lets other connections run.
+//! nobody else is; deliveries stop earlier, at the outbox's high-water mark. It does not read what
+//! publishes far ahead of the store. While an answer is parked, it reads what its buffer holds, which
+//! shows whether the peer is still there, and handles it later. After a few turns in a row it lets
+//! other connections run.
 
 use std::future::Future;
 use std::io;
@@ -57,6 +59,8 @@ where
         timer: Box::pin(tokio::time::sleep_until(now.into())),
         check_consumers_at,
         reading_stopped: false,
+        listening: true,
+        unhandled: false,
     };
     if let Err(error) = task.await {
         tracing::debug!(%error, peer = ?peer, "connection lost");
@@ -76,6 +80,10 @@ struct ConnectionTask<S> {
     check_consumers_at: Option<Instant>,
     /// True while the peer does not take its answers, so that no more is asked of us.
     reading_stopped: bool,
+    /// False while we do not read for a reason of our own; then silence is no sign (HB-08).
+    listening: bool,
+    /// True when received bytes wait for a parked answer.
+    unhandled: bool,
 }
 
 /// Whether a step of a turn did something or has to wait.
@@ -122,9 +130,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> ConnectionTask<S> {
         if notices.alarm_changed {
             self.session.on_alarm();
         }
+        if notices.committed {
+            self.session.on_commit();
+        }
+        self.session.get_if_rung();
         if let Some(fault) = notices.close {
             self.close_at_once(&fault);
         }
+        let resumed = self.resume();
         self.session.pull_for_rung();
         let written = self.write(cx)?;
         if self.session.machine.is_over()
@@ -133,7 +146,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> ConnectionTask<S> {
             return Ok(Step::End);
         }
         let freed = written == Step::Did && self.has_work();
-        let did = read == Step::Did || freed || notices.alarm_changed;
+        let told = notices.alarm_changed || notices.committed;
+        let did = read == Step::Did || freed || told || resumed;
         Ok(if did { Step::Did } else { Step::Waits })
     }
 
@@ -149,7 +163,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> ConnectionTask<S> {
     fn read(&mut self, cx: &mut Context<'_>) -> io::Result<Step> {
         self.session.block_if_alarmed();
         self.reading_stopped = self.session.outbox.len() >= OUTBOX_READ_STOP_BYTES;
-        if self.session.blocked || self.reading_stopped {
+        let parked = self.session.parked.is_some();
+        let is_buffer_full = parked && self.received.len() >= READ_TURN_BYTES_MAX;
+        let waits_for_store = is_buffer_full || self.session.must_wait_for_commit();
+        self.listening = !self.session.blocked && !waits_for_store;
+        if !self.listening || self.reading_stopped {
             return Ok(Step::Waits);
         }
         let room = self.read_size.max(self.wanted.min(READ_TURN_BYTES_MAX));
@@ -165,10 +183,21 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> ConnectionTask<S> {
         if read >= self.read_size && self.read_size < READ_TURN_BYTES_MAX {
             self.read_size *= 2;
         }
-        if self.received.len() >= self.wanted {
+        if parked {
+            self.unhandled = true;
+        } else if self.received.len() >= self.wanted {
             self.process();
         }
         Ok(Step::Did)
+    }
+
+    /// Goes on with what was received while an answer was parked.
+    fn resume(&mut self) -> bool {
+        let resumes = self.unhandled && self.session.parked.is_none();
+        if resumes {
+            self.process();
+        }
+        resumes
     }
 
     /// Lends the received bytes to the session. Large bodies may keep a part of them; otherwise the
@@ -178,6 +207,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> ConnectionTask<S> {
         let (consumed, wanted) = self.session.on_bytes(&received);
         self.session.finish_input();
         self.wanted = wanted;
+        self.unhandled = self.session.parked.is_some();
         self.received = match received.try_into_mut() {
             Ok(mut buffer) => {
                 bytes::Buf::advance(&mut buffer, consumed);
@@ -236,7 +266,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> ConnectionTask<S> {
                 }
                 return false;
             }
-            let watching = !self.session.blocked;
+            let watching = self.listening;
             let out = self.session.outbox.buffer();
             self.session
                 .machine

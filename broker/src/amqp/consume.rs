@@ -9,6 +9,7 @@ use leveret_protocol::{Fault, ReplyCode, ShortStr};
 
 use crate::amqp::channel::{Source, SourceKind};
 use crate::amqp::deliver::write_get_ok;
+use crate::amqp::parking::Parked;
 use crate::amqp::pull::token;
 use crate::amqp::session::{Session, internal_error};
 use crate::amqp::unacked::{SourceIndex, Waiting};
@@ -105,7 +106,8 @@ impl Session {
         Ok(())
     }
 
-    /// `basic.get`, after name and permission were checked.
+    /// `basic.get`, after name and permission were checked. While the message is on its way from the
+    /// store, the answer is parked; a queue that is deleted meanwhile has none (GET-02).
     pub(super) fn get(
         &mut self,
         number: u16,
@@ -120,9 +122,21 @@ impl Session {
             .slot;
         let got = queue.body().get(slot, self.moment, &mut self.effects);
         self.carry_out(queue);
-        let Got::Message(delivery, left) = got else {
-            self.reply(number, basic::GetEmpty::default());
-            return Ok(());
+        let (delivery, left) = match got {
+            Got::Message(delivery, left) => (delivery, left),
+            Got::Loading => {
+                self.parked = Some(Parked::Get {
+                    channel: number,
+                    token: token(number, index),
+                    queue: Arc::clone(queue),
+                    no_ack,
+                });
+                return Ok(());
+            }
+            Got::Empty => {
+                self.reply(number, basic::GetEmpty::default());
+                return Ok(());
+            }
         };
         let tag = self.number_delivery(number, index, &delivery, no_ack)?;
         if no_ack {

@@ -1,6 +1,7 @@
 //! [`Mailbox`]: how the rest of the broker reaches a connection.
 //!
-//! Queues ring it when a consumer has something to pull; the broker leaves notices in it. Whoever
+//! Queues ring it when a consumer has something to pull, the store when it has committed what was
+//! asked for; the broker leaves notices in it. Whoever
 //! writes into it holds its small lock for one push and wakes the connection after letting go.
 //!
 //! Bounded: a consumer's slot is rung at most once until it pulls, and there are only a handful of
@@ -10,6 +11,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 
 use leveret_protocol::Fault;
+use leveret_storage::CommitBell;
 
 use crate::core::queue::Bell;
 
@@ -20,6 +22,8 @@ pub(crate) struct Notices {
     pub(crate) close: Option<Fault>,
     /// An alarm was raised or cleared: look again.
     pub(crate) alarm_changed: bool,
+    /// The epoch that was asked for is committed, or never will be: look again.
+    pub(crate) committed: bool,
 }
 
 #[derive(Debug, Default)]
@@ -79,5 +83,11 @@ impl Mailbox {
 impl Bell for Mailbox {
     fn ring(&self, token: u64) {
         self.leave(|inside| inside.rung.push(token));
+    }
+}
+
+impl CommitBell for Mailbox {
+    fn on_commit(&self) {
+        self.leave(|inside| inside.notices.committed = true);
     }
 }

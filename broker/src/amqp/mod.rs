@@ -9,6 +9,7 @@
 //!                                          ├─ consume.rs   consume, cancel, get
 //!                                          ├─ pull.rs      messages for consumers
 //!                                          └─ handlers/    everything else, one file per class
+//!   Commits ──▶ Mailbox ──▶ commits.rs: confirms, parking.rs: answers that waited for the store
 //!   write once ◀── Outbox ◀── deliveries ◀── pull (one lock per queue) ◀── Mailbox ◀── rung
 //! ```
 //!
@@ -19,6 +20,7 @@
 //! driven by plain calls with the time passed in.
 
 pub(crate) mod channel;
+mod commits;
 mod confirms;
 pub(crate) mod connection;
 mod consume;
@@ -27,10 +29,14 @@ mod handlers;
 mod login;
 pub(crate) mod mailbox;
 mod outbox;
+mod parking;
 mod publish;
 mod pull;
 mod session;
 mod settle;
 mod stage;
+#[cfg(test)]
+mod tests;
 mod transaction;
 mod unacked;
+mod uncommitted;

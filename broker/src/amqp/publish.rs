@@ -220,7 +220,11 @@ impl Session {
                     self.refuse(*ticket);
                 }
             }
+            if let Some(epoch) = self.effects.durable_at {
+                self.note_stored(part, epoch);
+            }
             part.tickets.clear();
+            part.bytes = 0;
             self.carry_out(&part.queue);
         }
         self.stage.put_back(staged);
@@ -235,6 +239,10 @@ impl Session {
         {
             Some(PublishMode::Confirm(confirms)) if ticket.sequence > 0 => {
                 confirms.refuse(ticket.sequence);
+                if confirms.is_waiting() {
+                    // It is remembered until those before it are answered.
+                    self.uncommitted.add_to_latest(size_of::<u64>());
+                }
             }
             Some(PublishMode::Transaction(transaction)) => transaction.refused = true,
             _ => {}

@@ -17,13 +17,15 @@ use leveret_protocol::{Fault, Method, MethodId, ReplyCode, ShortStr};
 use rustc_hash::FxHashMap;
 
 use crate::access::{Permissions, User};
-use crate::amqp::channel::{Channel, PublishMode};
+use crate::amqp::channel::Channel;
 use crate::amqp::deliver::Addressee;
 use crate::amqp::handlers;
 use crate::amqp::mailbox::Mailbox;
 use crate::amqp::outbox::Outbox;
+use crate::amqp::parking::Parked;
 use crate::amqp::stage::Stage;
 use crate::amqp::unacked::SourceIndex;
+use crate::amqp::uncommitted::Uncommitted;
 use crate::core::Moment;
 use crate::core::effects;
 use crate::core::queue::{Delivery, Effects, Unsettled};
@@ -56,6 +58,16 @@ pub(crate) struct Session {
     pub(crate) stage: Stage,
     /// Channels with publishes to confirm at the end of the turn.
     pub(crate) unconfirmed: Vec<u16>,
+    /// Channels with confirms that wait for the store.
+    pub(crate) awaiting_commit: Vec<u16>,
+    /// What was published and is not known to be committed.
+    pub(crate) uncommitted: Uncommitted,
+    /// True while too much of it keeps the connection from being read.
+    pub(crate) held_up: bool,
+    /// True while the store has been asked to ring.
+    pub(crate) commit_asked: bool,
+    /// The answer that input waits for.
+    pub(crate) parked: Option<Parked>,
     /// Sources with settlements to tell their queues at the end of the turn.
     pub(crate) unsettled: Vec<(u16, SourceIndex)>,
     /// Consumers to pull for, in the order in which they were rung.
@@ -91,6 +103,11 @@ impl Session {
             routes: RouteCache::new(),
             stage: Stage::default(),
             unconfirmed: Vec::new(),
+            awaiting_commit: Vec::new(),
+            uncommitted: Uncommitted::default(),
+            held_up: false,
+            commit_asked: false,
+            parked: None,
             unsettled: Vec::new(),
             rung: Vec::new(),
             stalled: Vec::new(),
@@ -133,11 +150,11 @@ impl Session {
         }
     }
 
-    /// Handles all that `received` holds, and says how many bytes were used and how many must be
-    /// there before it is worth calling again.
+    /// Handles what `received` holds, all of it or until an answer is parked. Says how many bytes were
+    /// used and how many must be there before it is worth calling again.
     pub(crate) fn on_bytes(&mut self, received: &Bytes) -> (usize, usize) {
         let mut input = Input::new(received);
-        loop {
+        while self.parked.is_none() {
             match self
                 .machine
                 .next_event(&mut input, self.now, self.outbox.buffer())
@@ -253,20 +270,13 @@ impl Session {
     pub(crate) fn finish_input(&mut self) {
         self.hand_over();
         self.write_confirms();
+        self.ask_for_commit();
     }
 
-    fn write_confirms(&mut self) {
-        for number in self.unconfirmed.drain(..) {
-            if let Some(channel) = self.channels.get_mut(&number)
-                && let PublishMode::Confirm(confirms) = &mut channel.mode
-            {
-                confirms.write(number, self.outbox.buffer());
-            }
-        }
-    }
-
-    /// Does what a call to `queue` asked for (see [`Effects`]).
+    /// Does what a call to `queue` asked for (see [`Effects`]). Whoever promises something for it reads
+    /// before which epoch covers it.
     pub(crate) fn carry_out(&mut self, queue: &Arc<QueueHandle>) {
+        self.effects.durable_at = None;
         if let Some(open) = &self.open {
             let timers = &self.node.timers;
             effects::carry_out(&open.vhost, queue, &mut self.effects, self.moment, timers);
@@ -291,6 +301,7 @@ impl Session {
     /// go back to their queues (CHAN-16).
     pub(crate) fn release_channel(&mut self, number: u16) {
         self.finish_input();
+        self.forget_parked(number);
         let Some(mut channel) = self.channels.remove(&number) else {
             return;
         };
@@ -325,6 +336,9 @@ impl Session {
         }
         self.routes.clear();
         self.stage.clear();
+        self.parked = None;
+        self.awaiting_commit.clear();
+        self.uncommitted = Uncommitted::default();
     }
 }
 
@@ -337,7 +351,7 @@ impl Drop for Session {
 }
 
 /// A fault on a channel, blamed on a method. A bare internal error blames nobody (ERR-05).
-fn failure(channel: u16, fault: Fault, method: MethodId) -> Failure {
+pub(super) fn failure(channel: u16, fault: Fault, method: MethodId) -> Failure {
     let blameless = fault.code == ReplyCode::InternalError && fault.explanation.is_empty();
     let fault = if blameless {
         fault

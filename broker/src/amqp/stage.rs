@@ -29,6 +29,8 @@ pub(crate) struct StagedQueue {
     pub(crate) queue: Arc<QueueHandle>,
     pub(crate) batch: Vec<Message>,
     pub(crate) tickets: Vec<Ticket>,
+    /// Body bytes of the batch.
+    pub(crate) bytes: usize,
 }
 
 /// Routed messages, by queue.
@@ -49,8 +51,10 @@ impl Stage {
     /// Adds a message for one queue.
     pub(crate) fn push(&mut self, queue: &Arc<QueueHandle>, message: Message, ticket: Ticket) {
         self.messages += 1;
-        self.bytes += message.body_len();
+        let bytes = message.body_len();
+        self.bytes += bytes;
         let place = self.place(queue);
+        place.bytes += bytes;
         place.batch.push(message);
         place.tickets.push(ticket);
     }
@@ -73,6 +77,7 @@ impl Stage {
                 queue,
                 batch: Vec::new(),
                 tickets: Vec::new(),
+                bytes: 0,
             });
             self.queues.len() - 1
         })

@@ -5,6 +5,8 @@
 
 use std::sync::Arc;
 
+use leveret_storage::Epoch;
+
 use crate::amqp::unacked::Waiting;
 use crate::core::Message;
 use crate::core::queue::Verdict;
@@ -37,4 +39,6 @@ pub(crate) struct Transaction {
     pub(crate) bytes: usize,
     /// A queue refused a publish of the commit under way (TX-14).
     pub(crate) refused: bool,
+    /// The epoch that covers the publishes of the commit under way, if the store has any of them.
+    pub(crate) stored_at: Option<Epoch>,
 }

@@ -7,7 +7,7 @@ use leveret_protocol::method::exchange;
 
 use super::{text, unimplemented_method};
 use crate::amqp::session::Session;
-use crate::core::topology::{BindRequest, BindTo, ExchangeDeclare, ExchangeDelete};
+use crate::core::topology::{Applied, BindRequest, BindTo, ExchangeDeclare, ExchangeDelete};
 
 pub(super) fn on_method(
     session: &mut Session,
@@ -29,8 +29,9 @@ fn on_declare(
     declare: exchange::Declare<'_>,
 ) -> Result<(), Fault> {
     let vhost = Arc::clone(session.vhost()?);
-    if declare.passive {
+    let applied = if declare.passive {
         vhost.check_exchange(text(declare.exchange))?;
+        Applied::default()
     } else {
         let request = ExchangeDeclare {
             name: text(declare.exchange),
@@ -40,12 +41,13 @@ fn on_declare(
             internal: declare.internal,
             arguments: declare.arguments,
         };
-        vhost.declare_exchange(&request, &mut |what, on| session.permit(what, on))?;
+        vhost.declare_exchange(&request, &mut |what, on| session.permit(what, on))?
+    };
+    if declare.nowait {
+        return Ok(());
     }
-    if !declare.nowait {
-        session.reply(number, exchange::DeclareOk {});
-    }
-    Ok(())
+    let method = exchange::Declare::ID;
+    session.reply_when_stored(number, method, applied.durable_at, exchange::DeclareOk {})
 }
 
 fn on_delete(
@@ -58,11 +60,12 @@ fn on_delete(
         name: text(delete.exchange),
         if_unused: delete.if_unused,
     };
-    vhost.delete_exchange(&request, &mut |what, on| session.permit(what, on))?;
-    if !delete.nowait {
-        session.reply(number, exchange::DeleteOk {});
+    let applied = vhost.delete_exchange(&request, &mut |what, on| session.permit(what, on))?;
+    if delete.nowait {
+        return Ok(());
     }
-    Ok(())
+    let method = exchange::Delete::ID;
+    session.reply_when_stored(number, method, applied.durable_at, exchange::DeleteOk {})
 }
 
 fn on_bind(session: &mut Session, number: u16, bind: exchange::Bind<'_>) -> Result<(), Fault> {
@@ -74,11 +77,12 @@ fn on_bind(session: &mut Session, number: u16, bind: exchange::Bind<'_>) -> Resu
         arguments: bind.arguments,
         connection: session.id,
     };
-    vhost.bind(&request, &mut |what, on| session.permit(what, on))?;
-    if !bind.nowait {
-        session.reply(number, exchange::BindOk {});
+    let applied = vhost.bind(&request, &mut |what, on| session.permit(what, on))?;
+    if bind.nowait {
+        return Ok(());
     }
-    Ok(())
+    let method = exchange::Bind::ID;
+    session.reply_when_stored(number, method, applied.durable_at, exchange::BindOk {})
 }
 
 fn on_unbind(
@@ -94,9 +98,10 @@ fn on_unbind(
         arguments: unbind.arguments,
         connection: session.id,
     };
-    vhost.unbind(&request, &mut |what, on| session.permit(what, on))?;
-    if !unbind.nowait {
-        session.reply(number, exchange::UnbindOk {});
+    let applied = vhost.unbind(&request, &mut |what, on| session.permit(what, on))?;
+    if unbind.nowait {
+        return Ok(());
     }
-    Ok(())
+    let method = exchange::Unbind::ID;
+    session.reply_when_stored(number, method, applied.durable_at, exchange::UnbindOk {})
 }

@@ -1,7 +1,8 @@
 //! What each method on an open channel does, one file per class.
 //!
-//! A handler checks, calls the core, and writes the answer; a fault it returns is blamed on the
-//! method and answered in one place (`Session::fail`).
+//! A handler checks, calls the core, and writes the answer, which waits if it promises what the store
+//! has yet to commit; a fault it returns is blamed on the method and answered in one place
+//! (`Session::fail`).
 
 mod basic;
 mod channel;

@@ -11,7 +11,7 @@ use crate::amqp::session::Session;
 use crate::core::permission::{Permission, Resource};
 use crate::core::queue::DeleteConditions;
 use crate::core::queue_handle::QueueHandle;
-use crate::core::topology::{BindRequest, BindTo, QueueDeclare};
+use crate::core::topology::{Applied, BindRequest, BindTo, QueueDeclare};
 use crate::names;
 
 pub(super) fn on_method(
@@ -34,34 +34,35 @@ fn on_declare(
     number: u16,
     declare: queue::Declare<'_>,
 ) -> Result<(), Fault> {
-    let queue = if declare.passive {
-        session
-            .vhost()?
-            .check_queue(text(declare.queue), session.id)?
+    let (queue, durable_at) = if declare.passive {
+        let vhost = session.vhost()?;
+        let queue = vhost.check_queue(text(declare.queue), session.id)?;
+        (queue, None)
     } else {
-        declare_queue(session, declare)?
+        let (queue, applied) = declare_queue(session, declare)?;
+        (queue, applied.durable_at)
     };
     queue
         .body()
         .renew_lease(session.moment, &mut session.effects);
     session.carry_out(&queue);
     session.channel(number)?.last_queue = Some(Arc::clone(queue.name()));
-    if !declare.nowait {
-        let status = queue.body().status();
-        let declared = queue::DeclareOk {
-            queue: ShortStr::from(&**queue.name()),
-            message_count: count(status.ready),
-            consumer_count: status.consumers,
-        };
-        session.reply(number, declared);
+    if declare.nowait {
+        return Ok(());
     }
-    Ok(())
+    let status = queue.body().status();
+    let declared = queue::DeclareOk {
+        queue: ShortStr::from(&**queue.name()),
+        message_count: count(status.ready),
+        consumer_count: status.consumers,
+    };
+    session.reply_when_stored(number, queue::Declare::ID, durable_at, declared)
 }
 
 fn declare_queue(
     session: &mut Session,
     declare: queue::Declare<'_>,
-) -> Result<Arc<QueueHandle>, Fault> {
+) -> Result<(Arc<QueueHandle>, Applied), Fault> {
     let vhost = Arc::clone(session.vhost()?);
     let limits = session.node.access.vhost_limits(vhost.name());
     let queues_max = limits.queues_max.map(|max| max as usize);
@@ -75,8 +76,7 @@ fn declare_queue(
         connection: session.id,
         queues_max,
     };
-    let (queue, _) = vhost.declare_queue(&request, &mut |what, on| session.permit(what, on))?;
-    Ok(queue)
+    vhost.declare_queue(&request, &mut |what, on| session.permit(what, on))
 }
 
 fn on_bind(session: &mut Session, number: u16, bind: queue::Bind<'_>) -> Result<(), Fault> {
@@ -89,11 +89,12 @@ fn on_bind(session: &mut Session, number: u16, bind: queue::Bind<'_>) -> Result<
         arguments: bind.arguments,
         connection: session.id,
     };
-    vhost.bind(&request, &mut |what, on| session.permit(what, on))?;
-    if !bind.nowait {
-        session.reply(number, queue::BindOk {});
+    let applied = vhost.bind(&request, &mut |what, on| session.permit(what, on))?;
+    if bind.nowait {
+        return Ok(());
     }
-    Ok(())
+    let method = queue::Bind::ID;
+    session.reply_when_stored(number, method, applied.durable_at, queue::BindOk {})
 }
 
 fn on_unbind(session: &mut Session, number: u16, unbind: queue::Unbind<'_>) -> Result<(), Fault> {
@@ -106,9 +107,9 @@ fn on_unbind(session: &mut Session, number: u16, unbind: queue::Unbind<'_>) -> R
         arguments: unbind.arguments,
         connection: session.id,
     };
-    vhost.unbind(&request, &mut |what, on| session.permit(what, on))?;
-    session.reply(number, queue::UnbindOk {});
-    Ok(())
+    let applied = vhost.unbind(&request, &mut |what, on| session.permit(what, on))?;
+    let method = queue::Unbind::ID;
+    session.reply_when_stored(number, method, applied.durable_at, queue::UnbindOk {})
 }
 
 /// With neither queue nor key given, the key is the queue's name too (BIND-07).
@@ -123,15 +124,15 @@ fn binding_key<'a>(given_queue: ShortStr<'_>, key: ShortStr<'a>, queue: &'a str)
 fn on_purge(session: &mut Session, number: u16, purge: queue::Purge<'_>) -> Result<(), Fault> {
     let queue = session.readable_queue(number, purge.queue)?;
     let purged = queue.body().purge(&mut session.effects);
-    if !purge.nowait {
-        session.reply(
-            number,
-            queue::PurgeOk {
-                message_count: count(purged),
-            },
-        );
+    let durable_at = session.effects.durable_at;
+    session.carry_out(&queue);
+    if purge.nowait {
+        return Ok(());
     }
-    Ok(())
+    let purged = queue::PurgeOk {
+        message_count: count(purged),
+    };
+    session.reply_when_stored(number, queue::Purge::ID, durable_at, purged)
 }
 
 fn on_delete(session: &mut Session, number: u16, delete: queue::Delete<'_>) -> Result<(), Fault> {
@@ -143,15 +144,14 @@ fn on_delete(session: &mut Session, number: u16, delete: queue::Delete<'_>) -> R
     };
     let permitted = &mut |what, on: Resource<'_>| session.permit(what, on);
     let deleted = vhost.delete_queue(&name, session.id, conditions, permitted)?;
-    if !delete.nowait {
-        session.reply(
-            number,
-            queue::DeleteOk {
-                message_count: count(deleted.ready),
-            },
-        );
+    if delete.nowait {
+        return Ok(());
     }
-    Ok(())
+    let deleted_ok = queue::DeleteOk {
+        message_count: count(deleted.ready),
+    };
+    let durable_at = deleted.applied.durable_at;
+    session.reply_when_stored(number, queue::Delete::ID, durable_at, deleted_ok)
 }
 
 /// A count as the wire has room for it.

@@ -40,7 +40,8 @@ fn select(session: &mut Session, number: u16) -> Result<(), Fault> {
     Ok(())
 }
 
-/// Publishes first, then what was settled, in the order given (TX-12).
+/// Publishes first, then what was settled, in the order given (TX-12). The answer waits until the store
+/// has what is to be kept there.
 fn commit(session: &mut Session, number: u16) -> Result<(), Fault> {
     let Transaction {
         publishes, settles, ..
@@ -52,12 +53,13 @@ fn commit(session: &mut Session, number: u16) -> Result<(), Fault> {
         session.stage_settle(number, settle.waiting, settle.verdict);
     }
     session.hand_over();
-    if mem::take(&mut open(session, number)?.refused) {
+    let transaction = open(session, number)?;
+    let stored_at = transaction.stored_at.take();
+    if mem::take(&mut transaction.refused) {
         let text = "partial tx completion";
         return Err(Fault::new(ReplyCode::PreconditionFailed, text));
     }
-    session.reply(number, tx::CommitOk {});
-    Ok(())
+    session.reply_when_stored(number, tx::Commit::ID, stored_at, tx::CommitOk {})
 }
 
 /// Queues that were deleted since the publish do not count any more (TX-06, TX-07).

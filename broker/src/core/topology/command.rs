@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use leveret_storage::Epoch;
+
 use super::ExchangeSpec;
 use crate::core::binding::Binding;
 use crate::core::exchange::ExchangeId;
@@ -58,4 +60,6 @@ pub enum Change {
 pub struct Applied {
     /// The changes; empty when there was nothing left to do.
     pub changes: Vec<Change>,
+    /// The epoch whose commit makes the changes last; nothing if none of them is to.
+    pub durable_at: Option<Epoch>,
 }
