@@ -56,6 +56,8 @@ pub(crate) struct Housekeeper {
     pub(crate) next_number: Arc<AtomicU64>,
     pub(crate) kept: Vec<Kept>,
     pub(crate) full: bool,
+    /// The last segment that was asked for did not fit.
+    pub(crate) was_refused: bool,
     /// Lets go of files that were removed; the disk gives their space back only then.
     pub(crate) reader: Arc<MessageReader>,
 }
@@ -65,7 +67,9 @@ impl Housekeeper {
     pub(crate) fn make(&self, capacity_min: u64) -> Result<Active, JournalError> {
         let wanted = self.segment_bytes.max(capacity_min);
         match self.make_of(wanted) {
-            Err(JournalError::Full) if wanted > capacity_min => self.make_of(capacity_min),
+            Err(JournalError::Full) if wanted > capacity_min && capacity_min > 0 => {
+                self.make_of(capacity_min)
+            }
             made => made,
         }
     }
@@ -79,9 +83,13 @@ impl Housekeeper {
     /// True when there is less room than there should be.
     pub(crate) fn is_short_of_room(&self) -> bool {
         // A disk that does not say how much is left is found full when it is.
-        self.disk
-            .free_bytes()
-            .is_ok_and(|free| free < self.free_bytes_min)
+        let wanted = if self.was_refused {
+            self.segment_bytes
+        } else {
+            0
+        };
+        let least = self.free_bytes_min.max(wanted);
+        self.disk.free_bytes().is_ok_and(|free| free < least)
     }
 
     /// Writes a checkpoint, and does what it allows.
@@ -212,7 +220,8 @@ impl Housekeeper {
 impl Keeper for Housekeeper {
     fn next_segment(&mut self, capacity: u64) -> Result<Active, JournalError> {
         let made = self.make(capacity);
-        self.full = matches!(made, Err(JournalError::Full)) || self.is_short_of_room();
+        self.was_refused = matches!(made, Err(JournalError::Full));
+        self.full = self.is_short_of_room();
         made
     }
 

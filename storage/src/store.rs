@@ -20,7 +20,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::checkpoint::Encoded;
 use crate::disk::Disk;
@@ -82,7 +82,10 @@ struct Pending {
     batch: Batch,
     closing: bool,
     failed: bool,
+    /// The committer waits.
     is_idle: bool,
+    /// When the first of what is there was submitted.
+    since: Option<Instant>,
 }
 
 impl Store {
@@ -220,6 +223,7 @@ pub(crate) fn begin(
         next_number: Arc::new(AtomicU64::new(opened.last_number + 1)),
         kept: opened.kept,
         full: false,
+        was_refused: false,
         reader: Arc::new(MessageReader::new(Arc::clone(disk), Arc::clone(&ledger))),
     };
     housekeeper.recount();
@@ -247,6 +251,7 @@ impl Shared {
             closing: false,
             failed: false,
             is_idle: false,
+            since: None,
         };
         Self {
             pending: Mutex::new(pending),
@@ -268,12 +273,14 @@ impl Shared {
             return epoch;
         }
         let was_pressing = pending.is_pressing();
-        if pending.batch.bytes.is_empty() {
+        let was_empty = pending.batch.bytes.is_empty();
+        if was_empty {
             pending.batch.begin();
         }
         pending.batch.bytes.extend_from_slice(records.bytes());
         pending.batch.must_sync |= records.must_sync();
-        let wakes = pending.is_idle && !was_pressing;
+        let has_become_pressing = !was_pressing && pending.is_pressing();
+        let wakes = pending.is_idle && (was_empty || has_become_pressing);
         self.pending_bytes
             .fetch_add(records.bytes().len() as u64, Ordering::Relaxed);
         drop(pending);
@@ -290,19 +297,22 @@ impl Shared {
         while !pending.is_pressing() && !pending.closing {
             pending.is_idle = true;
             if pending.batch.bytes.is_empty() {
+                pending.since = None;
                 pending = self
                     .wake
                     .wait(pending)
                     .unwrap_or_else(PoisonError::into_inner);
-            } else {
-                let waited = self.wake.wait_timeout(pending, LAZY_DELAY);
-                let timed_out;
-                (pending, timed_out) = waited.unwrap_or_else(PoisonError::into_inner);
-                if timed_out.timed_out() {
-                    break;
-                }
+                continue;
             }
+            let since = *pending.since.get_or_insert_with(Instant::now);
+            let left = LAZY_DELAY.saturating_sub(since.elapsed());
+            if left.is_zero() {
+                break;
+            }
+            let waited = self.wake.wait_timeout(pending, left);
+            (pending, _) = waited.unwrap_or_else(PoisonError::into_inner);
         }
+        pending.since = None;
         pending.is_idle = false;
         let epoch = pending.batch.epoch;
         std::mem::swap(&mut pending.batch, batch);
@@ -440,8 +450,21 @@ fn start(
     Ok(Threads { committer, keeper })
 }
 
+/// Fails the store if its thread ends by a panic: nobody would write any more.
+struct FailOnPanic<'s>(&'s Shared);
+
+impl Drop for FailOnPanic<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let error = std::io::Error::other("a thread of the store has panicked");
+            self.0.fail("go on", &error);
+        }
+    }
+}
+
 /// The committer's thread.
 fn commit(shared: &Shared, mut journal: Journal, mut hand: KeeperHand) {
+    let _guard = FailOnPanic(shared);
     let mut batch = Batch::default();
     hand.ask(0);
     while shared.take(&mut batch) {
@@ -457,7 +480,8 @@ fn commit(shared: &Shared, mut journal: Journal, mut hand: KeeperHand) {
         }
     }
     match journal.close(&mut hand) {
-        Ok(()) | Err(JournalError::Full) => {}
+        // Whoever still waits waits in vain. After a full disk more is read at the next start.
+        Ok(()) | Err(JournalError::Full) => shared.commits.fail(),
         Err(JournalError::Failed { what, error }) => shared.fail(&what, &error),
     }
 }
@@ -492,6 +516,7 @@ fn keep(
     inbox: &Receiver<Request>,
     spares: &Sender<Result<Active, JournalError>>,
 ) {
+    let _guard = FailOnPanic(shared);
     loop {
         let pause = if housekeeper.full {
             FULL_RETRY
@@ -501,16 +526,13 @@ fn keep(
         let done = match inbox.recv_timeout(pause) {
             Ok(Request::Segment { capacity }) => {
                 let made = housekeeper.make(capacity);
-                housekeeper.full = matches!(made, Err(JournalError::Full));
+                housekeeper.was_refused = matches!(made, Err(JournalError::Full));
                 // The committer may have ended; then nobody needs it.
                 let _ = spares.send(made);
                 Ok(())
             }
             Ok(Request::Checkpoint(checkpoint)) => housekeeper.write_checkpoint(&checkpoint),
-            Err(RecvTimeoutError::Timeout) => {
-                housekeeper.full = false;
-                Ok(())
-            }
+            Err(RecvTimeoutError::Timeout) => Ok(()),
             Err(RecvTimeoutError::Disconnected) => {
                 if shared.status().failed.is_none() {
                     housekeeper.remove_spares();
@@ -518,7 +540,7 @@ fn keep(
                 return;
             }
         };
-        housekeeper.full |= housekeeper.is_short_of_room();
+        housekeeper.full = housekeeper.is_short_of_room();
         match done {
             Ok(()) => shared.set_full(housekeeper.full),
             Err(JournalError::Full) => shared.set_full(true),
