@@ -30,7 +30,7 @@ use super::arguments::Disk;
 use super::histogram::Histogram;
 use super::report::{Cell, Table, micros, per_second};
 
-/// Size of the file. A row ends early where a fast disk reaches its end.
+/// Size of the file. At its end writing starts over, or the row ends where space must be fresh.
 const FILE_LEN: u64 = 256 << 20;
 /// Larger writes: what gathers while a sync is under way, from dozens of messages to a burst.
 const BATCHES: [u64; 2] = [64 << 10, 1 << 20];
@@ -101,6 +101,9 @@ impl Space {
     }
 }
 
+/// How long each write took, and all of them.
+type Timed = (Histogram, Duration);
+
 impl Probe {
     fn run(&self) -> Result<Table, PerfError> {
         let mut table = Table::new("disk", &self.target);
@@ -115,7 +118,7 @@ impl Probe {
         for space in [Space::Written, Space::Reserved] {
             for size in [self.size].into_iter().chain(BATCHES) {
                 let file = self.file(space)?;
-                let (latency, elapsed) = self.blocks(&file, size as usize)?;
+                let (latency, elapsed) = self.blocks(&file, space, size as usize)?;
                 row(table, space, size, &latency, elapsed);
             }
         }
@@ -141,8 +144,8 @@ impl Probe {
         Ok(file)
     }
 
-    /// Writes and syncs blocks until time is up or the file is full.
-    fn blocks(&self, file: &File, size: usize) -> io::Result<(Histogram, Duration)> {
+    /// Writes and syncs blocks until time is up or there is no more such space.
+    fn blocks(&self, file: &File, space: Space, size: usize) -> io::Result<Timed> {
         let bytes = vec![0x5A; size];
         let mut latency = Histogram::default();
         let start = Instant::now();
@@ -156,7 +159,10 @@ impl Probe {
             before = now;
             at += size as u64;
             if at + size as u64 > FILE_LEN {
-                break;
+                match space {
+                    Space::Written => at = 0,
+                    Space::Reserved => break,
+                }
             }
             self.check_stopped()?;
         }
