@@ -26,8 +26,13 @@ fn sources(folder: &str) -> Vec<(PathBuf, String)> {
     found
 }
 
-/// The files of a folder whose code says one of these words; tests and comments do not count.
+/// The names of [`using`]'s files.
 fn users_of(folder: &str, words: &[&str]) -> Vec<String> {
+    names(using(folder, words))
+}
+
+/// The files of a folder whose code says one of these words; tests and comments do not count.
+fn using(folder: &str, words: &[&str]) -> Vec<PathBuf> {
     let says = |text: &str| {
         let code = text.split("#[cfg(test)]").next().unwrap_or_default();
         let mut lines = code
@@ -39,8 +44,13 @@ fn users_of(folder: &str, words: &[&str]) -> Vec<String> {
     let users = sources(folder)
         .into_iter()
         .filter(|(path, text)| !is_test(path) && says(text));
-    let mut names: Vec<_> = users
-        .map(|(path, _)| path.file_name().unwrap().to_string_lossy().into_owned())
+    users.map(|(path, _)| path).collect()
+}
+
+fn names(paths: Vec<PathBuf>) -> Vec<String> {
+    let mut names: Vec<_> = paths
+        .iter()
+        .map(|path| path.file_name().unwrap().to_string_lossy().into_owned())
         .collect();
     names.sort();
     names
@@ -89,7 +99,15 @@ fn only_the_shell_knows_tokio() {
         "signals.rs",
         "timers.rs",
     ];
-    assert_eq!(users_of("broker/src", &["tokio::"]), shell);
+    let mut users = using("broker/src", &["tokio::"]);
+    // The load generator is a client: it shares nothing with the broker but the protocol.
+    users.retain(|path| !path.parent().unwrap().ends_with("cli/perf"));
+    assert_eq!(names(users), shell);
+}
+
+#[test]
+fn the_load_generator_knows_nothing_of_the_broker() {
+    assert_eq!(users_of("broker/src/cli/perf", &["leveret::"]), [""; 0]);
 }
 
 #[test]

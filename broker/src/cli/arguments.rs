@@ -7,6 +7,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use super::perf::PerfCommand;
+
 /// An AMQP 0-9-1 message broker.
 #[derive(Debug, Parser)]
 #[command(name = "leveret", version, args_conflicts_with_subcommands = true)]
@@ -24,6 +26,9 @@ pub(super) enum Command {
     /// Look at configurations
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// Measure how fast a broker or a disk is
+    #[command(subcommand)]
+    Perf(PerfCommand),
 }
 
 #[derive(Debug, Subcommand)]

@@ -4,6 +4,7 @@
 //!   leveret [serve] [options]        run a broker
 //!   leveret config check FILE        is this file allowed?
 //!   leveret config print [options]   what would `serve` run with?
+//!   leveret perf CASE [options]      how fast is a broker, or a disk?
 //! ```
 //!
 //! What it is not: a part of the library. It alone reads arguments, the environment and files, and
@@ -16,6 +17,7 @@
 mod arguments;
 mod environment;
 mod log;
+mod perf;
 mod print;
 mod serve;
 mod signals;
@@ -30,6 +32,7 @@ use leveret::{ListenError, StartError};
 use thiserror::Error;
 
 use arguments::{Arguments, Command, ConfigCommand};
+use perf::PerfError;
 use sources::Sources;
 
 /// Runs the command that the process was started with.
@@ -51,6 +54,7 @@ fn dispatch(arguments: Arguments) -> Result<(), Fatal> {
         Command::Config(ConfigCommand::Print(options)) => {
             print::print(&Sources::of_process(&options)?.config()?)
         }
+        Command::Perf(case) => perf::run(&case),
     }
 }
 
@@ -71,6 +75,8 @@ enum Fatal {
     Start(#[from] StartError),
     #[error("{0}")]
     Listen(#[from] ListenError),
+    #[error("{0}")]
+    Perf(#[from] PerfError),
     #[error("cannot start the runtime: {0}")]
     Runtime(io::Error),
     #[error("cannot write: {0}")]

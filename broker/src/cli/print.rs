@@ -28,7 +28,11 @@ pub(super) fn print(config: &Config) -> Result<(), Fatal> {
     write(&format!("# Passwords are shown as {mask}.\n{text}"))
 }
 
-fn write(text: &str) -> Result<(), Fatal> {
+/// Writes to standard output.
+///
+/// # Errors
+/// It cannot be written to.
+pub(super) fn write(text: &str) -> Result<(), Fatal> {
     let mut output = io::stdout().lock();
     let written = output.write_all(text.as_bytes());
     written.and_then(|()| output.flush()).map_err(Fatal::Output)
