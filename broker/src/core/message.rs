@@ -234,6 +234,22 @@ impl Message {
         })
     }
 
+    /// The head as the module's picture has it, up to the body; see [`Self::from_head`].
+    pub(super) fn head(&self) -> &[u8] {
+        &self.bytes()[..self.body_at()]
+    }
+
+    /// Makes a message again from its [`Self::head`] and its body, which follows the head in
+    /// `bytes` and is not copied if it is large. `None` if the head is not one that a message has.
+    pub(super) fn from_head(head_len: usize, bytes: Bytes) -> Option<Self> {
+        let (head, body) = bytes.split_at_checked(head_len)?;
+        check_head(head)?;
+        if body.len() <= COPY_BODY_BYTES_MAX {
+            return Some(Self(Storage::Small(Arc::from(&bytes[..]))));
+        }
+        Some(Self::large(head, vec![bytes.slice(head_len..)]))
+    }
+
     fn bytes(&self) -> &[u8] {
         match &self.0 {
             Storage::Small(bytes) => bytes,
@@ -317,6 +333,50 @@ fn write_head(parts: &MessageParts<'_>, out: &mut Vec<u8>) {
     out.push(routing_key.len() as u8);
     out.extend_from_slice(routing_key);
     out.extend_from_slice(parts.properties);
+}
+
+/// `None` unless these bytes are a whole head and nothing else: everything that is read from a
+/// message by offsets holds for them then.
+fn check_head(bytes: &[u8]) -> Option<()> {
+    let (head, rest) = bytes.split_at_checked(HEAD_LEN)?;
+    let [flags, _, a0, a1, p0, p1, p2, p3, ..] = *head else {
+        return None;
+    };
+    if flags & !(FLAG_PERSISTENT | FLAG_EXPIRES | FLAG_BLIND_KEYS) != 0 {
+        return None;
+    }
+    let (address, rest) = rest.split_at_checked(usize::from(u16::from_be_bytes([a0, a1])))?;
+    let routing_key = after_short_string(address)?;
+    let properties_len = u32::from_be_bytes([p0, p1, p2, p3]) as usize;
+    let (_, blind_keys) = rest.split_at_checked(properties_len)?;
+    let is_whole = after_short_string(routing_key)?.is_empty()
+        && match flags & FLAG_BLIND_KEYS {
+            0 => blind_keys.is_empty(),
+            _ => are_blind_keys(blind_keys),
+        };
+    is_whole.then_some(())
+}
+
+fn after_short_string(bytes: &[u8]) -> Option<&[u8]> {
+    let (len, rest) = bytes.split_first()?;
+    rest.get(usize::from(*len)..)
+}
+
+fn are_blind_keys(bytes: &[u8]) -> bool {
+    let is_all = |(len, keys): (&[u8; KEY_LENGTH_LEN], &[u8])| {
+        u32::from_be_bytes(*len) as usize == keys.len() && !keys.is_empty()
+    };
+    if !bytes.split_first_chunk().is_some_and(is_all) {
+        return false;
+    }
+    let mut rest = &bytes[KEY_LENGTH_LEN..];
+    while let Some((len, keys)) = rest.split_first_chunk() {
+        let Some(after) = keys.get(u32::from_be_bytes(*len) as usize..) else {
+            return false;
+        };
+        rest = after;
+    }
+    rest.is_empty()
 }
 
 /// Writes nothing when there is no key, which is nearly always.

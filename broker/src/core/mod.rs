@@ -22,6 +22,7 @@ pub mod queue;
 pub mod queue_handle;
 pub mod route;
 pub mod route_cache;
+pub mod stored_message;
 pub mod topology;
 pub mod vhost;
 

@@ -8,15 +8,28 @@
 //! has while it is locked, gives memory back as it shrinks, and takes a message back into its middle
 //! at the cost of one block.
 //!
+//! ```text
+//!   front                                                                    back
+//!   | 256 in memory | 256 in memory | 9,000 in the store | 256 in memory | 17 |
+//!     ◀──────────── place_loaded ─────┘   └──── page_out ──────▲
+//! ```
+//!
+//! Of a durable queue, blocks can be in the store only; see [`paging`]. While the head is there, the
+//! queue has messages and none can be taken.
+//!
 //! Invariants: positions rise from front to back; no block is empty, except one that is alone; `len`
-//! and `bytes` are the sums over all entries.
+//! and `bytes` are the sums over all messages, `stored_len` and `stored_bytes` over those that are
+//! only in the store; no living message of the queue that is not of a stored run has a position
+//! between the run's first and last.
+
+mod paging;
 
 use std::collections::VecDeque;
 
-use crate::core::{Message, Moment};
+pub(super) use super::entry::{Entry, NEVER, sort_by_position};
+pub(super) use paging::Paged;
 
-/// The deadline of a message that does not expire.
-pub(super) const NEVER: Moment = Moment::from_unix_ms(u64::MAX);
+use crate::core::Moment;
 
 /// Entries in a block: 10 KiB, so that inserting moves at most some 5 KiB, and an allocation is made
 /// for every 256 messages of a long queue only.
@@ -27,49 +40,49 @@ const BLOCK_ENTRIES_MAX: usize = 256;
 const KEEP_ENTRIES_MAX: usize = 64;
 
 /// Ready messages on their way to be freed.
-pub(super) type Blocks = VecDeque<VecDeque<Entry>>;
+pub(super) type Blocks = VecDeque<Block>;
 
-/// One message of one queue. Small, because a long queue has many: see the test of its size.
+/// Messages next to each other.
 #[derive(Debug)]
-pub(super) struct Entry {
-    /// The message, shared with other queues.
-    pub(super) message: Message,
-    /// Its place in the queue; never given out twice.
-    pub(super) position: u64,
-    /// When it expires, if it is ready then; [`NEVER`] for most.
-    pub(super) expires_at: Moment,
-    body_len: u32,
-    /// How often it came back; stays at the largest number.
-    pub(super) return_count: u16,
-    /// True once it came back (DELIV-05).
-    pub(super) redelivered: bool,
+pub(super) enum Block {
+    /// In memory.
+    Resident(VecDeque<Entry>),
+    /// Only in the store.
+    Stored(StoredRun),
 }
 
-impl Entry {
-    pub(super) fn new(message: Message, position: u64, expires_at: Moment) -> Self {
-        // The length is kept here so that counting a taken message does not fetch it from memory.
-        // A body that does not fit is counted as the largest that does, going in and out alike.
-        let body_len = u32::try_from(message.body_len()).unwrap_or(u32::MAX);
-        Self {
-            message,
-            position,
-            expires_at,
-            body_len,
-            return_count: 0,
-            redelivered: false,
+impl Block {
+    /// The position of the first message; `None` for an empty block.
+    fn first(&self) -> Option<u64> {
+        match self {
+            Self::Resident(entries) => entries.front().map(|entry| entry.position),
+            Self::Stored(run) => Some(run.first),
         }
     }
+}
 
-    /// The message's body length in bytes.
-    pub(super) fn body_len(&self) -> usize {
-        self.body_len as usize
-    }
+/// Messages that are only in the store.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct StoredRun {
+    /// The position of the first message, or one before it.
+    pub(super) first: u64,
+    /// The position of the last message.
+    pub(super) last: u64,
+    /// How many there are. Positions between them are of messages that are gone.
+    pub(super) count: u64,
+    /// Their body bytes.
+    pub(super) bytes: u64,
+}
 
-    /// Notes that the message was delivered and came back.
-    pub(super) fn mark_returned(&mut self) {
-        self.redelivered = true;
-        self.return_count = self.return_count.saturating_add(1);
-    }
+/// What is at the front.
+#[derive(Debug)]
+pub(super) enum Head<'r> {
+    /// Nothing: the queue has no ready message.
+    None,
+    /// A message that has to be loaded first.
+    Stored,
+    /// This message.
+    Resident(&'r Entry),
 }
 
 /// The ready messages of one queue.
@@ -78,6 +91,8 @@ pub(super) struct Ready {
     blocks: Blocks,
     len: u64,
     bytes: u64,
+    stored_len: u64,
+    stored_bytes: u64,
 }
 
 impl Ready {
@@ -94,35 +109,61 @@ impl Ready {
         self.bytes
     }
 
-    /// When the head expires; [`NEVER`] also for an empty queue.
+    /// How many ready messages are only in the store.
+    pub(super) fn stored_len(&self) -> u64 {
+        self.stored_len
+    }
+
+    /// Body bytes of the ready messages that are only in the store.
+    pub(super) fn stored_bytes(&self) -> u64 {
+        self.stored_bytes
+    }
+
+    /// When the head expires; [`NEVER`] also for an empty queue and for a head that is not in memory.
     pub(super) fn head_expires_at(&self) -> Moment {
-        self.head().map_or(NEVER, |head| head.expires_at)
+        self.resident_head().map_or(NEVER, |head| head.expires_at)
+    }
+
+    /// What is at the front.
+    pub(super) fn head(&self) -> Head<'_> {
+        match self.blocks.front() {
+            Some(Block::Stored(_)) => Head::Stored,
+            Some(Block::Resident(entries)) => entries.front().map_or(Head::None, Head::Resident),
+            None => Head::None,
+        }
     }
 
     /// Appends an entry whose position is higher than all others.
     pub(super) fn push(&mut self, entry: Entry) {
         self.count(&entry);
         match self.blocks.back_mut() {
-            Some(block) if block.len() < BLOCK_ENTRIES_MAX => block.push_back(entry),
-            _ => self.blocks.push_back(new_block(entry, self.len)),
+            Some(Block::Resident(block)) if block.len() < BLOCK_ENTRIES_MAX => {
+                block.push_back(entry);
+            }
+            _ => self.blocks.push_back(new_block(entry, self.resident_len())),
         }
     }
 
-    /// Takes the head.
+    /// Takes the head if it is in memory.
     pub(super) fn take(&mut self) -> Option<Entry> {
-        let block = self.blocks.front_mut()?;
+        let Block::Resident(block) = self.blocks.front_mut()? else {
+            return None;
+        };
         let entry = block.pop_front()?;
         if block.is_empty() {
             self.release_front_block();
         }
         self.len -= 1;
-        self.bytes -= u64::from(entry.body_len);
+        self.bytes -= u64::from(entry.body_bytes());
         Some(entry)
     }
 
-    /// Takes the head if it has not expired.
-    pub(super) fn take_live(&mut self, now: Moment) -> Option<Entry> {
-        (self.head_expires_at() > now).then(|| self.take())?
+    /// Takes the head if it has not expired, and may be handed out: if it is in the store too, only
+    /// below `open_below`.
+    pub(super) fn take_live(&mut self, now: Moment, open_below: u64) -> Option<Entry> {
+        let head = self.resident_head()?;
+        let is_open = !head.logged || head.position < open_below;
+        (head.expires_at > now && is_open).then(|| self.take())?
     }
 
     /// Takes the head if it has expired.
@@ -141,22 +182,31 @@ impl Ready {
 
     /// Gives everything away.
     pub(super) fn take_all(&mut self) -> Blocks {
-        (self.len, self.bytes) = (0, 0);
-        std::mem::take(&mut self.blocks)
+        std::mem::take(self).blocks
     }
 
-    fn head(&self) -> Option<&Entry> {
-        self.blocks.front()?.front()
+    fn resident_head(&self) -> Option<&Entry> {
+        match self.head() {
+            Head::Resident(head) => Some(head),
+            Head::None | Head::Stored => None,
+        }
+    }
+
+    fn resident_len(&self) -> u64 {
+        self.len - self.stored_len
     }
 
     fn count(&mut self, entry: &Entry) {
         self.len += 1;
-        self.bytes += u64::from(entry.body_len);
+        self.bytes += u64::from(entry.body_bytes());
     }
 
     fn release_front_block(&mut self) {
         let is_alone = self.blocks.len() == 1;
-        let is_small = |block: &VecDeque<Entry>| block.capacity() <= KEEP_ENTRIES_MAX;
+        let is_small = |block: &Block| match block {
+            Block::Resident(entries) => entries.capacity() <= KEEP_ENTRIES_MAX,
+            Block::Stored(_) => false,
+        };
         if !(is_alone && self.blocks.front().is_some_and(is_small)) {
             self.blocks.pop_front();
         }
@@ -165,47 +215,42 @@ impl Ready {
     /// Inserts an entry at its position: at the front in the usual case, else into the last block
     /// that begins before it.
     fn insert(&mut self, entry: Entry) {
-        if self
-            .head()
-            .is_none_or(|head| entry.position < head.position)
-        {
-            return self.push_front(entry);
-        }
-        let begins_before =
-            |block: &VecDeque<Entry>| block.front().is_some_and(|e| e.position < entry.position);
+        let begins_before = |block: &Block| block.first().is_some_and(|at| at < entry.position);
         let after = self.blocks.partition_point(begins_before);
-        let Some(block) = self.blocks.get_mut(after.saturating_sub(1)) else {
-            return;
+        let before = after.checked_sub(1).and_then(|at| self.blocks.get_mut(at));
+        let Some(Block::Resident(block)) = before else {
+            return self.insert_before(after, entry);
         };
         if block.len() < BLOCK_ENTRIES_MAX {
             let at = block.partition_point(|e| e.position < entry.position);
             return block.insert(at, entry);
         }
         let tail = block.split_off(BLOCK_ENTRIES_MAX / 2);
-        self.blocks.insert(after, tail);
+        self.blocks.insert(after, Block::Resident(tail));
         self.insert(entry);
     }
 
-    fn push_front(&mut self, entry: Entry) {
-        match self.blocks.front_mut() {
-            Some(block) if block.len() < BLOCK_ENTRIES_MAX => block.push_front(entry),
-            _ => self.blocks.push_front(new_block(entry, self.len)),
+    /// Makes an entry the first one of the block at `at`, or of a new block in that place.
+    fn insert_before(&mut self, at: usize, entry: Entry) {
+        match self.blocks.get_mut(at) {
+            Some(Block::Resident(block)) if block.len() < BLOCK_ENTRIES_MAX => {
+                block.push_front(entry);
+            }
+            _ => {
+                let block = new_block(entry, self.resident_len());
+                self.blocks.insert(at, block);
+            }
         }
     }
 }
 
 /// A block with its first entry. In a short queue it grows as needed; in a long one it will be full
 /// soon and gets its size at once.
-fn new_block(entry: Entry, queue_len: u64) -> VecDeque<Entry> {
+fn new_block(entry: Entry, queue_len: u64) -> Block {
     let is_long = queue_len > BLOCK_ENTRIES_MAX as u64;
     let mut block = VecDeque::with_capacity(if is_long { BLOCK_ENTRIES_MAX } else { 0 });
     block.push_back(entry);
-    block
-}
-
-/// Sorts by position; cheap for what is sorted already or made of sorted runs.
-pub(super) fn sort_by_position(entries: &mut [Entry]) {
-    entries.sort_by_key(|entry| entry.position);
+    Block::Resident(block)
 }
 
 #[cfg(test)]
@@ -228,10 +273,11 @@ mod tests {
         std::iter::from_fn(|| ready.take().map(|e| e.position)).collect()
     }
 
-    #[test]
-    fn an_entry_is_small() {
-        assert_eq!(size_of::<Entry>(), 40);
-        assert_eq!(size_of::<Option<Entry>>(), 40, "a hole costs no more");
+    fn resident(ready: &Ready) -> impl Iterator<Item = &VecDeque<Entry>> {
+        ready.blocks.iter().filter_map(|block| match block {
+            Block::Resident(entries) => Some(entries),
+            Block::Stored(_) => None,
+        })
     }
 
     #[test]
@@ -248,7 +294,7 @@ mod tests {
         ready.put_back(&mut (0..500).rev().map(|p| entry(p * 2 + 1)).collect());
         assert_eq!((ready.len(), ready.bytes()), (1500, 3000));
         let is_bounded = |block: &VecDeque<Entry>| (1..=BLOCK_ENTRIES_MAX).contains(&block.len());
-        assert!(ready.blocks.iter().all(is_bounded));
+        assert!(resident(&ready).all(is_bounded));
         let expected: Vec<u64> = (0..1000).chain((500..1000).map(|p| p * 2)).collect();
         assert_eq!(positions(ready), expected);
     }
@@ -256,7 +302,7 @@ mod tests {
     #[test]
     fn memory_follows_the_length() {
         let mut ready = filled(0..10_000);
-        let capacity = |ready: &Ready| ready.blocks.iter().map(VecDeque::capacity).sum::<usize>();
+        let capacity = |ready: &Ready| resident(ready).map(VecDeque::capacity).sum::<usize>();
         assert!(capacity(&ready) <= 10_000 + 2 * BLOCK_ENTRIES_MAX);
         (0..9_000).for_each(|_| drop(ready.take()));
         assert!(capacity(&ready) <= 1_000 + 2 * BLOCK_ENTRIES_MAX);
@@ -293,8 +339,8 @@ mod tests {
         let at = Moment::from_unix_ms(7);
         ready.push(Entry::new(message(""), 1, at));
         assert!(ready.take_expired(at).is_none(), "behind a live head");
-        assert_eq!(ready.take_live(at).unwrap().position, 0);
-        assert!(ready.take_live(at).is_none());
+        assert_eq!(ready.take_live(at, 0).unwrap().position, 0);
+        assert!(ready.take_live(at, 0).is_none());
         assert_eq!(ready.take_expired(at).unwrap().position, 1);
         assert!(ready.take_expired(at).is_none());
     }

@@ -1,0 +1,207 @@
+//! [`Durable`]: what a durable queue knows beside its messages, and which records it writes.
+//!
+//! ```text
+//!   take_in ──▶ message        gone for good ──▶ settle        came back ──▶ returned
+//!   deliveries run ahead of the mark ──▶ mark
+//! ```
+//!
+//! Only persistent messages are logged; a transient one takes a position as well and leaves a gap in
+//! the log. What a call writes is submitted under the queue's lock as it ends, so that the order of
+//! records is the order of events.
+//!
+//! What it is not: it does not see the ready messages and submits nothing itself.
+//!
+//! Invariants: at most one load is under way; a tick is asked for again only for an earlier epoch or
+//! after the one that was asked for has come.
+
+use leveret_storage::{Epoch, LogId, NewMessage, RecoveredLog, Records, Settled};
+
+use super::entry::Entry;
+use super::marks::Marks;
+use super::ready::{Ready, StoredRun};
+use super::written::Written;
+use super::{Effects, Load, SlotId};
+use crate::core::{Moment, stored_message};
+
+/// A queue keeps about this many bytes of ready messages in memory, each counted with
+/// [`MESSAGE_OVERHEAD_BYTES`]; what is more is paged out. Some three times what its front keeps, so
+/// that small backlogs never touch the disk again.
+pub(super) const RESIDENT_BYTES_MAX: u64 = 4 << 20;
+
+/// The most of a [`Load`]: a few milliseconds of reading, and of a fast consumer's work.
+const LOAD_MESSAGES_MAX: usize = 4096;
+const LOAD_BYTES_MAX: usize = 4 << 20;
+/// The most of a [`Load`] of a queue that nobody reads: enough to know the head and its deadline.
+const HEAD_MESSAGES_MAX: usize = 256;
+const HEAD_BYTES_MAX: usize = 64 << 10;
+
+/// The durable side of a queue.
+#[derive(Debug)]
+pub(super) struct Durable {
+    pub(super) log: LogId,
+    pub(super) marks: Marks,
+    pub(super) written: Written,
+    /// The load that is under way.
+    pub(super) load: Option<Load>,
+    /// Blocks that begin before this position have been paged out or passed.
+    pub(super) page_from: u64,
+    /// [`RESIDENT_BYTES_MAX`], but for tests.
+    pub(super) resident_bytes_max: u64,
+    /// Getters that wait for the head.
+    pub(super) getters: Vec<SlotId>,
+    /// How far the store has got.
+    committed: Epoch,
+    has_failed: bool,
+    /// The tick that is on its way.
+    tick_at: Option<Epoch>,
+    /// Deliveries wait for a mark.
+    pub(super) waits_for_mark: bool,
+    /// There is more to page out.
+    pub(super) waits_to_page: bool,
+}
+
+impl Durable {
+    /// A new queue's side, or that of a recovered one.
+    pub(super) fn new(log: LogId, next_position: u64) -> Self {
+        Self {
+            log,
+            marks: Marks::default(),
+            written: Written::up_to(next_position),
+            load: None,
+            page_from: 0,
+            resident_bytes_max: RESIDENT_BYTES_MAX,
+            getters: Vec::new(),
+            committed: Epoch(0),
+            has_failed: false,
+            tick_at: None,
+            waits_for_mark: false,
+            waits_to_page: false,
+        }
+    }
+
+    /// A call begins, and the store has got this far.
+    pub(super) fn begin(&mut self, committed: Epoch, has_failed: bool) {
+        self.committed = committed;
+        self.has_failed = has_failed;
+        self.marks.committed(committed);
+        self.written.committed(committed);
+        if has_failed {
+            self.marks.failed();
+        }
+    }
+
+    /// The tick that was asked for has come, or another one that does as well.
+    pub(super) fn tick(&mut self) {
+        self.tick_at = None;
+    }
+
+    /// The call's records were submitted under this epoch; `next_position` is behind all of them.
+    pub(super) fn submitted(&mut self, epoch: Epoch, next_position: u64) {
+        self.marks.submitted(epoch);
+        self.written.submitted(next_position, epoch);
+    }
+
+    /// A call ends: asks for the tick that it waits for.
+    pub(super) fn end(&mut self, effects: &mut Effects) {
+        let for_mark = std::mem::take(&mut self.waits_for_mark);
+        let to_page = std::mem::take(&mut self.waits_to_page);
+        let mark = for_mark.then(|| self.marks.awaited()).flatten();
+        let page = to_page.then(|| self.written.awaited().unwrap_or(self.committed));
+        let Some(epoch) = mark.or(page) else {
+            return;
+        };
+        if self.tick_at.is_none_or(|asked| epoch < asked) {
+            self.tick_at = Some(epoch);
+            effects.tick_at_epoch = effects.tick_at_epoch.max(Some(epoch));
+        }
+    }
+
+    /// Writes a mark, unless one is on its way.
+    pub(super) fn ask_mark(&mut self, next_position: u64, records: &mut Records) {
+        if let Some(below) = self.marks.ask(next_position) {
+            records.mark(self.log, below);
+        }
+    }
+
+    /// Writes a mark ahead of time when the last one is half used up.
+    pub(super) fn renew_mark(&mut self, next_position: u64, records: &mut Records) {
+        if self.marks.run_short(next_position) {
+            self.ask_mark(next_position, records);
+        }
+    }
+
+    /// Asks for a part of this run; `is_read` when somebody is waiting for messages.
+    pub(super) fn ask_load(&mut self, run: StoredRun, is_read: bool, effects: &mut Effects) {
+        let (messages_max, bytes_max) = match is_read {
+            true => (LOAD_MESSAGES_MAX, LOAD_BYTES_MAX),
+            false => (HEAD_MESSAGES_MAX, HEAD_BYTES_MAX),
+        };
+        self.load = Some(Load {
+            first: run.first,
+            last: run.last,
+            messages_max,
+            bytes_max,
+        });
+        effects.load = self.load;
+    }
+
+    /// True when the ready messages need more memory than their share, and some could be paged out.
+    pub(super) fn is_over_share(&self, ready: &Ready) -> bool {
+        !self.has_failed && resident_bytes(ready) > self.resident_bytes_max
+    }
+}
+
+/// What the ready messages need in memory.
+pub(super) fn resident_bytes(ready: &Ready) -> u64 {
+    let messages = ready.len() - ready.stored_len();
+    ready.bytes() - ready.stored_bytes() + messages * crate::limits::MESSAGE_OVERHEAD_BYTES
+}
+
+/// Everything that a recovered log has, as one run: between its messages there are only such as are
+/// gone for good. `None` if there is none.
+pub(super) fn recovered_run(recovered: &RecoveredLog) -> Option<StoredRun> {
+    let (first, last) = (recovered.runs.first()?, recovered.runs.last()?);
+    Some(StoredRun {
+        first: first.first,
+        last: last.last,
+        count: recovered.runs.iter().map(|run| run.count).sum(),
+        bytes: recovered.body_bytes,
+    })
+}
+
+/// Writes a message.
+pub(super) fn write_message(log: LogId, entry: &Entry, now: Moment, records: &mut Records) {
+    stored_message::pieces(&entry.message, entry.deadline(), |pieces| {
+        records.message(
+            log,
+            NewMessage {
+                index: entry.position,
+                time_ms: now.unix_ms(),
+                body_bytes: entry.body_bytes(),
+                pieces,
+            },
+        );
+    });
+}
+
+/// Writes that a message is done with.
+pub(super) fn write_settled(log: LogId, position: u64, body_bytes: u32, records: &mut Records) {
+    let settled = Settled {
+        first: position,
+        last: position,
+        count: 1,
+        body_bytes: u64::from(body_bytes),
+    };
+    records.settle(log, settled);
+}
+
+/// Writes that all of these are done with.
+pub(super) fn write_settled_run(log: LogId, run: StoredRun, records: &mut Records) {
+    let settled = Settled {
+        first: run.first,
+        last: run.last,
+        count: run.count,
+        body_bytes: run.bytes,
+    };
+    records.settle(log, settled);
+}
