@@ -207,7 +207,8 @@ impl Records {
         self.must_sync
     }
 
-    pub(crate) fn bytes(&self) -> &[u8] {
+    /// The records as they will lie in the journal, but for their checksums.
+    pub fn bytes(&self) -> &[u8] {
         &self.bytes
     }
 

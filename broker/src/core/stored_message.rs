@@ -145,7 +145,7 @@ mod tests {
     use crate::core::message::COPY_BODY_BYTES_MAX;
 
     fn encode(message: &Message, expires_at: Option<Moment>) -> Vec<u8> {
-        pieces(message, expires_at, <[&[u8]]>::concat)
+        pieces(message, expires_at, |pieces| pieces.concat())
     }
 
     fn bytes(len: impl Into<prop::collection::SizeRange>) -> impl Strategy<Value = Vec<u8>> {
@@ -190,14 +190,27 @@ mod tests {
 
     /// Reads everything that a message can be asked for.
     fn look_at_everything(message: &Message) {
-        let lens = [message.exchange(), message.routing_key(), message.properties()].map(<[u8]>::len);
+        let lens = [
+            message.exchange(),
+            message.routing_key(),
+            message.properties(),
+        ]
+        .map(<[u8]>::len);
         let body: usize = message.body_parts().map(<[u8]>::len).sum();
         assert_eq!(body, message.body_len());
-        assert!(message.small_sections().is_none_or(|(_, _, small)| small.len() == body));
+        assert!(
+            message
+                .small_sections()
+                .is_none_or(|(_, _, small)| small.len() == body)
+        );
         assert!(lens.iter().sum::<usize>() <= message.head().len());
         let keys: usize = message.blind_keys().map(<[u8]>::len).sum();
         assert!(keys <= message.head().len());
-        let _ = (message.is_persistent(), message.priority(), message.expiration_ms());
+        let _ = (
+            message.is_persistent(),
+            message.priority(),
+            message.expiration_ms(),
+        );
     }
 
     proptest! {
@@ -248,8 +261,14 @@ mod tests {
 
     #[test]
     fn a_newer_version_is_named() {
-        assert_eq!(decode(vec![7; 100]).unwrap_err(), BadStoredMessage::Version(7));
-        assert_eq!(decode(Vec::new()).unwrap_err(), BadStoredMessage::Version(0));
+        assert_eq!(
+            decode(vec![7; 100]).unwrap_err(),
+            BadStoredMessage::Version(7)
+        );
+        assert_eq!(
+            decode(Vec::new()).unwrap_err(),
+            BadStoredMessage::Version(0)
+        );
     }
 
     #[test]
@@ -269,8 +288,15 @@ mod tests {
         };
         let loaded = decode_all(read, "q");
         assert_eq!((loaded.through, loaded.unreadable), (8, vec![7, 4]));
-        let [LoadedMessage { position: 5, return_count: 3, redelivered: true, message, .. }] =
-            &loaded.messages[..]
+        let [
+            LoadedMessage {
+                position: 5,
+                return_count: 3,
+                redelivered: true,
+                message,
+                ..
+            },
+        ] = &loaded.messages[..]
         else {
             panic!("{:?}", loaded.messages);
         };

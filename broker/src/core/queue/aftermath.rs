@@ -2,7 +2,10 @@
 //!
 //! Waking a task and freeing messages cost more than moving them, and a bell must never be rung
 //! under a lock. So a machine only collects both here, and whoever holds the lock deals with them
-//! after it let go. The buffers are reused: a call allocates nothing in the steady state.
+//! after it let go. The records of a durable queue are gathered here too, but leave before the lock
+//! does. The buffers are reused: a call allocates nothing in the steady state.
+
+use leveret_storage::Records;
 
 use super::consumers::Consumers;
 use super::ready::Blocks;
@@ -35,6 +38,10 @@ pub(super) struct Aftermath {
     pub(super) purged: Blocks,
     /// The consumers of a queue that was deleted, with what they were handed.
     pub(super) retired: Option<Box<Consumers>>,
+    /// What a durable queue has to write.
+    pub(super) records: Records,
+    /// Somebody may wait for the records to be on disk.
+    pub(super) is_awaited: bool,
 }
 
 impl Aftermath {

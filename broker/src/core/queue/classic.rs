@@ -14,15 +14,22 @@
 //!            dead letter, or dropped
 //! ```
 //!
+//! Of a durable queue the head may have to be loaded first, or may not be handed out yet; everything
+//! behind it waits then, so that the order stays ([`super::classic_durable`](super)).
+//!
 //! Invariants, after every call: no slot can take a message while there is a live one at the head of
-//! the ready messages (but for a slot whose channel just lost its limit: it was rung, and its pull
-//! deals); with drop-head, the ready messages are within the limits; for the head's deadline a tick
-//! has been asked for that is no later.
+//! the ready messages that may be handed out (but for a slot whose channel just lost its limit: it
+//! was rung, and its pull deals); with drop-head, the ready messages are within the limits, or the
+//! head is on its way from the store and is dropped when it comes; for the head's deadline a tick has
+//! been asked for that is no later, once the head is in memory; a head that is not there is being
+//! loaded.
 
 use super::aftermath::{Aftermath, Call};
 use super::consumers::{Consumers, RoomLeft};
+use super::durable::{self, Durable};
+use super::entry::{Entry, NEVER, counted_len, sort_by_position};
 use super::options::{ClassicOptions, Overflow};
-use super::ready::{Entry, NEVER, Ready, sort_by_position};
+use super::ready::Ready;
 use super::{
     AttachRefused, DeadLetter, DeathReason, DeleteConditions, DeleteRefused, Delivery, DeliveryId,
     Effects, Got, Offered, Port, Pulled, QueueStatus, Room, SlotId, SlotSpec, Unsettled, Verdict,
@@ -32,12 +39,14 @@ use crate::core::{Message, Moment};
 /// A classic queue.
 #[derive(Debug)]
 pub(super) struct Classic {
-    options: ClassicOptions,
-    ready: Ready,
-    consumers: Consumers,
-    next_position: u64,
+    pub(super) options: ClassicOptions,
+    pub(super) ready: Ready,
+    pub(super) consumers: Consumers,
+    pub(super) next_position: u64,
     /// Body bytes of all messages the queue holds: ready, assigned and unsettled.
-    held_bytes: u64,
+    pub(super) held_bytes: u64,
+    /// `None` for a queue that keeps nothing.
+    pub(super) durable: Option<Box<Durable>>,
     /// The moment of the tick that was asked for last; [`NEVER`] when none is due.
     tick_at: Moment,
     /// When the queue goes if nobody uses it until then and it has no consumer (EXP-01); [`NEVER`]
@@ -56,6 +65,7 @@ impl Classic {
             consumers: Consumers::new(options.single_active_consumer),
             next_position: 0,
             held_bytes: 0,
+            durable: None,
             tick_at: NEVER,
             lease_ends_at: NEVER,
             returning: Vec::new(),
@@ -67,7 +77,7 @@ impl Classic {
     pub(super) fn set_options(&mut self, options: ClassicOptions, call: &mut Call<'_>) {
         self.options = options;
         self.trim(call);
-        self.promise_tick(call.effects);
+        self.finish(call);
     }
 
     /// The queue is in use now: its lease begins anew (EXP-02).
@@ -93,7 +103,8 @@ impl Classic {
             }
         }
         self.trim(call);
-        self.promise_tick(call.effects);
+        self.renew_mark(call.aftermath);
+        self.finish(call);
         Offered::Taken
     }
 
@@ -107,8 +118,9 @@ impl Classic {
             return Err(AttachRefused::Gone);
         }
         let slot = self.consumers.attach(spec, port)?;
+        self.renew_mark(call.aftermath);
         self.deal(call);
-        self.promise_tick(call.effects);
+        self.finish(call);
         Ok(slot)
     }
 
@@ -124,6 +136,7 @@ impl Classic {
         if was_last {
             self.renew_lease(call);
         }
+        self.forget_getter(slot);
         self.ready.put_back(&mut unsent);
         self.requeue(&mut returned, call);
     }
@@ -149,7 +162,7 @@ impl Classic {
             return Pulled::Drained;
         };
         let pulled = self.pull_at(index, RoomLeft::new(room), out, call);
-        self.promise_tick(call.effects);
+        self.finish(call);
         pulled
     }
 
@@ -159,14 +172,17 @@ impl Classic {
         };
         self.renew_lease(call);
         self.deal(call);
-        let entry = self.ready.take();
-        let delivery = entry.and_then(|entry| self.consumers.hand_out(index, entry));
-        self.promise_tick(call.effects);
-        let Some(delivery) = delivery else {
-            return Got::Empty;
+        let head = self.ready.take_live(call.now, self.open_below());
+        let got = match head.and_then(|entry| self.consumers.hand_out(index, entry)) {
+            Some(delivery) => {
+                self.forget_sent(index, std::slice::from_ref(&delivery), call.aftermath);
+                Got::Message(delivery, self.ready.len())
+            }
+            None if self.ready.is_empty() => Got::Empty,
+            None => self.wait_for_head(slot),
         };
-        self.forget_sent(index, std::slice::from_ref(&delivery));
-        Got::Message(delivery, self.ready.len())
+        self.finish(call);
+        got
     }
 
     pub(super) fn settle(
@@ -180,15 +196,21 @@ impl Classic {
             return;
         };
         if verdict == Verdict::Ack {
-            let dropped = &mut call.aftermath.dropped;
-            let held_bytes = &mut self.held_bytes;
+            let Aftermath {
+                dropped, records, ..
+            } = &mut *call.aftermath;
+            let (held_bytes, durable) = (&mut self.held_bytes, &self.durable);
             let done = |entry: Entry| {
                 *held_bytes -= entry.body_len() as u64;
+                if let (true, Some(durable)) = (entry.logged, durable) {
+                    let (at, bytes) = (entry.position, entry.body_bytes());
+                    durable::write_settled(durable.log, at, bytes, records);
+                }
                 dropped.push(entry.message);
             };
             self.consumers.settle(index, ids, done);
             self.deal(call);
-            self.promise_tick(call.effects);
+            self.finish(call);
             return;
         }
         let mut settled = std::mem::take(&mut self.returning);
@@ -203,6 +225,9 @@ impl Classic {
 
     pub(super) fn tick(&mut self, call: &mut Call<'_>) {
         self.tick_at = NEVER;
+        if let Some(durable) = &mut self.durable {
+            durable.tick();
+        }
         if self.lease_due_at() <= call.now {
             call.effects.auto_delete = true;
             // Nothing is left to wait for, unless a consumer comes first and keeps the queue; its
@@ -210,14 +235,25 @@ impl Classic {
             self.lease_ends_at = NEVER;
         }
         self.deal(call);
-        self.promise_tick(call.effects);
+        self.finish(call);
     }
 
     pub(super) fn purge(&mut self, aftermath: &mut Aftermath) -> u64 {
-        let purged = self.ready.len();
-        self.held_bytes -= self.ready.bytes();
-        aftermath.purged = self.ready.take_all();
+        self.write_purge(aftermath);
+        let purged = self.drop_ready(aftermath);
+        self.ring_getters(aftermath);
         purged
+    }
+
+    fn drop_ready(&mut self, aftermath: &mut Aftermath) -> u64 {
+        let dropped = self.ready.len();
+        self.held_bytes -= self.ready.bytes();
+        aftermath.purged.append(&mut self.ready.take_all());
+        if let Some(durable) = &mut self.durable {
+            // What it brings is not wanted any more.
+            durable.load = None;
+        }
+        dropped
     }
 
     pub(super) fn retire(
@@ -242,34 +278,45 @@ impl Classic {
         self.gone = true;
         self.lease_ends_at = NEVER;
         self.consumers.ring_all(&mut aftermath.rings);
+        let ready = self.drop_ready(aftermath);
+        self.ring_getters(aftermath);
         aftermath.retired = Some(Box::new(std::mem::take(&mut self.consumers)));
-        let ready = self.purge(aftermath);
         self.held_bytes = 0;
+        // Its log goes as a whole; nothing is written to it any more.
+        self.durable = None;
         ready
     }
 
     pub(super) fn status(&self) -> QueueStatus {
+        let (ready, unsettled) = (self.ready.len(), self.consumers.unsettled());
         QueueStatus {
-            ready: self.ready.len(),
-            unsettled: self.consumers.unsettled(),
+            ready,
+            unsettled,
             consumers: self.consumers.count(),
             ready_bytes: self.ready.bytes(),
             held_bytes: self.held_bytes,
+            resident_bytes: self.held_bytes - self.ready.stored_bytes(),
+            resident_messages: ready + unsettled - self.ready.stored_len(),
         }
     }
 
-    /// Takes one message in. While a slot can take messages none is ready, so it is this one's turn;
+    /// Takes one message in. If a slot can take messages and none is ready, it is this one's turn;
     /// its deadline does not matter then, not even one that is now (TTL-03).
     fn take_in(&mut self, message: Message, call: &mut Call<'_>) {
         let expires_at = self.deadline(&message, call.now);
-        let entry = Entry::new(message, self.next_position, expires_at);
+        let mut entry = Entry::new(message, self.next_position, expires_at);
         self.held_bytes += entry.body_len() as u64;
         self.next_position += 1;
+        let is_open = match &self.durable {
+            Some(durable) => durable.take_in(&mut entry, call.now, call.aftermath),
+            None => true,
+        };
         match self.consumers.next() {
-            Some(next) => self
-                .consumers
-                .assign(next, entry, &mut call.aftermath.rings),
-            None => self.ready.push(entry),
+            Some(next) if is_open && self.ready.is_empty() => {
+                let rings = &mut call.aftermath.rings;
+                self.consumers.assign(next, entry, rings);
+            }
+            _ => self.ready.push(entry),
         }
     }
 
@@ -306,7 +353,8 @@ impl Classic {
         while self.consumers.hand_out_assigned(index, &mut left, out) {
             self.deal(call);
         }
-        self.forget_sent(index, out.get(before..).unwrap_or_default());
+        let sent = out.get(before..).unwrap_or_default();
+        self.forget_sent(index, sent, call.aftermath);
         let mut unsent = std::mem::take(&mut self.returning);
         let pulled = self.consumers.end_pull(index, &left, &mut unsent);
         if !unsent.is_empty() {
@@ -319,12 +367,19 @@ impl Classic {
     }
 
     /// What is settled by being sent is not held any more.
-    fn forget_sent(&mut self, index: u32, sent: &[Delivery]) {
-        if self.consumers.is_no_ack(index) {
-            let bytes = sent
-                .iter()
-                .map(|delivery| delivery.message.body_len() as u64);
-            self.held_bytes -= bytes.sum::<u64>();
+    fn forget_sent(&mut self, index: u32, sent: &[Delivery], aftermath: &mut Aftermath) {
+        if !self.consumers.is_no_ack(index) {
+            return;
+        }
+        for delivery in sent {
+            let bytes = counted_len(&delivery.message);
+            self.held_bytes -= u64::from(bytes);
+            if let Some(durable) = &self.durable
+                && delivery.message.is_persistent()
+            {
+                let records = &mut aftermath.records;
+                durable::write_settled(durable.log, delivery.position, bytes, records);
+            }
         }
     }
 
@@ -333,12 +388,13 @@ impl Classic {
     fn requeue(&mut self, returned: &mut Vec<Entry>, call: &mut Call<'_>) {
         if !returned.is_empty() {
             returned.iter_mut().for_each(Entry::mark_returned);
+            self.write_returned(returned, &mut call.aftermath.records);
             self.ready.put_back(returned);
             self.trim(call);
         }
         self.deal(call);
         self.trim(call);
-        self.promise_tick(call.effects);
+        self.finish(call);
     }
 
     /// Drops or dead-letters deliveries in queue order (ACK-12, DLX-20).
@@ -348,21 +404,30 @@ impl Classic {
             self.bury_held(entry, DeathReason::Rejected, call);
         }
         self.deal(call);
+        self.finish(call);
+    }
+
+    /// Ends a call that may have changed something.
+    pub(super) fn finish(&mut self, call: &mut Call<'_>) {
         self.promise_tick(call.effects);
+        if self.durable.is_some() {
+            self.finish_durable(call);
+        }
     }
 
     /// Assigns ready messages for as long as there is a live one and a slot that can take it.
-    fn deal(&mut self, call: &mut Call<'_>) {
+    pub(super) fn deal(&mut self, call: &mut Call<'_>) {
         self.deal_live(call);
         while self.expire(call) {
             self.deal_live(call);
         }
     }
 
-    /// Assigns ready messages up to the first one that has expired.
+    /// Assigns ready messages up to the first one that has expired or may not be handed out yet.
     fn deal_live(&mut self, call: &mut Call<'_>) {
+        let open_below = self.open_below();
         while let Some(next) = self.consumers.next() {
-            let Some(entry) = self.ready.take_live(call.now) else {
+            let Some(entry) = self.ready.take_live(call.now, open_below) else {
                 return;
             };
             let rings = &mut call.aftermath.rings;
@@ -380,8 +445,9 @@ impl Classic {
         expired
     }
 
-    /// Removes messages from the head until the rest is within the limits (LEN-02).
-    fn trim(&mut self, call: &mut Call<'_>) {
+    /// Removes messages from the head until the rest is within the limits (LEN-02), or until the head
+    /// has to be loaded first.
+    pub(super) fn trim(&mut self, call: &mut Call<'_>) {
         loop {
             self.expire(call);
             let exceeded = self
@@ -400,6 +466,10 @@ impl Classic {
     /// Removes a message that the queue had taken.
     fn bury_held(&mut self, entry: Entry, reason: DeathReason, call: &mut Call<'_>) {
         self.held_bytes -= entry.body_len() as u64;
+        if let (true, Some(durable)) = (entry.logged, &self.durable) {
+            let (at, bytes) = (entry.position, entry.body_bytes());
+            durable::write_settled(durable.log, at, bytes, &mut call.aftermath.records);
+        }
         self.bury(entry.message, reason, call);
     }
 

@@ -22,7 +22,7 @@
 use std::cmp::Reverse;
 use std::collections::VecDeque;
 
-use super::ready::Entry;
+use super::entry::Entry;
 use super::rotation::Rotation;
 use super::unsettled::UnsettledRing;
 use super::{
@@ -189,6 +189,13 @@ impl Consumers {
         let index = self.find(id)?;
         let slot = self.places.get(index as usize)?.slot.as_ref()?;
         (slot.role == Role::Consumer).then_some(index)
+    }
+
+    /// The way to a slot that has not ended.
+    pub(super) fn port(&self, id: SlotId) -> Option<Port> {
+        let index = self.find(id)?;
+        let slot = self.places.get(index as usize)?.slot.as_ref()?;
+        (slot.role != Role::Detached).then(|| slot.port.clone())
     }
 
     /// Whose turn it is to be assigned a message.

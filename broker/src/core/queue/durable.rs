@@ -14,8 +14,9 @@
 //! Invariants: at most one load is under way; a tick is asked for again only for an earlier epoch or
 //! after the one that was asked for has come.
 
-use leveret_storage::{Epoch, LogId, NewMessage, RecoveredLog, Records, Settled};
+use leveret_storage::{Epoch, LogId, NewMessage, Records, RecoveredLog, Settled};
 
+use super::aftermath::Aftermath;
 use super::entry::Entry;
 use super::marks::Marks;
 use super::ready::{Ready, StoredRun};
@@ -24,7 +25,7 @@ use super::{Effects, Load, SlotId};
 use crate::core::{Moment, stored_message};
 
 /// A queue keeps about this many bytes of ready messages in memory, each counted with
-/// [`MESSAGE_OVERHEAD_BYTES`]; what is more is paged out. Some three times what its front keeps, so
+/// [`MESSAGE_OVERHEAD_BYTES`](crate::limits::MESSAGE_OVERHEAD_BYTES); what is more is paged out. Some three times what its front keeps, so
 /// that small backlogs never touch the disk again.
 pub(super) const RESIDENT_BYTES_MAX: u64 = 4 << 20;
 
@@ -68,7 +69,7 @@ impl Durable {
             marks: Marks::default(),
             written: Written::up_to(next_position),
             load: None,
-            page_from: 0,
+            page_from: next_position,
             resident_bytes_max: RESIDENT_BYTES_MAX,
             getters: Vec::new(),
             committed: Epoch(0),
@@ -114,6 +115,22 @@ impl Durable {
             self.tick_at = Some(epoch);
             effects.tick_at_epoch = effects.tick_at_epoch.max(Some(epoch));
         }
+    }
+
+    /// Writes down a message that is taken in, if it is to be kept; says whether it may be handed out.
+    pub(super) fn take_in(
+        &self,
+        entry: &mut Entry,
+        now: Moment,
+        aftermath: &mut Aftermath,
+    ) -> bool {
+        entry.logged = entry.message.is_persistent();
+        if !entry.logged {
+            return true;
+        }
+        write_message(self.log, entry, now, &mut aftermath.records);
+        aftermath.is_awaited = true;
+        entry.position < self.marks.open_below()
     }
 
     /// Writes a mark, unless one is on its way.
@@ -170,7 +187,7 @@ pub(super) fn recovered_run(recovered: &RecoveredLog) -> Option<StoredRun> {
 }
 
 /// Writes a message.
-pub(super) fn write_message(log: LogId, entry: &Entry, now: Moment, records: &mut Records) {
+fn write_message(log: LogId, entry: &Entry, now: Moment, records: &mut Records) {
     stored_message::pieces(&entry.message, entry.deadline(), |pieces| {
         records.message(
             log,

@@ -20,9 +20,16 @@
 mod aftermath;
 pub mod arguments;
 mod classic;
+mod classic_durable;
 #[cfg(test)]
 mod classic_tests;
 mod consumers;
+mod durable;
+#[cfg(test)]
+mod durable_tests;
+mod entry;
+pub mod journal;
+mod marks;
 #[cfg(test)]
 mod model_tests;
 mod options;
@@ -34,11 +41,13 @@ pub mod shared;
 #[cfg(test)]
 mod testing;
 mod unsettled;
+mod written;
 
 use std::sync::Arc;
 
 use leveret_storage::Epoch;
 
+pub use journal::Journal;
 pub use options::{ClassicOptions, Overflow};
 pub use shared::ClassicQueue;
 
@@ -110,7 +119,8 @@ pub enum SlotKind {
         /// `x-priority` (CPRIO).
         priority: i64,
     },
-    /// `basic.get`: not counted as a consumer, never rung, ignores prefetch (GET-05).
+    /// `basic.get`: not counted as a consumer, ignores prefetch (GET-05), and rung only after it was
+    /// told [`Got::Loading`].
     Getter,
 }
 
@@ -164,7 +174,8 @@ pub enum Pulled {
 pub enum Got {
     /// The message at the head, and how many ready messages are left.
     Message(Delivery, u64),
-    /// The head is on its way from the store: get again when the slot's bell rings.
+    /// There is a head, but it is on its way from the store, or a commit has to come first: get again
+    /// when the slot's bell rings. Others may have taken it by then.
     Loading,
     /// No message is ready, or the queue is gone.
     Empty,
@@ -329,6 +340,10 @@ pub struct QueueStatus {
     pub ready_bytes: u64,
     /// Body bytes of all messages the queue holds, unsettled ones included.
     pub held_bytes: u64,
+    /// Body bytes of those of them that are in memory.
+    pub resident_bytes: u64,
+    /// How many of the queue's messages are in memory: all but ready ones that are only in the store.
+    pub resident_messages: u64,
 }
 
 /// One queue, of any kind. Called once per batch; locks inside; never blocks on I/O.

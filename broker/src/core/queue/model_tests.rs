@@ -511,12 +511,15 @@ impl Model {
             .slots
             .iter()
             .map(|s| s.assigned.len() + s.unsettled.len());
+        let held_messages = held.sum::<usize>();
         QueueStatus {
             ready: self.ready.len() as u64,
-            unsettled: held.sum::<usize>() as u64,
+            unsettled: held_messages as u64,
             consumers: self.consumers(),
             ready_bytes: self.bytes(),
             held_bytes: self.bytes() + self.handed_out_bytes(),
+            resident_bytes: self.bytes() + self.handed_out_bytes(),
+            resident_messages: (self.ready.len() + held_messages) as u64,
         }
     }
 

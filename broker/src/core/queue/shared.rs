@@ -1,20 +1,22 @@
 //! [`ClassicQueue`]: the classic queue behind a lock, as the rest of the broker knows it.
 //!
-//! Each call locks once, lets the machine work, unlocks, and only then rings bells and frees
-//! messages. What it is not: it decides nothing; every rule is in the machine (`classic.rs`).
+//! Each call locks once, lets the machine work, submits what a durable queue has to write, unlocks,
+//! and only then rings bells and frees messages. What it is not: it decides nothing; every rule is in the machine (`classic.rs`).
 //!
 //! A panic under the lock leaves the machine in an unknown state. The queue is ended then: its
 //! consumers are rung and learn that it is gone, and nobody else is touched.
 
 use std::cell::Cell;
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use leveret_storage::{LogId, RecoveredLog};
 
 use super::aftermath::{Aftermath, Call};
 use super::classic::Classic;
 use super::{
     AttachRefused, ClassicOptions, DeleteConditions, DeleteRefused, Delivery, DeliveryId, Effects,
-    Got, Loaded, Offered, Port, Pulled, Queue, QueueStatus, Room, SlotId, SlotSpec, Unsettled,
-    Verdict,
+    Got, Journal, Loaded, Offered, Port, Pulled, Queue, QueueStatus, Room, SlotId, SlotSpec,
+    Unsettled, Verdict,
 };
 use crate::core::{Message, Moment};
 
@@ -27,6 +29,8 @@ thread_local! {
 /// A classic queue that many connections share.
 pub struct ClassicQueue {
     machine: Mutex<Classic>,
+    /// Where the records of a durable queue go.
+    journal: Option<Arc<dyn Journal>>,
 }
 
 impl ClassicQueue {
@@ -34,6 +38,21 @@ impl ClassicQueue {
     pub fn new(options: ClassicOptions) -> Self {
         Self {
             machine: Mutex::new(Classic::new(options)),
+            journal: None,
+        }
+    }
+
+    /// A queue that keeps its persistent messages in `log`, which has been begun. With `recovered` it
+    /// has all that was found there; call [`Queue::tick`] then, which asks for the first messages.
+    pub fn durable(
+        options: ClassicOptions,
+        journal: Arc<dyn Journal>,
+        log: LogId,
+        recovered: Option<&RecoveredLog>,
+    ) -> Self {
+        Self {
+            machine: Mutex::new(Classic::durable(options, log, recovered)),
+            journal: Some(journal),
         }
     }
 
@@ -67,7 +86,13 @@ impl ClassicQueue {
                 effects,
                 aftermath,
             };
-            work(machine, &mut call)
+            let Some(journal) = &self.journal else {
+                return work(machine, &mut call);
+            };
+            machine.begin(journal.committed(), journal.has_failed());
+            let result = work(machine, &mut call);
+            submit(&**journal, machine, &mut call);
+            result
         })
     }
 
@@ -79,6 +104,20 @@ impl ClassicQueue {
             machine
         })
     }
+}
+
+/// Submits what the call has written. The lock is still held, so that records of one queue are in the
+/// order of its calls.
+fn submit(journal: &dyn Journal, machine: &mut Classic, call: &mut Call<'_>) {
+    let is_awaited = std::mem::take(&mut call.aftermath.is_awaited);
+    if !call.aftermath.records.is_empty() {
+        let epoch = journal.submit(&mut call.aftermath.records);
+        machine.submitted(epoch);
+        if is_awaited {
+            call.effects.durable_at = call.effects.durable_at.max(Some(epoch));
+        }
+    }
+    machine.end_call(call.effects);
 }
 
 impl Queue for ClassicQueue {
@@ -148,10 +187,14 @@ impl Queue for ClassicQueue {
         self.call(now, effects, |machine, call| machine.tick(call));
     }
 
-    fn loaded(&self, _loaded: Loaded, _now: Moment, _effects: &mut Effects) {}
+    fn loaded(&self, loaded: Loaded, now: Moment, effects: &mut Effects) {
+        self.call(now, effects, |machine, call| machine.loaded(loaded, call));
+    }
 
-    fn purge(&self, _effects: &mut Effects) -> u64 {
-        self.locked(|machine, aftermath| machine.purge(aftermath))
+    fn purge(&self, effects: &mut Effects) -> u64 {
+        // A purge asks for no time: what it drops is neither dead-lettered nor judged.
+        let now = Moment::from_unix_ms(0);
+        self.call(now, effects, |machine, call| machine.purge(call.aftermath))
     }
 
     fn retire(&self, conditions: DeleteConditions) -> Result<u64, DeleteRefused> {

@@ -15,7 +15,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use super::DeliveryId;
-use super::ready::Entry;
+use super::entry::Entry;
 
 /// Rings shorter than this are left as they are: moving their few holes away saves nothing.
 const HOLES_RING_MIN: usize = 256;
@@ -105,7 +105,7 @@ impl UnsettledRing {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::core::queue::ready::NEVER;
+    use crate::core::queue::entry::NEVER;
     use crate::core::queue::testing::message;
 
     fn filled(count: u64) -> UnsettledRing {

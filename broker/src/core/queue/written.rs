@@ -41,8 +41,11 @@ impl Written {
         Some(self.latest?.epoch)
     }
 
-    /// All messages below this position were submitted, the last under this epoch.
+    /// All messages below this position were submitted, the last under this epoch or before.
     pub(super) fn submitted(&mut self, below: u64, epoch: Epoch) {
+        if below <= self.latest.map_or(self.below, |latest| latest.below) {
+            return;
+        }
         let submission = Submission { below, epoch };
         self.probe.get_or_insert(submission);
         self.latest = Some(submission);
@@ -79,7 +82,9 @@ mod tests {
         written.submitted(40, Epoch(4));
         written.committed(Epoch(3));
         assert_eq!(written.below(), 30);
+        written.submitted(40, Epoch(9));
         written.committed(Epoch(4));
-        assert_eq!((written.below(), written.awaited()), (40, None));
+        let settled = (written.below(), written.awaited());
+        assert_eq!(settled, (40, None), "what came later were no messages");
     }
 }

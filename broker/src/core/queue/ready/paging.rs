@@ -30,10 +30,7 @@ const LAST_BLOCK_BYTES_MIN: u64 = 256 << 10;
 pub(in crate::core::queue) enum Paged {
     /// It is in the store only; its entries are to be freed. The next block begins at `next` or
     /// later.
-    Out {
-        next: u64,
-        entries: VecDeque<Entry>,
-    },
+    Out { next: u64, entries: VecDeque<Entry> },
     /// It is in the store only already, or cannot be.
     Passed { next: u64 },
     /// Its messages are not on disk yet.
@@ -86,6 +83,12 @@ impl Ready {
             return Some(next);
         }
         None
+    }
+
+    /// True when all messages have this position or a later one.
+    pub(in crate::core::queue) fn begins_at(&self, position: u64) -> bool {
+        let first = self.blocks.front().and_then(Block::first);
+        first.is_some_and(|first| first >= position)
     }
 
     /// Drops the first block from memory that begins at `from` or later, if all its messages are in

@@ -1,0 +1,267 @@
+//! What a durable [`Classic`] does beyond a transient one: it writes records, waits for marks, and
+//! pages its messages out and in.
+//!
+//! ```text
+//!   head logged, at or above the mark ──▶ write a mark, tick once it is committed ──▶ deal
+//!   ready messages above their share  ──▶ blocks that are on disk leave memory, a few a call
+//!   little left before a stored run   ──▶ Effects::load ──▶ loaded() ──▶ deal, trim, the next load
+//! ```
+//!
+//! While the head waits for its mark or its load everything behind it waits too, so that no message
+//! passes another. A getter that met such a head is rung once the head can be got, or is gone.
+//!
+//! What it is not: no rule of queueing lives here. Deadlines and limits are `classic.rs`'s; they too
+//! look at a head that is in memory only, so an expired message that is in the store is found, and
+//! one above a length limit dropped, when it has been loaded, which does not wait for a consumer.
+//!
+//! Invariant: a call does the work of a few blocks at most, or places one load.
+
+use leveret_storage::{Epoch, LogId, Records, RecoveredLog};
+
+use super::aftermath::{Aftermath, Call};
+use super::classic::Classic;
+use super::durable::{self, Durable};
+use super::entry::Entry;
+use super::ready::{Block, Head, Paged};
+use super::{ClassicOptions, Effects, Got, Load, Loaded, LoadedMessage, SlotId};
+
+/// How many blocks of 256 messages one call looks at to page them out: more than one call can add,
+/// few enough to hold the lock for some microseconds.
+const PAGE_BLOCKS_MAX: usize = 4;
+
+impl Classic {
+    /// A queue that logs its persistent messages, with what was found in its log.
+    pub(super) fn durable(
+        options: ClassicOptions,
+        log: LogId,
+        recovered: Option<&RecoveredLog>,
+    ) -> Self {
+        let mut queue = Self::new(options);
+        if let Some(recovered) = recovered {
+            queue.next_position = recovered.next_index;
+            if let Some(run) = durable::recovered_run(recovered) {
+                queue.ready.push_stored(run);
+                queue.held_bytes = run.bytes;
+            }
+        }
+        queue.durable = Some(Box::new(Durable::new(log, queue.next_position)));
+        queue
+    }
+
+    /// A call begins, and the store has got this far.
+    pub(super) fn begin(&mut self, committed: Epoch, has_failed: bool) {
+        if let Some(durable) = &mut self.durable {
+            durable.begin(committed, has_failed);
+        }
+    }
+
+    /// The call's records were submitted under this epoch.
+    pub(super) fn submitted(&mut self, epoch: Epoch) {
+        if let Some(durable) = &mut self.durable {
+            durable.submitted(epoch, self.next_position);
+        }
+    }
+
+    /// The call ends; its records have been submitted.
+    pub(super) fn end_call(&mut self, effects: &mut Effects) {
+        if let Some(durable) = &mut self.durable {
+            durable.end(effects);
+        }
+    }
+
+    /// Logged messages below this position may be handed out.
+    pub(super) fn open_below(&self) -> u64 {
+        let durable = self.durable.as_ref();
+        durable.map_or(u64::MAX, |durable| durable.marks.open_below())
+    }
+
+    /// Somebody takes messages: lets the mark run ahead, so that nobody has to wait for it.
+    pub(super) fn renew_mark(&mut self, aftermath: &mut Aftermath) {
+        if let Some(durable) = &mut self.durable
+            && self.consumers.count() > 0
+        {
+            durable.renew_mark(self.next_position, &mut aftermath.records);
+        }
+    }
+
+    /// A getter found a head that cannot be got yet.
+    pub(super) fn wait_for_head(&mut self, slot: SlotId) -> Got {
+        if let Some(durable) = &mut self.durable
+            && !durable.getters.contains(&slot)
+        {
+            durable.getters.push(slot);
+        }
+        Got::Loading
+    }
+
+    /// A slot ends and is not to be rung any more.
+    pub(super) fn forget_getter(&mut self, slot: SlotId) {
+        if let Some(durable) = &mut self.durable {
+            durable.getters.retain(|getter| *getter != slot);
+        }
+    }
+
+    /// Rings the getters that wait for the head.
+    pub(super) fn ring_getters(&mut self, aftermath: &mut Aftermath) {
+        if let Some(durable) = &mut self.durable {
+            let slots = durable.getters.drain(..);
+            let ports = slots.filter_map(|slot| self.consumers.port(slot));
+            aftermath.rings.extend(ports);
+        }
+    }
+
+    /// Writes that messages came back.
+    pub(super) fn write_returned(&self, returned: &[Entry], records: &mut Records) {
+        let Some(durable) = &self.durable else {
+            return;
+        };
+        for entry in returned.iter().filter(|entry| entry.logged) {
+            let count = u32::from(entry.return_count);
+            records.returned(durable.log, entry.position, count);
+        }
+    }
+
+    /// Writes that all ready messages are done with.
+    pub(super) fn write_purge(&self, aftermath: &mut Aftermath) {
+        let Some(durable) = &self.durable else {
+            return;
+        };
+        let records = &mut aftermath.records;
+        self.ready
+            .logged_ranges(|range| durable::write_settled_run(durable.log, range, records));
+        if !records.is_empty() {
+            // Purge-ok says that the messages are gone, which has to outlast a crash.
+            records.require_sync();
+            aftermath.is_awaited = true;
+        }
+    }
+
+    /// Takes messages from the store. What nobody waits for any more is dropped: the queue was purged
+    /// or deleted meanwhile.
+    pub(super) fn loaded(&mut self, loaded: Loaded, call: &mut Call<'_>) {
+        if let Some(load) = self.awaited_load(&loaded) {
+            self.place(load, loaded);
+            self.trim(call);
+            self.deal(call);
+            self.trim(call);
+            self.finish(call);
+        }
+    }
+
+    /// The load under way, if this is it. Positions are never used again, so one that was asked for
+    /// before a purge ends before the first message that is wanted now.
+    fn awaited_load(&mut self, loaded: &Loaded) -> Option<Load> {
+        let load = &mut self.durable.as_mut()?.load;
+        load.take_if(|load| loaded.through >= load.first)
+    }
+
+    fn place(&mut self, load: Load, loaded: Loaded) {
+        let through = loaded.through.min(load.last);
+        let is_wanted = |position: u64| (load.first..=through).contains(&position);
+        let messages = loaded.messages.into_iter();
+        let wanted = |message: &LoadedMessage| is_wanted(message.position);
+        let entries: Vec<Entry> = messages.filter(wanted).map(Entry::loaded).collect();
+        let unreadable = loaded.unreadable.into_iter().filter(|at| is_wanted(*at));
+        let unreadable = unreadable.count() as u64;
+        let before = self.ready.bytes();
+        self.ready
+            .place_loaded(load.first, through, entries, unreadable);
+        // What could not be read is not held any more: nobody will ever be handed it.
+        self.held_bytes = self.held_bytes - before + self.ready.bytes();
+    }
+
+    /// Ends a call to a durable queue: asks for what its head waits for.
+    pub(super) fn finish_durable(&mut self, call: &mut Call<'_>) {
+        self.open_head(call);
+        self.fill_front(call);
+        self.page_out(call);
+    }
+
+    /// If somebody waits for the head: asks for the mark that it waits for, or tells the getters that
+    /// it waits for none.
+    fn open_head(&mut self, call: &mut Call<'_>) {
+        let Some(durable) = &mut self.durable else {
+            return;
+        };
+        let is_closed = match self.ready.head() {
+            Head::Stored => {
+                if !durable.getters.is_empty() {
+                    durable.renew_mark(self.next_position, &mut call.aftermath.records);
+                }
+                return;
+            }
+            Head::None => false,
+            Head::Resident(head) => head.logged && head.position >= durable.marks.open_below(),
+        };
+        if !is_closed {
+            return self.ring_getters(call.aftermath);
+        }
+        if self.consumers.next().is_some() || !durable.getters.is_empty() {
+            durable.ask_mark(self.next_position, &mut call.aftermath.records);
+            durable.waits_for_mark = true;
+        }
+    }
+
+    /// Asks for the next load when little is left in memory before a stored run. While nobody reads
+    /// and the limits are kept, only the head is wanted: its deadline counts.
+    fn fill_front(&mut self, call: &mut Call<'_>) {
+        let Some(durable) = &mut self.durable else {
+            return;
+        };
+        if durable.load.is_some() || self.ready.stored_len() == 0 {
+            return;
+        }
+        let (len, bytes) = (self.ready.len(), self.ready.bytes());
+        let is_read = self.consumers.count() > 0
+            || !durable.getters.is_empty()
+            || self.options.exceeded_by(len, bytes);
+        if !is_read && matches!(self.ready.head(), Head::Resident(_)) {
+            return;
+        }
+        if let Some(run) = self.ready.wanted() {
+            durable.ask_load(run, is_read, call.effects);
+        }
+    }
+
+    /// Drops a few blocks from memory if the ready messages are above their share.
+    fn page_out(&mut self, call: &mut Call<'_>) {
+        for _ in 0..PAGE_BLOCKS_MAX {
+            match self.page_block() {
+                Paged::Out { next, entries } => {
+                    self.page_on_from(next);
+                    call.aftermath.purged.push_back(Block::Resident(entries));
+                }
+                Paged::Passed { next } => self.page_on_from(next),
+                Paged::NotWritten => break,
+                Paged::Nothing => return,
+            }
+        }
+        if let Some(durable) = &mut self.durable {
+            durable.waits_to_page = durable.is_over_share(&self.ready);
+        }
+    }
+
+    fn page_block(&mut self) -> Paged {
+        let Some(durable) = &mut self.durable else {
+            return Paged::Nothing;
+        };
+        if !durable.is_over_share(&self.ready) {
+            return Paged::Nothing;
+        }
+        if self.ready.stored_len() == 0 && self.ready.begins_at(durable.page_from) {
+            // Nothing is paged out yet, or all of it has come back and gone.
+            match self.ready.end_of_front() {
+                Some(position) => durable.page_from = position,
+                None => return Paged::Nothing,
+            }
+        }
+        let written_below = durable.written.below();
+        self.ready.page_out(durable.page_from, written_below)
+    }
+
+    fn page_on_from(&mut self, next: u64) {
+        if let Some(durable) = &mut self.durable {
+            durable.page_from = next;
+        }
+    }
+}
