@@ -103,7 +103,6 @@ impl Classic {
             }
         }
         self.trim(call);
-        self.renew_mark(call.aftermath);
         self.finish(call);
         Offered::Taken
     }
@@ -118,7 +117,6 @@ impl Classic {
             return Err(AttachRefused::Gone);
         }
         let slot = self.consumers.attach(spec, port)?;
-        self.renew_mark(call.aftermath);
         self.deal(call);
         self.finish(call);
         Ok(slot)

@@ -75,8 +75,8 @@ impl Classic {
         durable.map_or(u64::MAX, |durable| durable.marks.open_below())
     }
 
-    /// Somebody takes messages: lets the mark run ahead, so that nobody has to wait for it.
-    pub(super) fn renew_mark(&mut self, aftermath: &mut Aftermath) {
+    /// While there are consumers, the mark runs ahead so that they need not wait for it.
+    fn renew_mark(&mut self, aftermath: &mut Aftermath) {
         if let Some(durable) = &mut self.durable
             && self.consumers.count() > 0
         {
@@ -173,6 +173,7 @@ impl Classic {
     /// Ends a call to a durable queue: asks for what its head waits for.
     pub(super) fn finish_durable(&mut self, call: &mut Call<'_>) {
         self.open_head(call);
+        self.renew_mark(call.aftermath);
         self.fill_front(call);
         self.page_out(call);
     }

@@ -28,6 +28,8 @@ mod durable;
 #[cfg(test)]
 mod durable_tests;
 mod entry;
+#[cfg(test)]
+mod fake_journal;
 pub mod journal;
 mod marks;
 #[cfg(test)]

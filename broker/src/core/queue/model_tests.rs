@@ -3,6 +3,9 @@
 //! The model keeps plain vectors, sorts after each return, finds the next slot by looking at all of
 //! them, and does one message at a time. Both are asked the same questions, and after each step the
 //! counts, the deliveries, the dead letters, the promised ticks and the bells have to agree.
+//!
+//! A durable queue has to do the same once its commits have come, and what its records leave has to
+//! be the persistent messages that the model has.
 
 #![allow(clippy::unwrap_used)]
 
@@ -12,7 +15,8 @@ use std::sync::Arc;
 use proptest::prelude::*;
 
 use super::consumers::ASSIGNED_MAX;
-use super::testing::{NotedBell, body, changed, consumer, expiring, getter, port};
+use super::fake_journal::Backing;
+use super::testing::{NotedBell, body, changed, consumer, getter, message_of, port};
 use super::*;
 
 /// What a message's body is padded to, by its number: 0 to 3 bytes beyond its name.
@@ -544,11 +548,22 @@ struct Pair {
     awake: BTreeSet<u64>,
     tick_at: Option<Moment>,
     effects: Effects,
+    backing: Option<Backing>,
 }
 
 impl Pair {
+    fn durable(options: ClassicOptions) -> Self {
+        let (backing, queue) = Backing::new(options);
+        Self {
+            queue,
+            backing: Some(backing),
+            ..Self::new(options)
+        }
+    }
+
     fn new(options: ClassicOptions) -> Self {
         Self {
+            backing: None,
             model: Model {
                 options,
                 now_ms: 1000,
@@ -588,7 +603,24 @@ impl Pair {
                 }
             }
         }
+        self.commit();
         self.check();
+    }
+
+    /// Lets everything that a durable queue waits for happen.
+    fn commit(&mut self) {
+        let now = self.now();
+        let Some(backing) = &mut self.backing else {
+            return;
+        };
+        backing.note(&mut self.effects);
+        while backing.commit_and_serve(&self.queue, now, &mut self.effects) {
+            self.model.deal();
+        }
+    }
+
+    fn is_persistent(&self, number: u64) -> bool {
+        self.backing.is_some() && number % 5 != 2
     }
 
     fn step_slot(&mut self, at: usize, step: Step) {
@@ -625,7 +657,7 @@ impl Pair {
         let numbers = self.model.published..;
         let messages = numbers
             .zip(ttls_ms)
-            .map(|(n, ttl)| expiring(&padded(n), *ttl));
+            .map(|(n, ttl)| message_of(&padded(n), *ttl, self.is_persistent(n)));
         let mut batch: Vec<Message> = messages.collect();
         let rejected = self.model.offer(ttls_ms);
         let offered = self.queue.offer(&mut batch, self.now(), &mut self.effects);
@@ -665,9 +697,15 @@ impl Pair {
         if !self.model.slots[at].wanted.getter || self.model.slots[at].ended {
             return;
         }
-        let got = self
-            .queue
-            .get(self.slots[at], self.now(), &mut self.effects);
+        let (id, now) = (self.slots[at], self.now());
+        let mut got = self.queue.get(id, now, &mut self.effects);
+        if matches!(got, Got::Loading) {
+            self.bell.take();
+            self.commit();
+            assert_eq!(self.bell.take(), [at as u64], "it may get again");
+            got = self.queue.get(id, now, &mut self.effects);
+        }
+        assert!(!matches!(got, Got::Loading));
         let given = match got {
             Got::Message(delivery, left) => Some((self.given(at, &delivery), left)),
             Got::Loading | Got::Empty => None,
@@ -702,6 +740,10 @@ impl Pair {
     fn given(&self, at: usize, delivery: &Delivery) -> Given {
         let id = (!self.model.slots[at].wanted.no_ack).then_some(delivery.id.0);
         let text = body(&delivery.message);
+        if let Some(backing) = &self.backing {
+            let is_logged = delivery.message.is_persistent();
+            assert!(!is_logged || delivery.position < backing.journal.committed_mark());
+        }
         (id, text, delivery.redelivered, delivery.return_count)
     }
 
@@ -726,6 +768,25 @@ impl Pair {
         );
         self.check_bells();
         self.check_tick();
+        self.check_records();
+    }
+
+    /// What is left of the records are the persistent messages that are neither done nor dead.
+    fn check_records(&self) {
+        let Some(backing) = &self.backing else {
+            return;
+        };
+        let left = backing.journal.left();
+        let left: BTreeSet<_> = left.values().map(|stored| stored.text()).collect();
+        let slots = self.model.slots.iter();
+        let handed_out = slots.flat_map(|slot| {
+            let unsettled = slot.unsettled.iter().map(|(_, held)| held);
+            slot.assigned.iter().chain(unsettled)
+        });
+        let numbers = self.model.ready.iter().chain(handed_out);
+        let numbers = numbers.map(|held| held.number);
+        let expected = numbers.filter(|number| self.is_persistent(*number));
+        assert_eq!(left, expected.map(padded).collect());
     }
 
     fn check_bells(&self) {
@@ -761,6 +822,17 @@ proptest! {
         steps in prop::collection::vec(any_step(), 1..120),
     ) {
         let mut pair = Pair::new(options);
+        for step in steps {
+            pair.step(step);
+        }
+    }
+
+    #[test]
+    fn a_durable_queue_does_what_its_model_does_and_writes_it_down(
+        options in any_options(),
+        steps in prop::collection::vec(any_step(), 1..120),
+    ) {
+        let mut pair = Pair::durable(options);
         for step in steps {
             pair.step(step);
         }

@@ -64,6 +64,14 @@ impl ClassicQueue {
         });
     }
 
+    /// Pages messages out above so many bytes.
+    #[cfg(test)]
+    pub(super) fn page_above(&self, resident_bytes_max: u64) {
+        if let Some(durable) = &mut self.lock(&mut Aftermath::default()).durable {
+            durable.resident_bytes_max = resident_bytes_max;
+        }
+    }
+
     /// Does `work` under the lock and its aftermath without it.
     fn locked<T>(&self, work: impl FnOnce(&mut Classic, &mut Aftermath) -> T) -> T {
         let mut aftermath = AFTERMATH.try_with(Cell::take).unwrap_or_default();

@@ -14,12 +14,17 @@ pub(super) fn message(body: &str) -> Message {
 
 /// A message with this body and expiration.
 pub(super) fn expiring(body: &str, expiration_ms: Option<u64>) -> Message {
+    message_of(body, expiration_ms, false)
+}
+
+/// A message with this body and expiration that is to be kept, or not.
+pub(super) fn message_of(body: &str, expiration_ms: Option<u64>, persistent: bool) -> Message {
     let parts = MessageParts {
         exchange: b"",
         routing_key: b"q",
         properties: &[0, 0],
         body: Body::Whole(body.as_bytes()),
-        persistent: false,
+        persistent,
         priority: 0,
         expiration_ms,
     };
@@ -28,7 +33,8 @@ pub(super) fn expiring(body: &str, expiration_ms: Option<u64>) -> Message {
 
 /// The body of a message made here.
 pub(super) fn body(message: &Message) -> String {
-    String::from_utf8_lossy(message.small_body().unwrap_or_default()).into_owned()
+    let parts: Vec<&[u8]> = message.body_parts().collect();
+    String::from_utf8_lossy(&parts.concat()).into_owned()
 }
 
 /// Notes the token of every ring.
