@@ -48,6 +48,22 @@ impl Classic {
         queue
     }
 
+    /// Changes how much memory the ready messages may need.
+    pub(super) fn set_resident_bytes_max(&mut self, bytes_max: u64, call: &mut Call<'_>) {
+        let Some(durable) = &mut self.durable else {
+            return;
+        };
+        let is_less = bytes_max < durable.resident_bytes_max;
+        durable.resident_bytes_max = bytes_max;
+        if is_less && durable.is_over_share(&self.ready) {
+            // What was spared before is looked at again.
+            if let Some(position) = self.ready.end_of_front(durable.front_bytes()) {
+                durable.page_from = position;
+            }
+        }
+        self.finish(call);
+    }
+
     /// A call begins, and the store has got this far.
     pub(super) fn begin(&mut self, committed: Epoch, has_failed: bool) {
         if let Some(durable) = &mut self.durable {
@@ -251,7 +267,7 @@ impl Classic {
         }
         if self.ready.stored_len() == 0 && self.ready.begins_at(durable.page_from) {
             // Nothing is paged out yet, or all of it has come back and gone.
-            match self.ready.end_of_front() {
+            match self.ready.end_of_front(durable.front_bytes()) {
                 Some(position) => durable.page_from = position,
                 None => return Paged::Nothing,
             }

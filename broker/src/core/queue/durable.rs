@@ -19,7 +19,7 @@ use leveret_storage::{Epoch, LogId, NewMessage, Records, RecoveredLog, Settled};
 use super::aftermath::Aftermath;
 use super::entry::Entry;
 use super::marks::Marks;
-use super::ready::{Ready, StoredRun};
+use super::ready::{FRONT_BYTES_MIN, Ready, StoredRun};
 use super::written::Written;
 use super::{Effects, Load, SlotId};
 use crate::core::{Moment, stored_message};
@@ -32,6 +32,7 @@ pub(super) const RESIDENT_BYTES_MAX: u64 = 4 << 20;
 /// The most of a [`Load`]: a few milliseconds of reading, and of a fast consumer's work.
 const LOAD_MESSAGES_MAX: usize = 4096;
 const LOAD_BYTES_MAX: usize = 4 << 20;
+const LOAD_BYTES_MIN: usize = 256 << 10;
 /// The most of a [`Load`] of a queue that nobody reads: enough to know the head and its deadline.
 const HEAD_MESSAGES_MAX: usize = 256;
 const HEAD_BYTES_MAX: usize = 64 << 10;
@@ -46,7 +47,7 @@ pub(super) struct Durable {
     pub(super) load: Option<Load>,
     /// Blocks that begin before this position have been paged out or passed.
     pub(super) page_from: u64,
-    /// [`RESIDENT_BYTES_MAX`], but for tests.
+    /// How much memory the ready messages may need; [`RESIDENT_BYTES_MAX`] until told otherwise.
     pub(super) resident_bytes_max: u64,
     /// Getters that wait for the head.
     pub(super) getters: Vec<SlotId>,
@@ -150,7 +151,7 @@ impl Durable {
     /// Asks for a part of this run; `is_read` when somebody is waiting for messages.
     pub(super) fn ask_load(&mut self, run: StoredRun, is_read: bool, effects: &mut Effects) {
         let (messages_max, bytes_max) = match is_read {
-            true => (LOAD_MESSAGES_MAX, LOAD_BYTES_MAX),
+            true => (LOAD_MESSAGES_MAX, self.load_bytes_max()),
             false => (HEAD_MESSAGES_MAX, HEAD_BYTES_MAX),
         };
         self.load = Some(Load {
@@ -160,6 +161,17 @@ impl Durable {
             bytes_max,
         });
         effects.load = self.load;
+    }
+
+    /// A queue with a small share loads little at a time, but still enough to keep a reader busy.
+    fn load_bytes_max(&self) -> usize {
+        let share = usize::try_from(self.resident_bytes_max).unwrap_or(LOAD_BYTES_MAX);
+        share.clamp(LOAD_BYTES_MIN, LOAD_BYTES_MAX)
+    }
+
+    /// How much of the front stays in memory whatever is paged out.
+    pub(super) fn front_bytes(&self) -> u64 {
+        FRONT_BYTES_MIN.min(self.resident_bytes_max / 4)
     }
 
     /// True when the ready messages need more memory than their share, and some could be paged out.

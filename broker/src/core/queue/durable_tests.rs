@@ -17,6 +17,9 @@ use super::*;
 /// A body that lets a few messages fill a queue's share of memory.
 const LARGE_BYTES: usize = 64 << 10;
 
+/// A share of memory for a few of them.
+const SHARE_BYTES: u64 = 8 * LARGE_BYTES as u64;
+
 const PLENTY: Room = Room {
     messages: 256,
     bytes: usize::MAX,
@@ -79,6 +82,13 @@ impl Rig {
     /// Messages numbered in their bodies, each 64 KiB large.
     fn publish_large(&mut self, numbers: std::ops::Range<u64>) {
         self.offer(numbers.map(|n| large(n, None)).collect());
+    }
+
+    fn share(&mut self, bytes_max: u64) {
+        let now = self.now();
+        self.queue
+            .set_resident_bytes_max(bytes_max, now, &mut self.effects);
+        self.backing.note(&mut self.effects);
     }
 
     fn attach(&mut self, spec: SlotSpec) -> SlotId {
@@ -184,10 +194,10 @@ impl Rig {
         names.join(" ")
     }
 
-    /// Ten large messages in memory at the front, and the rest, up to `count`, in the store.
+    /// A few large messages in memory at the front, and the rest, up to `count`, in the store.
     fn paged(options: ClassicOptions, count: u64) -> Self {
         let mut rig = Self::new(options);
-        rig.queue.page_above(0);
+        rig.share(SHARE_BYTES);
         for first in (0..count).step_by(4) {
             rig.publish_large(first..count.min(first + 4));
             rig.settle_down();
@@ -372,7 +382,7 @@ fn a_failed_store_delivers_on() {
     rig.queue
         .pull(slot, PLENTY, now, &mut out, &mut rig.effects);
     assert_eq!(bodies(&out), "a b");
-    rig.queue.page_above(0);
+    rig.share(SHARE_BYTES);
     rig.publish_large(0..100);
     assert_eq!(rig.status().resident_messages, 102, "nothing is paged out");
 }
@@ -419,6 +429,21 @@ fn a_long_backlog_leaves_memory_and_comes_back_in_order() {
         }
     );
     assert_eq!(rig.left(), "");
+}
+
+#[test]
+fn a_smaller_share_takes_hold_at_once() {
+    let mut rig = Rig::plain();
+    for first in (0..60).step_by(4) {
+        rig.publish_large(first..first + 4);
+    }
+    rig.settle_down();
+    assert_eq!(rig.status().resident_messages, 60);
+    rig.share(SHARE_BYTES);
+    rig.settle_down();
+    let resident = rig.status().resident_messages;
+    assert!(resident <= 8, "{resident}");
+    assert_eq!(rig.status().ready, 60);
 }
 
 #[test]
@@ -484,6 +509,7 @@ fn a_stale_load_does_not_stand_in_for_the_one_under_way() {
         ..Loaded::default()
     };
     rig.queue.loaded(stale, rig.now(), &mut rig.effects);
+    assert_eq!(rig.effects.load, None, "the other one is still under way");
     rig.backing.load = Some(under_way);
     rig.settle_down();
     let next = rig.pull_all(slot);
@@ -518,7 +544,7 @@ fn ttl_05_messages_expire_in_the_store_without_a_reader() {
         dead_letters: true,
         ..ClassicOptions::default()
     });
-    rig.queue.page_above(0);
+    rig.share(SHARE_BYTES);
     for first in (0..80).step_by(4) {
         rig.publish_large(first..first + 4);
         rig.commit();
@@ -644,7 +670,7 @@ struct Paging {
 impl Paging {
     fn new(options: ClassicOptions) -> Self {
         let mut rig = Rig::new(options);
-        rig.queue.page_above(0);
+        rig.share(SHARE_BYTES);
         Self {
             getter: rig.attach(getter(false)),
             rig,
@@ -752,7 +778,7 @@ impl Paging {
         let now_ms = self.rig.now_ms;
         self.rig = self.rig.restarted(self.options);
         self.rig.now_ms = now_ms;
-        self.rig.queue.page_above(0);
+        self.rig.share(SHARE_BYTES);
         self.getter = self.rig.attach(getter(false));
         let unsettled = std::mem::take(&mut self.unsettled).into_iter();
         // This journal ends cleanly: what was not returned was not delivered.
@@ -835,7 +861,7 @@ proptest! {
     #[test]
     fn a_consumer_gets_everything_once_and_in_order(steps in prop::collection::vec(any_step(false), 1..120)) {
         let mut rig = Rig::plain();
-        rig.queue.page_above(0);
+        rig.share(SHARE_BYTES);
         let slot = rig.attach(consumer(7));
         let (mut published, mut delivered) = (0, 0);
         for step in steps {

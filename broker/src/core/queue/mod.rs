@@ -406,6 +406,12 @@ pub trait Queue: Send + Sync + std::fmt::Debug {
     /// Takes what was asked for in [`Effects::load`].
     fn loaded(&self, loaded: Loaded, now: Moment, effects: &mut Effects);
 
+    /// Ready messages that need more memory than this many bytes are to leave it, as far as they are in
+    /// the store. A queue that cannot do so takes no notice.
+    fn set_resident_bytes_max(&self, bytes_max: u64, now: Moment, effects: &mut Effects) {
+        let _ = (bytes_max, now, effects);
+    }
+
     /// Drops the ready messages and says how many they were (QUEUE-27).
     fn purge(&self, effects: &mut Effects) -> u64;
 

@@ -64,14 +64,6 @@ impl ClassicQueue {
         });
     }
 
-    /// Pages messages out above so many bytes.
-    #[cfg(test)]
-    pub(super) fn page_above(&self, resident_bytes_max: u64) {
-        if let Some(durable) = &mut self.lock(&mut Aftermath::default()).durable {
-            durable.resident_bytes_max = resident_bytes_max;
-        }
-    }
-
     /// Does `work` under the lock and its aftermath without it.
     fn locked<T>(&self, work: impl FnOnce(&mut Classic, &mut Aftermath) -> T) -> T {
         let mut aftermath = AFTERMATH.try_with(Cell::take).unwrap_or_default();
@@ -197,6 +189,12 @@ impl Queue for ClassicQueue {
 
     fn loaded(&self, loaded: Loaded, now: Moment, effects: &mut Effects) {
         self.call(now, effects, |machine, call| machine.loaded(loaded, call));
+    }
+
+    fn set_resident_bytes_max(&self, bytes_max: u64, now: Moment, effects: &mut Effects) {
+        self.call(now, effects, |machine, call| {
+            machine.set_resident_bytes_max(bytes_max, call);
+        });
     }
 
     fn purge(&self, effects: &mut Effects) -> u64 {
