@@ -596,7 +596,8 @@ fn recovered_log(id: LogId, log: &LogState) -> RecoveredLog {
     };
     RecoveredLog {
         id,
-        next_index: log.next_index,
+        // What is stored from now on was not delivered before, and must not lie below the old mark.
+        next_index: log.next_index.max(log.redelivered_below),
         body_bytes: log.body_bytes,
         runs: log.runs.iter().map(run).collect(),
     }

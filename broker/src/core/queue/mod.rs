@@ -41,6 +41,8 @@ mod ready;
 mod rotation;
 pub mod shared;
 #[cfg(test)]
+mod store_tests;
+#[cfg(test)]
 mod testing;
 mod unsettled;
 mod written;
