@@ -18,7 +18,7 @@ use crate::core::message::COPY_BODY_BYTES_MAX;
 use crate::core::queue::arguments::QueueArguments;
 use crate::core::queue::{ClassicOptions, ClassicQueue, Queue};
 use crate::core::queue_handle::QueueSpec;
-use crate::core::topology::MakeQueue;
+use crate::core::topology::{Ids, MakeQueue, Topology};
 use crate::core::vhost::Vhost;
 use crate::memory::MemoryAlarm;
 use crate::timers::Timers;
@@ -41,11 +41,10 @@ impl Node {
     /// Builds everything that the configuration names.
     pub(crate) fn new(config: Config) -> Result<Self, AccessError> {
         let make_queue: MakeQueue = Arc::new(make_queue);
+        let ids = Ids::default();
         let vhosts = config.vhost_names().map(|name| {
-            (
-                name.to_owned(),
-                Arc::new(Vhost::new(name, Arc::clone(&make_queue))),
-            )
+            let topology = Topology::new(name, ids.clone(), Arc::clone(&make_queue));
+            (name.to_owned(), Arc::new(Vhost::with(topology, None)))
         });
         Ok(Self {
             vhosts: vhosts.collect(),

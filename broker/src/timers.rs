@@ -134,3 +134,61 @@ impl Timers {
         self.ticks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use leveret_protocol::{TableBuf, Value};
+
+    use super::*;
+    use crate::config::{Config, VhostConfig};
+    use crate::core::queue_handle::ConnectionId;
+    use crate::core::topology::QueueDeclare;
+    use crate::node::Node;
+
+    fn node_of_two_vhosts() -> Node {
+        let vhosts = vec![VhostConfig {
+            name: "orders".to_owned(),
+            connections_max: None,
+            queues_max: None,
+        }];
+        Node::new(Config {
+            vhosts,
+            ..Config::default()
+        })
+        .unwrap()
+    }
+
+    fn declare_expiring(vhost: &Vhost) -> Arc<QueueHandle> {
+        let arguments = TableBuf::new().with("x-expires", Value::I32(10));
+        let request = QueueDeclare {
+            name: "q",
+            generated_name: "",
+            durable: false,
+            exclusive: false,
+            auto_delete: false,
+            arguments: arguments.view(),
+            connection: ConnectionId(1),
+            queues_max: None,
+        };
+        vhost.declare_queue(&request, &mut |_, _| Ok(())).unwrap().0
+    }
+
+    #[test]
+    fn queues_of_two_vhosts_that_ask_for_the_same_moment_are_both_ticked() {
+        let node = node_of_two_vhosts();
+        let now = Moment::from_unix_ms(1_000);
+        let mut queues = Vec::new();
+        for name in ["/", "orders"] {
+            let vhost = node.vhost(name).unwrap();
+            let queue = declare_expiring(&vhost);
+            let mut effects = Effects::default();
+            queue.body().renew_lease(now, &mut effects);
+            carry_out(&vhost, &queue, &mut effects, now, &node.timers);
+            queues.push(queue);
+        }
+        node.timers.tick_due(now.after_ms(10));
+        let gone: Vec<_> = queues.iter().map(|queue| queue.is_gone()).collect();
+        assert_eq!(gone, [true, true]);
+    }
+}

@@ -17,6 +17,7 @@
 
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use leveret_protocol::{Table, TableBuf};
@@ -33,17 +34,22 @@ pub enum Destination {
     Exchange(ExchangeId),
 }
 
-/// One binding.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+/// Names a durable binding where it is written down. Never reused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct BindingId(pub u64);
+
+/// One binding. Its id has no part in what it is: two that differ in nothing else are equal.
+#[derive(Clone, Debug)]
 pub struct Binding {
     source: ExchangeId,
     destination: Destination,
     routing_key: Box<[u8]>,
     arguments: TableBuf,
+    durable_id: Option<BindingId>,
 }
 
 impl Binding {
-    /// A binding; the arguments' order does not matter, their wire types do (BIND-02).
+    /// A transient binding; the arguments' order does not matter, their wire types do (BIND-02).
     pub fn new(
         source: ExchangeId,
         destination: Destination,
@@ -55,7 +61,22 @@ impl Binding {
             destination,
             routing_key: Box::from(routing_key),
             arguments: arguments.to_owned().sorted(),
+            durable_id: None,
         }
+    }
+
+    /// The same binding as one that survives a restart.
+    #[must_use]
+    pub fn durable_as(self, id: BindingId) -> Self {
+        Self {
+            durable_id: Some(id),
+            ..self
+        }
+    }
+
+    /// Its id if it survives a restart.
+    pub fn durable_id(&self) -> Option<BindingId> {
+        self.durable_id
     }
 
     /// The exchange it leads away from.
@@ -81,6 +102,20 @@ impl Binding {
     fn ordered_by(&self) -> (ExchangeId, Destination, &[u8], &[u8]) {
         let arguments = self.arguments.view().as_bytes();
         (self.source, self.destination, &self.routing_key, arguments)
+    }
+}
+
+impl PartialEq for Binding {
+    fn eq(&self, other: &Self) -> bool {
+        self.ordered_by() == other.ordered_by()
+    }
+}
+
+impl Eq for Binding {}
+
+impl Hash for Binding {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.ordered_by().hash(state);
     }
 }
 
@@ -116,16 +151,20 @@ impl Bindings {
         to.insert(binding)
     }
 
-    /// Takes a binding away; false if there was none (BIND-10).
-    pub fn remove(&mut self, binding: &Binding) -> bool {
-        remove_from(&mut self.by_source, binding.source, binding)
-            && remove_from(&mut self.by_destination, binding.destination, binding)
+    /// Takes a binding away and returns it as it was added; `None` if there was none (BIND-10).
+    pub fn remove(&mut self, binding: &Binding) -> Option<Arc<Binding>> {
+        remove_from(&mut self.by_source, binding.source, binding);
+        remove_from(&mut self.by_destination, binding.destination, binding)
+    }
+
+    /// The binding that equals this one, as it was added.
+    pub fn find(&self, binding: &Binding) -> Option<&Arc<Binding>> {
+        self.by_source.get(&binding.source)?.get(binding)
     }
 
     /// True when this very binding exists.
     pub fn contains(&self, binding: &Binding) -> bool {
-        let from = self.by_source.get(&binding.source);
-        from.is_some_and(|bindings| bindings.contains(binding))
+        self.find(binding).is_some()
     }
 
     /// True when any binding leads away from the exchange (EXCH-22).
@@ -167,11 +206,13 @@ impl Bindings {
     }
 }
 
-fn remove_from<K: Ord + Copy>(index: &mut Index<K>, key: K, binding: &Binding) -> bool {
-    let Some(bindings) = index.get_mut(&key) else {
-        return false;
-    };
-    let removed = bindings.remove(binding);
+fn remove_from<K: Ord + Copy>(
+    index: &mut Index<K>,
+    key: K,
+    binding: &Binding,
+) -> Option<Arc<Binding>> {
+    let bindings = index.get_mut(&key)?;
+    let removed = bindings.take(binding);
     if bindings.is_empty() {
         index.remove(&key);
     }
@@ -202,8 +243,8 @@ mod tests {
         let mut bindings = Bindings::default();
         assert!(bindings.add(plain(1, 1, "k")));
         assert!(!bindings.add(plain(1, 1, "k")));
-        assert!(bindings.remove(&plain(1, 1, "k")));
-        assert!(!bindings.remove(&plain(1, 1, "k")));
+        assert!(bindings.remove(&plain(1, 1, "k")).is_some());
+        assert!(bindings.remove(&plain(1, 1, "k")).is_none());
         assert_eq!(bindings.iter().count(), 0);
     }
 
@@ -221,7 +262,7 @@ mod tests {
         let mut bindings = Bindings::default();
         bindings.add(bound(1, 1, "k", &a_b));
         assert!(!bindings.add(bound(1, 1, "k", &b_a)));
-        assert!(!bindings.remove(&bound(1, 1, "k", &long)));
+        assert!(bindings.remove(&bound(1, 1, "k", &long)).is_none());
         assert!(bindings.add(bound(1, 1, "k", &long)));
         assert!(bindings.add(plain(1, 1, "k")));
         assert_eq!(bindings.iter().count(), 3);

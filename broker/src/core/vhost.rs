@@ -1,4 +1,5 @@
-//! [`Vhost`]: a [`Topology`] under its lock, and the dealings between it and the queues.
+//! [`Vhost`]: a [`Topology`] under its lock, the dealings between it and the queues, and the sink that
+//! takes down what outlives a restart.
 //!
 //! The lock's rules:
 //!
@@ -10,6 +11,8 @@
 //! * A change is planned under the read lock first, since most declarations find what they declare;
 //!   if something has to change, it is planned again under the write lock, for it may have changed
 //!   meanwhile.
+//! * A change is handed to the [`CatalogSink`] before the write lock is released. So whoever sees a
+//!   durable thing can ask when it is safe, and is never told an earlier time than its change got.
 //!
 //! What it is not: a keeper of rules; those are in [`crate::core::topology`].
 //!
@@ -18,6 +21,7 @@
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use leveret_protocol::Fault;
+use leveret_storage::Epoch;
 
 use super::exchange::{Kind, Routing};
 use super::permission::Permitted;
@@ -25,8 +29,8 @@ use super::queue::{DeleteConditions, DeleteRefused, QueueId};
 use super::queue_handle::{ConnectionId, QueueHandle};
 use super::route::{NoExchange, Targets};
 use super::topology::{
-    Applied, BindRequest, Change, Command, ExchangeDeclare, ExchangeDelete, MakeQueue, Planned,
-    QueueDeclare, Topology, queue_in_use, queue_not_empty,
+    Applied, BindRequest, CatalogSink, Change, Command, ExchangeDeclare, ExchangeDelete, Ids,
+    MakeQueue, Planned, QueueDeclare, Standing, Topology, queue_in_use, queue_not_empty,
 };
 
 /// One vhost.
@@ -34,6 +38,7 @@ use super::topology::{
 pub struct Vhost {
     name: Arc<str>,
     topology: RwLock<Topology>,
+    sink: Option<Arc<dyn CatalogSink>>,
 }
 
 /// Why a queue was not removed.
@@ -55,13 +60,21 @@ pub struct Deleted {
 }
 
 impl Vhost {
-    /// A vhost with the predeclared exchanges (EXCH-01).
+    /// A vhost with the predeclared exchanges (EXCH-01) and ids of its own, which keeps nothing.
     pub fn new(name: impl Into<Arc<str>>, make_queue: MakeQueue) -> Self {
-        let name = name.into();
-        Self {
-            topology: RwLock::new(Topology::new(Arc::clone(&name), make_queue)),
-            name,
-        }
+        Self::with(Topology::new(name, Ids::default(), make_queue), None)
+    }
+
+    /// A vhost that begins with this, restored or empty. Predeclared exchanges that it lacks are added
+    /// and taken down.
+    pub fn with(topology: Topology, sink: Option<Arc<dyn CatalogSink>>) -> Self {
+        let vhost = Self {
+            name: Arc::clone(topology.vhost()),
+            topology: RwLock::new(topology),
+            sink,
+        };
+        vhost.changed(&mut vhost.topology_mut(), Topology::declare_predeclared);
+        vhost
     }
 
     /// The vhost's name.
@@ -78,7 +91,12 @@ impl Vhost {
 
     /// Carries out a command from elsewhere: a recovered one, or a policy.
     pub fn apply(&self, command: Command) -> Applied {
-        self.topology_mut().apply(command)
+        self.changed(&mut self.topology_mut(), |topology| topology.apply(command))
+    }
+
+    /// When everything durable that can be seen in the vhost now is safe, if that needs waiting for.
+    pub fn recorded(&self) -> Option<Epoch> {
+        self.sink.as_ref()?.recorded()
     }
 
     /// `exchange.declare`, passive (EXCH-07).
@@ -160,13 +178,13 @@ impl Vhost {
         permitted: &mut Permitted<'_>,
     ) -> Result<(Arc<QueueHandle>, Applied), Fault> {
         if let Planned::Answer(queue) = self.topology().plan_declare_queue(request, permitted)? {
-            return Ok((queue, Applied::default()));
+            return Ok(self.found(queue));
         }
         let mut topology = self.topology_mut();
         match topology.plan_declare_queue(request, permitted)? {
-            Planned::Answer(queue) => Ok((queue, Applied::default())),
+            Planned::Answer(queue) => Ok(self.found(queue)),
             Planned::Apply(command) => {
-                let applied = topology.apply(command);
+                let applied = self.changed(&mut topology, |topology| topology.apply(command));
                 let declared = applied.changes.iter().find_map(|change| match change {
                     Change::QueueDeclared(queue) => Some(Arc::clone(queue)),
                     _ => None,
@@ -204,7 +222,10 @@ impl Vhost {
             .topology()
             .check_delete_queue(name, connection, permitted)?;
         let Some(queue) = found else {
-            return Ok(Deleted::default());
+            return Ok(Deleted {
+                ready: 0,
+                applied: self.unchanged(Standing::Recorded),
+            });
         };
         self.remove_queue(&queue, conditions)
             .map_err(|refused| match refused {
@@ -232,7 +253,10 @@ impl Vhost {
             Err(DeleteRefused::InUse) => return Err(Refused::InUse),
             Err(DeleteRefused::NotEmpty) => return Err(Refused::NotEmpty),
         };
-        let applied = self.apply(Command::DeleteQueue(queue.id()));
+        let mut applied = self.apply(Command::DeleteQueue(queue.id()));
+        if queue.spec().durable {
+            applied.durable_at = applied.durable_at.max(self.recorded());
+        }
         Ok(Deleted { ready, applied })
     }
 
@@ -256,7 +280,7 @@ impl Vhost {
         for queue in queues {
             // One lock each, so that a connection with very many does not stop everybody else.
             if let Ok(deleted) = self.remove_queue(&queue, DeleteConditions::default()) {
-                applied.changes.extend(deleted.applied.changes);
+                applied.add(deleted.applied);
             }
         }
         applied
@@ -301,16 +325,47 @@ impl Vhost {
 
     fn change(
         &self,
-        mut plan: impl FnMut(&Topology) -> Result<Planned<()>, Fault>,
+        mut plan: impl FnMut(&Topology) -> Result<Planned<Standing>, Fault>,
     ) -> Result<Applied, Fault> {
-        if let Planned::Answer(()) = plan(&self.topology())? {
-            return Ok(Applied::default());
+        if let Planned::Answer(standing) = plan(&self.topology())? {
+            return Ok(self.unchanged(standing));
         }
         let mut topology = self.topology_mut();
         match plan(&topology)? {
-            Planned::Answer(()) => Ok(Applied::default()),
-            Planned::Apply(command) => Ok(topology.apply(command)),
+            Planned::Answer(standing) => Ok(self.unchanged(standing)),
+            Planned::Apply(command) => {
+                Ok(self.changed(&mut topology, |topology| topology.apply(command)))
+            }
         }
+    }
+
+    /// Changes the topology and has that taken down. The write lock in the caller's hand makes the two
+    /// one step.
+    fn changed(
+        &self,
+        topology: &mut Topology,
+        change: impl FnOnce(&mut Topology) -> Applied,
+    ) -> Applied {
+        let mut applied = change(topology);
+        if let Some(sink) = &self.sink {
+            applied.durable_at = sink.record(&self.name, &applied);
+        }
+        applied
+    }
+
+    fn found(&self, queue: Arc<QueueHandle>) -> (Arc<QueueHandle>, Applied) {
+        let standing = match queue.spec().durable {
+            true => Standing::Recorded,
+            false => Standing::Transient,
+        };
+        (queue, self.unchanged(standing))
+    }
+
+    fn unchanged(&self, standing: Standing) -> Applied {
+        Applied::unchanged(match standing {
+            Standing::Recorded => self.recorded(),
+            Standing::Transient => None,
+        })
     }
 }
 

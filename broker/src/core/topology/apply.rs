@@ -33,7 +33,7 @@ impl Topology {
         if self.exchange_ids.contains_key(&spec.name) {
             return;
         }
-        self.next_id = self.next_id.max(spec.id.0 + 1);
+        self.ids.pass(spec.id.0);
         let state = ExchangeState::new(spec);
         let spec = Arc::clone(state.spec());
         self.exchange_ids.insert(Arc::clone(&spec.name), spec.id);
@@ -45,7 +45,7 @@ impl Topology {
         if self.queue_ids.contains_key(&spec.name) {
             return;
         }
-        self.next_id = self.next_id.max(spec.id.0 + 1);
+        self.ids.pass(spec.id.0);
         if let Some(owner) = spec.exclusive_owner {
             self.exclusive.entry(owner).or_default().insert(spec.id);
         }
@@ -64,6 +64,9 @@ impl Topology {
         let Some(source) = self.exchanges.get_mut(&binding.source()) else {
             return;
         };
+        if let Some(id) = binding.durable_id() {
+            self.ids.pass(id.0);
+        }
         let binding = Arc::new(binding);
         if has_destination && self.bindings.add(Arc::clone(&binding)) {
             source.rules.bind(&binding);
@@ -73,8 +76,8 @@ impl Topology {
     }
 
     fn unbind(&mut self, binding: Binding, changes: &mut Vec<Change>) {
-        if self.bindings.remove(&binding) {
-            let unbound = self.forget_binding(Arc::new(binding), changes);
+        if let Some(binding) = self.bindings.remove(&binding) {
+            let unbound = self.forget_binding(binding, changes);
             self.delete_exchanges(Vec::from_iter(unbound), changes);
         }
     }

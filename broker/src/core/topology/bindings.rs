@@ -3,8 +3,8 @@
 use leveret_protocol::{Fault, Table};
 
 use super::exchanges::check_not_default;
-use super::{Command, ExchangeState, Planned, Topology, faults, strip_cr_lf};
-use crate::core::binding::{Binding, Destination};
+use super::{Command, ExchangeState, Planned, Standing, Topology, faults, strip_cr_lf};
+use crate::core::binding::{Binding, BindingId, Destination};
 use crate::core::exchange::TOPIC;
 use crate::core::permission::{Permission, Permitted, Resource};
 use crate::core::queue_handle::ConnectionId;
@@ -46,16 +46,16 @@ impl Topology {
         &self,
         request: &BindRequest<'_>,
         permitted: &mut Permitted<'_>,
-    ) -> Result<Planned<()>, Fault> {
+    ) -> Result<Planned<Standing>, Fault> {
         self.check_binding_names(request, permitted)?;
         let source = self.existing_exchange(&strip_cr_lf(request.source))?;
         let destination = self.existing_destination(request.destination)?;
         (source.spec().kind.check_binding)(request.arguments)?;
         self.check_destination_access(destination, request.connection)?;
         let binding = binding(source, destination, request);
-        match self.bindings.contains(&binding) {
-            true => Ok(Planned::Answer(())),
-            false => Ok(Planned::Apply(Command::Bind(binding))),
+        match self.bindings.find(&binding) {
+            Some(bound) => Ok(Planned::Answer(bound.standing())),
+            None => Ok(Planned::Apply(Command::Bind(self.with_id(source, binding)))),
         }
     }
 
@@ -69,17 +69,17 @@ impl Topology {
         &self,
         request: &BindRequest<'_>,
         permitted: &mut Permitted<'_>,
-    ) -> Result<Planned<()>, Fault> {
+    ) -> Result<Planned<Standing>, Fault> {
         self.check_binding_names(request, permitted)?;
         let source = self.exchange(strip_cr_lf(request.source).as_bytes());
         let (Some(source), Ok(destination)) =
             (source, self.existing_destination(request.destination))
         else {
-            return Ok(Planned::Answer(()));
+            return Ok(Planned::Answer(Standing::Recorded));
         };
         let binding = binding(source, destination, request);
         if !self.bindings.contains(&binding) {
-            return Ok(Planned::Answer(()));
+            return Ok(Planned::Answer(Standing::Recorded));
         }
         self.check_destination_access(destination, request.connection)?;
         Ok(Planned::Apply(Command::Unbind(binding)))
@@ -133,6 +133,21 @@ impl Topology {
         }
     }
 
+    /// A binding is durable when both its ends are (DUR-01, DUR-07).
+    fn with_id(&self, source: &ExchangeState, binding: Binding) -> Binding {
+        let leads_on = match binding.destination() {
+            Destination::Queue(id) => self.queues.get(&id).is_some_and(|to| to.spec().durable),
+            Destination::Exchange(id) => {
+                let exchange = self.exchanges.get(&id);
+                exchange.is_some_and(|to| to.spec().durable)
+            }
+        };
+        match source.spec().durable && leads_on {
+            true => binding.durable_as(BindingId(self.ids.take())),
+            false => binding,
+        }
+    }
+
     fn check_destination_access(
         &self,
         destination: Destination,
@@ -151,4 +166,13 @@ impl Topology {
 fn binding(source: &ExchangeState, destination: Destination, request: &BindRequest<'_>) -> Binding {
     let source = source.spec().id;
     Binding::new(source, destination, request.routing_key, request.arguments)
+}
+
+impl Binding {
+    fn standing(&self) -> Standing {
+        match self.durable_id() {
+            Some(_) => Standing::Recorded,
+            None => Standing::Transient,
+        }
+    }
 }

@@ -38,6 +38,15 @@ pub enum Planned<Answer> {
     Apply(Command),
 }
 
+/// How long what is so already will be so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// Until the broker ends, at most.
+    Transient,
+    /// It was written down: that it is there, or that it is gone.
+    Recorded,
+}
+
 /// One thing that has changed.
 #[derive(Clone, Debug)]
 pub enum Change {
@@ -60,6 +69,24 @@ pub enum Change {
 pub struct Applied {
     /// The changes; empty when there was nothing left to do.
     pub changes: Vec<Change>,
-    /// The epoch whose commit makes the changes last; nothing if none of them is to.
+    /// When whoever asked may be told, if that needs waiting for: when what has changed is safe, or,
+    /// if it was so already, when the change that made it so is. `None` if nothing durable is
+    /// concerned.
     pub durable_at: Option<Epoch>,
+}
+
+impl Applied {
+    /// Nothing has changed, and what was asked about is safe then.
+    pub(crate) fn unchanged(durable_at: Option<Epoch>) -> Self {
+        Self {
+            changes: Vec::new(),
+            durable_at,
+        }
+    }
+
+    /// Appends what another command led to.
+    pub(crate) fn add(&mut self, later: Self) {
+        self.changes.extend(later.changes);
+        self.durable_at = self.durable_at.max(later.durable_at);
+    }
 }

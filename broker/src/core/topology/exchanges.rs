@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use leveret_protocol::{Fault, Table, TableBuf, Value};
 
-use super::{Command, Planned, Topology, faults, names, strip_cr_lf};
+use super::{Command, Planned, Standing, Topology, faults, names, strip_cr_lf};
 use crate::core::equivalence::inequivalent_argument;
 use crate::core::exchange::{self, Exchange, ExchangeId, Kind};
 use crate::core::permission::{Permission, Permitted, Resource};
@@ -73,6 +73,13 @@ impl ExchangeSpec {
             auto_delete: false,
             internal,
             arguments: TableBuf::new(),
+        }
+    }
+
+    fn standing(&self) -> Standing {
+        match self.durable {
+            true => Standing::Recorded,
+            false => Standing::Transient,
         }
     }
 
@@ -152,7 +159,7 @@ impl Topology {
         &self,
         request: &ExchangeDeclare<'_>,
         permitted: &mut Permitted<'_>,
-    ) -> Result<Planned<()>, Fault> {
+    ) -> Result<Planned<Standing>, Fault> {
         let kind = exchange::kind(request.kind)
             .ok_or_else(|| faults::unknown_exchange_type(request.kind))?;
         let name = strip_cr_lf(request.name);
@@ -160,14 +167,14 @@ impl Topology {
         permitted(Permission::Configure, Resource::Exchange(&name))?;
         if let Some(current) = self.exchange(name.as_bytes()) {
             self.check_equivalent_exchange(current.spec(), kind, request)?;
-            return Ok(Planned::Answer(()));
+            return Ok(Planned::Answer(current.spec().standing()));
         }
         if names::is_reserved(&name) {
             return Err(faults::reserved_name("exchange", &name));
         }
         self.check_alternate(&name, request.arguments, permitted)?;
         Ok(Planned::Apply(Command::DeclareExchange(ExchangeSpec {
-            id: ExchangeId(self.next_id),
+            id: ExchangeId(self.ids.take()),
             name: Arc::from(&*name),
             kind,
             durable: request.durable,
@@ -187,7 +194,7 @@ impl Topology {
         &self,
         request: &ExchangeDelete<'_>,
         permitted: &mut Permitted<'_>,
-    ) -> Result<Planned<()>, Fault> {
+    ) -> Result<Planned<Standing>, Fault> {
         let name = strip_cr_lf(request.name);
         check_not_default(&name)?;
         let resource = faults::exchange(&name, &self.vhost);
@@ -196,7 +203,7 @@ impl Topology {
         }
         permitted(Permission::Configure, Resource::Exchange(&name))?;
         match self.exchange(name.as_bytes()) {
-            None => Ok(Planned::Answer(())),
+            None => Ok(Planned::Answer(Standing::Recorded)),
             Some(current) if request.if_unused && self.bindings.has_source(current.spec.id) => {
                 Err(faults::in_use(resource))
             }

@@ -25,8 +25,10 @@ mod bindings;
 mod command;
 mod exchanges;
 mod faults;
+mod ids;
 mod names;
 mod queues;
+mod sink;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -38,11 +40,13 @@ use super::exchange::{DIRECT, ExchangeId, FANOUT, HEADERS, Kind, TOPIC};
 use super::queue::{Queue, QueueId};
 use super::queue_handle::{ConnectionId, QueueHandle, QueueSpec};
 pub use bindings::{BindRequest, BindTo};
-pub use command::{Applied, Change, Command, Planned};
+pub use command::{Applied, Change, Command, Planned, Standing};
 pub use exchanges::{ExchangeDeclare, ExchangeDelete, ExchangeSpec, ExchangeState};
+pub use ids::Ids;
 pub use names::strip_cr_lf;
 pub use queues::{QueueDeclare, no_previously_declared_queue};
 pub(super) use queues::{queue_in_use, queue_not_empty};
+pub use sink::CatalogSink;
 
 /// Makes the body of a queue that is being declared.
 pub type MakeQueue = Arc<dyn Fn(&QueueSpec) -> Box<dyn Queue> + Send + Sync>;
@@ -51,8 +55,7 @@ pub type MakeQueue = Arc<dyn Fn(&QueueSpec) -> Box<dyn Queue> + Send + Sync>;
 pub struct Topology {
     vhost: Arc<str>,
     make_queue: MakeQueue,
-    /// Exchanges and queues take their ids from this one counter.
-    next_id: u64,
+    ids: Ids,
     // Peers choose the names, so these hashers must resist aimed collisions; ids are ours.
     exchange_ids: HashMap<Arc<str>, ExchangeId>,
     exchanges: FxHashMap<ExchangeId, ExchangeState>,
@@ -74,24 +77,31 @@ const PREDECLARED: [(&str, &Kind, bool); 7] = [
 ];
 
 impl Topology {
-    /// A vhost with the predeclared exchanges and nothing else.
-    pub fn new(vhost: impl Into<Arc<str>>, make_queue: MakeQueue) -> Self {
-        let mut topology = Self {
+    /// A vhost with nothing in it, not even the predeclared exchanges.
+    pub fn new(vhost: impl Into<Arc<str>>, ids: Ids, make_queue: MakeQueue) -> Self {
+        Self {
             vhost: vhost.into(),
             make_queue,
-            next_id: 1,
+            ids,
             exchange_ids: HashMap::new(),
             exchanges: FxHashMap::default(),
             queue_ids: HashMap::new(),
             queues: FxHashMap::default(),
             exclusive: BTreeMap::new(),
             bindings: Bindings::default(),
-        };
-        for (name, kind, internal) in PREDECLARED {
-            let spec = ExchangeSpec::predeclared(topology.next_id, name, kind, internal);
-            topology.apply(Command::DeclareExchange(spec));
         }
-        topology
+    }
+
+    /// Declares the predeclared exchanges that are missing (EXCH-01, DUR-09).
+    pub fn declare_predeclared(&mut self) -> Applied {
+        let mut applied = Applied::default();
+        for (name, kind, internal) in PREDECLARED {
+            if !self.exchange_ids.contains_key(name) {
+                let spec = ExchangeSpec::predeclared(self.ids.take(), name, kind, internal);
+                applied.add(self.apply(Command::DeclareExchange(spec)));
+            }
+        }
+        applied
     }
 
     /// The vhost's name.

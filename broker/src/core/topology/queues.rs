@@ -102,7 +102,7 @@ impl Topology {
         }
         self.check_new_queue(name, request, permitted)?;
         Ok(Planned::Apply(Command::DeclareQueue(QueueSpec {
-            id: QueueId(self.next_id),
+            id: QueueId(self.ids.take()),
             name: Arc::from(name),
             durable: request.is_durable(),
             auto_delete: request.auto_delete,

@@ -5,11 +5,11 @@ use leveret_protocol::Value;
 
 const NO_DEFAULT: &str = "ACCESS_REFUSED - operation not permitted on the default exchange";
 
-fn bind(topology: &Topology, request: BindRequest<'_>) -> Result<Planned<()>, Fault> {
+fn bind(topology: &Topology, request: BindRequest<'_>) -> Result<Planned<Standing>, Fault> {
     topology.plan_bind(&request, &mut allow)
 }
 
-fn unbind(topology: &Topology, request: BindRequest<'_>) -> Result<Planned<()>, Fault> {
+fn unbind(topology: &Topology, request: BindRequest<'_>) -> Result<Planned<Standing>, Fault> {
     topology.plan_unbind(&request, &mut allow)
 }
 
@@ -26,7 +26,10 @@ fn bind_01_and_12_binding_twice_is_binding_once() {
     let mut topology = small();
     for request in [to_queue("d", "q", "k"), to_exchange("d", "f", "k")] {
         topology.add_binding(request);
-        assert_eq!(bind(&topology, request), Ok(Planned::Answer(())));
+        assert_eq!(
+            bind(&topology, request),
+            Ok(Planned::Answer(Standing::Transient))
+        );
     }
     assert_eq!(topology.bindings().iter().count(), 2);
     assert_eq!(topology.take_binding(to_exchange("d", "f", "k")).len(), 1);
@@ -92,7 +95,10 @@ fn bind_10_unbinding_what_is_missing_is_done_already() {
         to_exchange("d", "x", "k"),
         to_exchange("x", "d", "k"),
     ] {
-        assert_eq!(unbind(&topology, request), Ok(Planned::Answer(())));
+        assert_eq!(
+            unbind(&topology, request),
+            Ok(Planned::Answer(Standing::Recorded))
+        );
     }
 }
 
@@ -108,9 +114,12 @@ fn bind_11_another_connections_queue_is_locked_if_there_is_something_to_do() {
         connection: OTHER,
         ..mine
     };
-    let code = |result: Result<Planned<()>, Fault>| result.unwrap_err().code;
+    let code = |result: Result<Planned<Standing>, Fault>| result.unwrap_err().code;
     assert_eq!(code(bind(&topology, theirs)), ReplyCode::ResourceLocked);
-    assert_eq!(unbind(&topology, theirs), Ok(Planned::Answer(())));
+    assert_eq!(
+        unbind(&topology, theirs),
+        Ok(Planned::Answer(Standing::Recorded))
+    );
     topology.add_binding(mine);
     assert_eq!(code(unbind(&topology, theirs)), ReplyCode::ResourceLocked);
     assert_eq!(topology.take_binding(mine).len(), 1);

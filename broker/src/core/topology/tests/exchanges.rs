@@ -3,11 +3,11 @@
 use super::*;
 use leveret_protocol::Value;
 
-fn declare(topology: &Topology, request: ExchangeDeclare<'_>) -> Result<Planned<()>, Fault> {
+fn declare(topology: &Topology, request: ExchangeDeclare<'_>) -> Result<Planned<Standing>, Fault> {
     topology.plan_declare_exchange(&request, &mut allow)
 }
 
-fn delete(topology: &Topology, name: &str, if_unused: bool) -> Result<Planned<()>, Fault> {
+fn delete(topology: &Topology, name: &str, if_unused: bool) -> Result<Planned<Standing>, Fault> {
     topology.plan_delete_exchange(&ExchangeDelete { name, if_unused }, &mut allow)
 }
 
@@ -34,7 +34,10 @@ fn exch_01_predeclared_exchanges() {
         durable: true,
         ..exchange("amq.direct", "direct")
     };
-    assert_eq!(declare(&topology, again), Ok(Planned::Answer(())));
+    assert_eq!(
+        declare(&topology, again),
+        Ok(Planned::Answer(Standing::Transient))
+    );
 }
 
 #[test]
@@ -99,7 +102,10 @@ fn exch_09_to_13_what_differs_is_named_in_order() {
     let mut topology = topology();
     topology.add_exchange(exchange("e", "direct"));
     let same = exchange("e", "direct");
-    assert_eq!(declare(&topology, same), Ok(Planned::Answer(())));
+    assert_eq!(
+        declare(&topology, same),
+        Ok(Planned::Answer(Standing::Transient))
+    );
     let differs = |request, argument, received, current| {
         assert_eq!(
             refusal(declare(&topology, request)),
@@ -144,7 +150,7 @@ fn exch_14_only_the_alternate_is_compared_of_the_arguments() {
     topology.add_exchange(exchange("plain", "direct"));
     assert_eq!(
         declare(&topology, with("e", same.view())),
-        Ok(Planned::Answer(()))
+        Ok(Planned::Answer(Standing::Transient))
     );
     let check = |request, said: &str| {
         let text = refusal(declare(&topology, request));
@@ -207,7 +213,7 @@ fn exch_19_deleting_what_is_missing_is_done_already() {
     for if_unused in [false, true] {
         assert_eq!(
             delete(&topology(), "none", if_unused),
-            Ok(Planned::Answer(()))
+            Ok(Planned::Answer(Standing::Recorded))
         );
     }
 }
@@ -371,7 +377,7 @@ fn exch_29_line_breaks_are_taken_out_of_names() {
     assert!(topology.exchange(b"px").is_some());
     assert_eq!(
         declare(&topology, exchange("px", "direct")),
-        Ok(Planned::Answer(()))
+        Ok(Planned::Answer(Standing::Transient))
     );
     topology.add_exchange(exchange("nul \0 / é", "direct"));
     assert_eq!(topology.drop_exchange("\npx").len(), 1);

@@ -153,7 +153,9 @@ impl Asked {
 }
 
 pub(crate) fn topology() -> Topology {
-    Topology::new("/", counting())
+    let mut topology = Topology::new("/", Ids::default(), counting());
+    topology.declare_predeclared();
+    topology
 }
 
 pub(crate) fn exchange<'a>(name: &'a str, kind: &'a str) -> ExchangeDeclare<'a> {
