@@ -23,6 +23,7 @@ mod clock;
 pub mod config;
 mod connections;
 pub mod core;
+pub mod durable;
 pub mod limits;
 mod memory;
 mod names;

@@ -35,7 +35,7 @@ impl Ids {
     }
 
     /// Makes sure that an id that came from elsewhere is not given out again.
-    pub(super) fn pass(&self, id: u64) {
+    pub(crate) fn pass(&self, id: u64) {
         self.0.fetch_max(id.saturating_add(1), Ordering::Relaxed);
     }
 }

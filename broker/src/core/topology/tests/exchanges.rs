@@ -36,7 +36,7 @@ fn exch_01_predeclared_exchanges() {
     };
     assert_eq!(
         declare(&topology, again),
-        Ok(Planned::Answer(Standing::Transient))
+        Ok(Planned::Answer(Standing::Recorded))
     );
 }
 

@@ -1,0 +1,102 @@
+//! Brings back the vhosts that the catalog tells of.
+//!
+//! What it is not: it brings back no message; a queue's body is made by whoever gives `make_queue`.
+//!
+//! Invariant: nothing in the catalog is passed over in silence: what cannot be read is an error, and
+//! what has no place is named.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::catalog::{self, BadEntry, Entry};
+use crate::core::binding::{Binding, Destination};
+use crate::core::topology::{Command, Ids, MakeQueue, Topology};
+
+/// What a catalog has brought back.
+#[derive(Debug)]
+pub struct Restored {
+    /// The vhosts by name.
+    pub topologies: BTreeMap<Arc<str>, Topology>,
+    /// Entries that contradict others, one line each; they are left in the catalog.
+    pub misplaced: Vec<String>,
+}
+
+/// Builds every vhost that the catalog tells of. The ids go on behind the last one that was durable.
+///
+/// # Errors
+/// The first entry that cannot be read.
+pub fn restore(
+    catalog: &[(Vec<u8>, Vec<u8>)],
+    ids: &Ids,
+    make_queue: &MakeQueue,
+) -> Result<Restored, BadEntry> {
+    let mut work = Work {
+        topologies: BTreeMap::new(),
+        misplaced: Vec::new(),
+        ids,
+        make_queue,
+    };
+    let mut bindings = Vec::new();
+    for (key, value) in catalog {
+        match catalog::decode(key, value)? {
+            Entry::NextId(next) => ids.pass(next.saturating_sub(1)),
+            Entry::Exchange(vhost, spec) => {
+                let what = format!("exchange {} '{}'", spec.id.0, spec.name);
+                work.apply(&vhost, &what, Command::DeclareExchange(spec));
+            }
+            Entry::Queue(vhost, spec) => {
+                let what = format!("queue {} '{}'", spec.id.0, spec.name);
+                work.apply(&vhost, &what, Command::DeclareQueue(spec));
+            }
+            Entry::Binding(vhost, binding) => bindings.push((vhost, binding)),
+        }
+    }
+    // Both ends of a binding have to be there before it.
+    for (vhost, binding) in bindings {
+        work.apply(&vhost, &described(&binding), Command::Bind(binding));
+    }
+    Ok(Restored {
+        topologies: work.topologies,
+        misplaced: work.misplaced,
+    })
+}
+
+struct Work<'w> {
+    topologies: BTreeMap<Arc<str>, Topology>,
+    misplaced: Vec<String>,
+    ids: &'w Ids,
+    make_queue: &'w MakeQueue,
+}
+
+impl Work<'_> {
+    fn apply(&mut self, vhost: &Arc<str>, what: &str, command: Command) {
+        let topology = self
+            .topologies
+            .entry(Arc::clone(vhost))
+            .or_insert_with_key(|name| {
+                Topology::new(
+                    Arc::clone(name),
+                    self.ids.clone(),
+                    Arc::clone(self.make_queue),
+                )
+            });
+        if topology.apply(command).changes.is_empty() {
+            let text = format!("{what} in vhost '{vhost}' contradicts the rest of the catalog");
+            self.misplaced.push(text);
+        }
+    }
+}
+
+fn described(binding: &Binding) -> String {
+    let id = binding.durable_id().map_or(0, |id| id.0);
+    let to = match binding.destination() {
+        Destination::Queue(to) => format!("queue {}", to.0),
+        Destination::Exchange(to) => format!("exchange {}", to.0),
+    };
+    let key = String::from_utf8_lossy(binding.routing_key());
+    let from = binding.source().0;
+    format!("binding {id} from exchange {from} to {to} with key '{key}'")
+}
+
+#[cfg(test)]
+mod tests;
