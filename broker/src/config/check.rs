@@ -39,6 +39,9 @@ const RANGES: &[Range] = &[
     // Ten years: some switch a timeout off by a very large number.
     Range::new("consumer_timeout_ms", 0, 3_653 * DAY_MS),
     Range::new("shutdown_timeout_ms", 0, DAY_MS),
+    // Smaller files would cost more in names than they hold; larger ones would give space back late.
+    Range::new("storage.segment_bytes", 65_536, 1 << 30),
+    Range::new("storage.disk_free_min_bytes", 0, i64::MAX),
 ];
 
 /// All rules on a whole configuration.
@@ -61,11 +64,19 @@ pub(super) fn check(config: &Config) -> Result<(), Problem> {
 pub(super) fn ranges(table: &Table) -> Result<(), Problem> {
     RANGES
         .iter()
-        .try_for_each(|range| match table.get(range.path) {
+        .try_for_each(|range| match value_at(table, range.path) {
             None => Ok(()),
             Some(Value::Integer(number)) if range.holds(*number) => Ok(()),
             Some(other) => Err(Problem::value(range.path, shown(other), range)),
         })
+}
+
+/// The value at a dotted path. A step into what is no table finds nothing: its type is refused
+/// elsewhere.
+fn value_at<'t>(table: &'t Table, path: &str) -> Option<&'t Value> {
+    let mut steps = path.split('.');
+    let first = table.get(steps.next()?);
+    steps.fold(first, |value, step| value?.get(step))
 }
 
 struct Range {

@@ -177,13 +177,14 @@ impl Layer {
 }
 
 /// Rust's words in an error of the deserialiser, and an operator's.
-const WORDS: [(&str, &str); 8] = [
+const WORDS: [(&str, &str); 9] = [
     ("u32", "a whole number from 0 to 4294967295"),
     ("a sequence", "a list"),
     ("struct VhostConfig", "a table"),
     ("struct UserConfig", "a table"),
     ("struct PermissionConfig", "a table"),
     ("struct LogConfig", "a table"),
+    ("struct StorageConfig", "a table"),
     ("struct Identity", "a table"),
     ("struct Capabilities", "a table"),
 ];

@@ -16,9 +16,11 @@ mod identity;
 mod key;
 mod layers;
 mod locate;
+mod storage;
 mod user;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize};
@@ -28,6 +30,7 @@ pub use error::{ConfigError, Origin};
 pub use identity::{Capabilities, Identity};
 pub use key::{Key, keys};
 pub use layers::Layers;
+pub use storage::{StorageConfig, StorageSync};
 pub use user::{Password, PermissionConfig, UserConfig, VhostConfig};
 
 /// Everything an operator can choose. Each field is the TOML key of the same name.
@@ -39,6 +42,10 @@ pub struct Config {
     pub listeners: Vec<SocketAddr>,
     /// Threads that serve connections; 0 means one per core.
     pub worker_threads: u32,
+    /// The directory that keeps durable exchanges, queues, bindings and persistent messages. `None`,
+    /// in TOML the empty string, keeps nothing: what is durable lasts as long as the broker.
+    #[serde(with = "storage::data_dir")]
+    pub data_dir: Option<PathBuf>,
 
     /// Channels one connection may have open at once (TUNE-01, TUNE-07); 0 leaves only the
     /// protocol's own bound of 65535.
@@ -82,6 +89,8 @@ pub struct Config {
     /// Who may log in. Without this key there is the user `guest` with the password `guest`.
     pub users: Vec<UserConfig>,
 
+    /// How the data directory is written.
+    pub storage: StorageConfig,
     /// What the broker says about itself.
     pub identity: Identity,
     /// The capabilities the broker announces.
@@ -96,6 +105,7 @@ impl Default for Config {
         Self {
             listeners: vec![SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 5672)],
             worker_threads: 0,
+            data_dir: None,
             channel_max: 2047,
             frame_max: 131_072,
             heartbeat_s: 60,
@@ -112,6 +122,7 @@ impl Default for Config {
             vhosts: Vec::new(),
             users: vec![UserConfig::guest(&default_vhost)],
             default_vhost,
+            storage: StorageConfig::default(),
             identity: Identity::default(),
             capabilities: Capabilities::default(),
             log: LogConfig::default(),

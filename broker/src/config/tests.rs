@@ -400,3 +400,51 @@ fn a_consumer_timeout_of_zero_is_none() {
     config.consumer_timeout_ms = 0;
     assert_eq!(config.consumer_timeout(), None);
 }
+
+#[test]
+fn the_library_keeps_nothing_unless_told_where() {
+    assert_eq!(Config::default().data_dir, None);
+    assert_eq!(Config::from_toml("data_dir = ''").unwrap().data_dir, None);
+    let config = Config::from_toml("data_dir = '/var/lib/leveret'").unwrap();
+    assert_eq!(config.data_dir, Some(PathBuf::from("/var/lib/leveret")));
+    let printed = toml::to_string(&config).unwrap();
+    assert_eq!(
+        Config::from_toml(&printed).unwrap().data_dir,
+        config.data_dir
+    );
+}
+
+#[test]
+fn the_keys_of_the_storage_are_checked() {
+    let text = "[storage]\nsync = 'never'\nsegment_bytes = 65536\ndisk_free_min_bytes = 0";
+    let storage = Config::from_toml(text).unwrap().storage;
+    assert_eq!(storage.sync, StorageSync::Never);
+    assert_eq!(
+        (storage.segment_bytes, storage.disk_free_min_bytes),
+        (65_536, 0)
+    );
+    assert_eq!(
+        error("[storage]\n\nsegment_bytes = 65535"),
+        "line 3: storage.segment_bytes: 65535 is not allowed, \
+         expected a whole number from 65536 to 1073741824"
+    );
+    assert_eq!(
+        error("storage.sync = 'sometimes'"),
+        "line 1: storage.sync: `sometimes` is not allowed, expected `always` or `never`"
+    );
+    assert_eq!(
+        error("storage = 3"),
+        "line 1: storage: integer `3` is not allowed, expected a table"
+    );
+    let by_hand = Config {
+        storage: StorageConfig {
+            segment_bytes: 1,
+            ..StorageConfig::default()
+        },
+        ..Config::default()
+    };
+    assert_eq!(
+        by_hand.validate().unwrap_err().key(),
+        "storage.segment_bytes"
+    );
+}
