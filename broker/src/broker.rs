@@ -14,13 +14,15 @@ use tokio::task::JoinHandle;
 use crate::access::AccessError;
 use crate::amqp::connection::serve;
 use crate::config::{Config, ConfigError};
+use crate::durable::{Health, KeepError};
 use crate::net::listener::accept_all;
 use crate::node::Node;
 
 /// A running broker. Clones are handles to the same one.
 ///
 /// It must be used within a tokio runtime with I/O and time. Dropping the last handle stops the
-/// listeners; connections end when [`Broker::shutdown`] asks them to, or with the runtime.
+/// listeners; connections end when [`Broker::shutdown`] asks them to, or with the runtime. The data
+/// directory, if there is one, is closed by a shutdown, or when handles and connections are gone.
 #[derive(Clone, Debug)]
 pub struct Broker {
     inside: Arc<Inside>,
@@ -49,6 +51,9 @@ pub enum StartError {
     /// The users cannot be served.
     #[error(transparent)]
     Access(#[from] AccessError),
+    /// The data directory cannot be used.
+    #[error(transparent)]
+    Keep(#[from] KeepError),
 }
 
 /// An address that cannot be listened on.
@@ -63,10 +68,11 @@ pub struct ListenError {
 }
 
 impl Broker {
-    /// Starts a broker that listens nowhere yet.
+    /// Starts a broker that listens nowhere yet. With a data directory, this reads what it has to know
+    /// of it, which takes the longer the more there is.
     ///
     /// # Errors
-    /// The configuration is not allowed.
+    /// The configuration is not allowed, or the data directory cannot be used.
     pub fn start(config: Config) -> Result<Self, StartError> {
         config.validate()?;
         let node = Arc::new(Node::new(config)?);
@@ -104,10 +110,17 @@ impl Broker {
         serve(Arc::clone(&self.inside.node), stream, None).await;
     }
 
-    /// Stops listening, closes all connections with 320 and returns when they have ended or
-    /// `deadline` has passed (CONN-41).
+    /// Whether anything is wrong, and what.
+    #[must_use]
+    pub fn health(&self) -> Health {
+        self.inside.node.health()
+    }
+
+    /// Stops listening, closes all connections with 320 and waits until they have ended or `deadline`
+    /// has passed (CONN-41); then closes the data directory. When this returns, what was to be kept is
+    /// safe, and no thread of the store is left.
     pub async fn shutdown(&self, deadline: Duration) {
-        self.inside.stop_listening();
+        let listeners = self.inside.stop_listening();
         let text = "broker forced connection closure with reason 'shutdown'";
         let fault = Fault::new(ReplyCode::ConnectionForced, text);
         let connections = &self.inside.node.connections;
@@ -118,6 +131,25 @@ impl Broker {
                 left = connections.count(),
                 "connections left at the deadline"
             );
+        }
+        // Waited for, so that none of them is left holding the data directory.
+        let tasks = listeners.into_iter().chain(self.inside.end_shared_tasks());
+        for task in tasks {
+            let _ = task.await;
+        }
+        self.close_store().await;
+    }
+
+    /// The disk may take its time, so it gets a thread that may wait for it.
+    async fn close_store(&self) {
+        let node = Arc::clone(&self.inside.node);
+        let closed = tokio::task::spawn_blocking(move || {
+            if let Some(keeping) = node.keeping() {
+                keeping.close();
+            }
+        });
+        if closed.await.is_err() {
+            tracing::error!("the data directory was not closed in good order");
         }
     }
 
@@ -136,10 +168,16 @@ impl Broker {
 }
 
 impl Inside {
-    fn stop_listening(&self) {
+    fn stop_listening(&self) -> Vec<JoinHandle<()>> {
         let mut tasks = self.lock();
         tasks.stopped = true;
-        tasks.listeners.drain(..).for_each(|task| task.abort());
+        tasks.listeners.iter().for_each(JoinHandle::abort);
+        std::mem::take(&mut tasks.listeners)
+    }
+
+    fn end_shared_tasks(&self) -> Option<JoinHandle<()>> {
+        let shared = self.lock().shared.take();
+        shared.inspect(JoinHandle::abort)
     }
 
     fn lock(&self) -> MutexGuard<'_, Tasks> {
@@ -151,8 +189,12 @@ impl Inside {
 impl Drop for Inside {
     fn drop(&mut self) {
         self.stop_listening();
-        if let Some(shared) = self.lock().shared.take() {
-            shared.abort();
+        self.end_shared_tasks();
+        // Connections that are left go on with the data directory, and the last of them closes it.
+        if self.node.connections.count() == 0
+            && let Some(keeping) = self.node.keeping()
+        {
+            keeping.close();
         }
     }
 }

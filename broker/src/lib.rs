@@ -9,6 +9,7 @@
 //! | `amqp` | the front end for AMQP 0-9-1: one task per connection |
 //! | `net` | sockets |
 //! | [`broker`] | [`Broker`]: start, listen, shut down |
+//! | [`durable`] | what outlives a restart: the catalog, and the way to the store |
 //! | [`config`], [`access`] | what an operator decides: limits, identity, users |
 //! | [`limits`] | the limits that only a measurement should change |
 
@@ -17,6 +18,7 @@
 extern crate self as leveret;
 
 pub mod access;
+mod alarm;
 mod amqp;
 pub mod broker;
 mod clock;
@@ -33,3 +35,4 @@ mod timers;
 
 pub use broker::{Broker, ListenError, StartError};
 pub use config::Config;
+pub use durable::{Health, Problem};

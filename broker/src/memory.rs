@@ -1,4 +1,4 @@
-//! [`MemoryAlarm`]: holds up publishers while the queues hold too much.
+//! Watches what the queues hold, and raises the alarm while that is too much.
 //!
 //! One task adds up what all queues hold, several times a second. Above the watermark, connections
 //! that have published are not read from any more; those that only consume go on, which is what
@@ -6,28 +6,15 @@
 //! nothing for being counted; the price is that publishers may overshoot the watermark by what they
 //! send between two looks.
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use crate::alarm::Cause;
 use crate::core::vhost::Vhost;
 use crate::limits::{
     MEMORY_CHECK_COST_SHARE, MEMORY_CHECK_MAX_MS, MEMORY_CHECK_MIN_MS, MESSAGE_OVERHEAD_BYTES,
     PUBLISHED_BYTES_PER_MS_MAX,
 };
 use crate::node::Node;
-
-/// Whether the queues hold more than they may.
-#[derive(Debug, Default)]
-pub(crate) struct MemoryAlarm {
-    raised: AtomicBool,
-}
-
-impl MemoryAlarm {
-    /// True while publishers are to be held up.
-    pub(crate) fn is_raised(&self) -> bool {
-        self.raised.load(Ordering::Relaxed)
-    }
-}
 
 /// Watches the queues for as long as the future is polled. A watermark of zero switches it off.
 pub(crate) async fn watch(node: &Node) {
@@ -58,12 +45,13 @@ fn held_bytes(vhost: &Vhost) -> u64 {
     let queues = vhost.topology().queues();
     let statuses = queues.iter().map(|queue| queue.body().status());
     statuses
-        .map(|s| s.held_bytes + (s.ready + s.unsettled) * MESSAGE_OVERHEAD_BYTES)
+        .map(|s| s.resident_bytes + s.resident_messages * MESSAGE_OVERHEAD_BYTES)
         .sum()
 }
 
 fn set(node: &Node, raised: bool, held: u64) {
-    if node.memory_alarm.raised.swap(raised, Ordering::Relaxed) == raised {
+    let connections = &node.connections;
+    if !node.alarm.set_for(connections, Cause::Memory, raised) {
         return;
     }
     if raised {
@@ -77,10 +65,6 @@ fn set(node: &Node, raised: bool, held: u64) {
             "memory is below the watermark: publishers go on"
         );
     }
-    node.connections
-        .mailboxes()
-        .iter()
-        .for_each(|mailbox| mailbox.alarm_changed());
 }
 
 #[cfg(test)]

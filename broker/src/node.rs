@@ -8,9 +8,11 @@ use std::sync::Arc;
 
 use leveret_protocol::server::ServerOptions;
 use leveret_protocol::{TableBuf, Value};
-use leveret_storage::{CommitState, Commits, Epoch};
+use leveret_storage::{CommitState, Commits, Epoch, LogId, Recovered, RecoveredLog, Store};
 
-use crate::access::{Access, AccessError};
+use crate::access::Access;
+use crate::alarm::Alarm;
+use crate::broker::StartError;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::connections::Connections;
@@ -20,7 +22,8 @@ use crate::core::queue::{ClassicOptions, ClassicQueue, Queue};
 use crate::core::queue_handle::QueueSpec;
 use crate::core::topology::{Ids, MakeQueue, Topology};
 use crate::core::vhost::Vhost;
-use crate::memory::MemoryAlarm;
+use crate::durable::keeping::{self, Keeping};
+use crate::durable::{Health, start};
 use crate::timers::Timers;
 
 /// The shared part of a broker.
@@ -30,33 +33,72 @@ pub(crate) struct Node {
     pub(crate) options: Arc<ServerOptions>,
     pub(crate) access: Access,
     pub(crate) clock: Clock,
-    pub(crate) connections: Connections,
+    pub(crate) connections: Arc<Connections>,
     pub(crate) timers: Timers,
-    pub(crate) memory_alarm: MemoryAlarm,
+    pub(crate) alarm: Arc<Alarm>,
     commits: Option<Arc<Commits>>,
     vhosts: HashMap<String, Arc<Vhost>>,
+    keeping: Option<Keeping>,
 }
 
 impl Node {
-    /// Builds everything that the configuration names.
-    pub(crate) fn new(config: Config) -> Result<Self, AccessError> {
-        let make_queue: MakeQueue = Arc::new(make_queue);
-        let ids = Ids::default();
-        let vhosts = config.vhost_names().map(|name| {
-            let topology = Topology::new(name, ids.clone(), Arc::clone(&make_queue));
-            (name.to_owned(), Arc::new(Vhost::with(topology, None)))
-        });
-        Ok(Self {
-            vhosts: vhosts.collect(),
+    /// Builds everything that the configuration names, and what its data directory holds.
+    ///
+    /// # Errors
+    /// The users cannot be served, or the data directory cannot be used.
+    pub(crate) fn new(config: Config) -> Result<Self, StartError> {
+        // What can be refused without touching the disk comes first.
+        let access = Access::new(&config)?;
+        let opened = match &config.data_dir {
+            Some(directory) => Some(keeping::open(directory, &config.storage)?),
+            None => None,
+        };
+        Self::with(config, access, opened)
+    }
+
+    /// Builds a node on an open store.
+    pub(crate) fn with(
+        config: Config,
+        access: Access,
+        opened: Option<(Store, Recovered)>,
+    ) -> Result<Self, StartError> {
+        let clock = Clock::start();
+        let (vhosts, timers, keeping) = match opened {
+            None => (vhosts_in_memory(&config), Timers::default(), None),
+            Some(opened) => {
+                let started = start::start(&config, clock, make_body, opened)?;
+                (started.vhosts, started.timers, Some(started.keeping))
+            }
+        };
+        let node = Self {
+            vhosts,
             options: Arc::new(server_options(&config)),
-            access: Access::new(&config)?,
-            clock: Clock::start(),
-            connections: Connections::new(config.connections_max),
-            timers: Timers::default(),
-            memory_alarm: MemoryAlarm::default(),
-            commits: None,
+            access,
+            clock,
+            connections: Arc::new(Connections::new(config.connections_max)),
+            timers,
+            alarm: Arc::default(),
+            commits: keeping
+                .as_ref()
+                .map(|keeping| Arc::clone(keeping.commits())),
+            keeping,
             config,
-        })
+        };
+        if let Some(keeping) = &node.keeping {
+            keeping.watch(&node.alarm, &node.connections);
+        }
+        Ok(node)
+    }
+
+    /// What is wrong with the broker.
+    pub(crate) fn health(&self) -> Health {
+        let keeping = self.keeping.as_ref();
+        keeping.map(Keeping::health).unwrap_or_default()
+    }
+
+    /// The data directory, if the broker keeps one.
+    pub(crate) fn keeping(&self) -> Option<&Keeping> {
+        self.keeping.as_ref()
     }
 
     /// All vhosts.
@@ -70,11 +112,33 @@ impl Node {
     }
 }
 
-/// The body of a queue, as its arguments ask for it. They were checked when it was declared.
-fn make_queue(spec: &QueueSpec) -> Box<dyn Queue> {
+fn vhosts_in_memory(config: &Config) -> HashMap<String, Arc<Vhost>> {
+    let ids = Ids::default();
+    let make_queue: MakeQueue = Arc::new(|spec| make_body(spec, None));
+    let vhosts = config.vhost_names().map(|name| {
+        let topology = Topology::new(name, ids.clone(), Arc::clone(&make_queue));
+        (name.to_owned(), Arc::new(Vhost::with(topology, None)))
+    });
+    vhosts.collect()
+}
+
+/// The body of a queue: one that is kept goes on with its log.
+fn make_body(spec: &QueueSpec, log: Option<(&Store, Option<RecoveredLog>)>) -> Box<dyn Queue> {
+    let options = classic_options(spec);
+    match log {
+        None => Box::new(ClassicQueue::new(options)),
+        Some((store, found)) => {
+            let (journal, log) = (Arc::new(store.clone()), LogId(spec.id.0));
+            Box::new(ClassicQueue::durable(options, journal, log, found.as_ref()))
+        }
+    }
+}
+
+/// What the arguments ask for. They were checked when the queue was declared.
+fn classic_options(spec: &QueueSpec) -> ClassicOptions {
     let arguments =
         QueueArguments::check(spec.arguments.view(), &spec.name, "").unwrap_or_default();
-    Box::new(ClassicQueue::new(ClassicOptions {
+    ClassicOptions {
         auto_delete: spec.auto_delete,
         expires_ms: arguments.expires_ms,
         single_active_consumer: arguments.single_active_consumer,
@@ -83,7 +147,7 @@ fn make_queue(spec: &QueueSpec) -> Box<dyn Queue> {
         length_bytes_max: arguments.length_bytes_max,
         overflow: arguments.overflow,
         dead_letters: arguments.dead_letter_exchange.is_some(),
-    }))
+    }
 }
 
 fn server_options(config: &Config) -> ServerOptions {
@@ -139,7 +203,7 @@ impl Node {
     /// True while so much is submitted and not committed that those who publish into the store are
     /// not to be read. Asked before every read of such a connection.
     pub(crate) fn store_is_behind(&self) -> bool {
-        false
+        self.keeping.as_ref().is_some_and(Keeping::is_behind)
     }
 }
 

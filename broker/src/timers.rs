@@ -1,14 +1,20 @@
-//! [`Timers`]: calls queues back when a message of theirs, or they themselves, are about to expire.
+//! [`Timers`]: calls queues back: when a message of theirs, or they themselves, are about to expire,
+//! and when the store has committed what they wait for.
 //!
-//! One heap and one task for all queues. A queue asks for an earlier tick only when it needs one, so
-//! the heap holds a few entries per queue at most; entries of deleted queues are passed over.
+//! One heap, one list and one task for all queues. A queue asks for an earlier tick only when it needs
+//! one, so the heap holds a few entries per queue at most; entries of deleted queues are passed over.
+//! The store's committer only puts a queue on the list: whatever a queue does next, it does here, and
+//! no commit waits for it.
+//!
+//! What it is not: the reading of stored messages; that blocks, and has a thread of its own
+//! ([`crate::durable::loader`]).
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Instant;
 
-use leveret_storage::Epoch;
+use leveret_storage::{CommitBell, Commits, Epoch};
 use tokio::sync::Notify;
 
 use crate::clock::Clock;
@@ -17,14 +23,30 @@ use crate::core::effects::{Alarms, carry_out};
 use crate::core::queue::{Effects, Load, QueueId};
 use crate::core::queue_handle::QueueHandle;
 use crate::core::vhost::Vhost;
+use crate::durable::loader::Loads;
+
+/// A queue and its vhost, neither of which lives longer for being named here.
+#[derive(Clone, Debug)]
+struct Member {
+    queue: Weak<QueueHandle>,
+    vhost: Weak<Vhost>,
+}
+
+impl Member {
+    fn new(queue: &Arc<QueueHandle>, vhost: &Arc<Vhost>) -> Self {
+        Self {
+            queue: Arc::downgrade(queue),
+            vhost: Arc::downgrade(vhost),
+        }
+    }
+}
 
 /// A queue that wants to be ticked, ordered by when.
 #[derive(Debug)]
 struct Tick {
     at: Moment,
     id: QueueId,
-    queue: Weak<QueueHandle>,
-    vhost: Weak<Vhost>,
+    member: Member,
 }
 
 impl PartialEq for Tick {
@@ -54,50 +76,98 @@ struct Ticks {
     asked: HashSet<(QueueId, Moment)>,
 }
 
-/// The deadlines of all queues.
+/// What all handles share.
 #[derive(Debug, Default)]
-pub(crate) struct Timers {
+struct Shared {
     ticks: Mutex<Ticks>,
-    earlier: Notify,
+    /// Queues whose commit has come, or never will. A queue waits for one commit at a time.
+    committed: Mutex<Vec<Member>>,
+    /// There is an earlier deadline, or a commit has come.
+    woken: Notify,
+}
+
+/// The deadlines of all queues. Clones are handles to the same ones.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Timers {
+    shared: Arc<Shared>,
+    store: Option<StoreSide>,
+}
+
+/// What queues of a broker with a store may wait for.
+#[derive(Clone, Debug)]
+struct StoreSide {
+    commits: Arc<Commits>,
+    loads: Arc<Loads>,
+}
+
+/// Puts a queue on the list when its commit comes.
+struct Awaited {
+    shared: Arc<Shared>,
+    member: Member,
+}
+
+impl CommitBell for Awaited {
+    fn on_commit(&self) {
+        self.shared.committed().push(self.member.clone());
+        self.shared.woken.notify_one();
+    }
 }
 
 impl Alarms for Timers {
     fn tick_at(&self, at: Moment, queue: &Arc<QueueHandle>, vhost: &Arc<Vhost>) {
         let id = queue.id();
-        let (queue, vhost) = (Arc::downgrade(queue), Arc::downgrade(vhost));
-        let mut ticks = self.lock();
+        let member = Member::new(queue, vhost);
+        let mut ticks = self.shared.ticks();
         if !ticks.asked.insert((id, at)) {
             return;
         }
         let is_earliest = ticks.heap.peek().is_none_or(|Reverse(first)| at < first.at);
-        ticks.heap.push(Reverse(Tick {
-            at,
-            id,
-            queue,
-            vhost,
-        }));
+        ticks.heap.push(Reverse(Tick { at, id, member }));
         drop(ticks);
         if is_earliest {
-            self.earlier.notify_one();
+            self.shared.woken.notify_one();
         }
     }
 
-    fn tick_at_epoch(&self, _epoch: Epoch, _queue: &Arc<QueueHandle>, _vhost: &Arc<Vhost>) {}
+    // Only a queue with a log asks for these two, and only a broker with a store makes one.
 
-    fn load(&self, _load: Load, _queue: &Arc<QueueHandle>, _vhost: &Arc<Vhost>) {}
+    fn tick_at_epoch(&self, epoch: Epoch, queue: &Arc<QueueHandle>, vhost: &Arc<Vhost>) {
+        if let Some(store) = &self.store {
+            let bell = Awaited {
+                shared: Arc::clone(&self.shared),
+                member: Member::new(queue, vhost),
+            };
+            store.commits.ring_at(epoch, Arc::new(bell));
+        }
+    }
+
+    fn load(&self, load: Load, queue: &Arc<QueueHandle>, vhost: &Arc<Vhost>) {
+        if let Some(store) = &self.store {
+            store.loads.ask(load, queue, vhost);
+        }
+    }
 }
 
 impl Timers {
+    /// The timers of a broker whose queues also wait for these commits and loads.
+    pub(crate) fn with_store(commits: Arc<Commits>, loads: Arc<Loads>) -> Self {
+        Self {
+            shared: Arc::default(),
+            store: Some(StoreSide { commits, loads }),
+        }
+    }
+
     /// Ticks queues when they are due, for as long as the future is polled.
     pub(crate) async fn run(&self, clock: Clock) {
         loop {
-            let next = self.lock().heap.peek().map(|Reverse(tick)| tick.at);
+            self.tick_committed(clock.moment(Instant::now()));
+            let next = self.shared.ticks().heap.peek().map(|Reverse(tick)| tick.at);
             match next {
-                None => self.earlier.notified().await,
+                None => self.shared.woken.notified().await,
                 Some(at) => {
                     let sleep = tokio::time::sleep_until(clock.instant(at).into());
                     tokio::select! {
-                        () = self.earlier.notified() => {}
+                        () = self.shared.woken.notified() => {}
                         () = sleep => self.tick_due(clock.moment(Instant::now())),
                     }
                 }
@@ -108,15 +178,28 @@ impl Timers {
     fn tick_due(&self, now: Moment) {
         let mut effects = Effects::default();
         while let Some(due) = self.take_due(now) {
-            if let (Some(queue), Some(vhost)) = (due.queue.upgrade(), due.vhost.upgrade()) {
-                queue.body().tick(now, &mut effects);
-                carry_out(&vhost, &queue, &mut effects, now, self);
-            }
+            self.tick(&due.member, now, &mut effects);
+        }
+    }
+
+    fn tick_committed(&self, now: Moment) {
+        // Taken out first: a queue that is ticked may ask for the next commit, which may have come.
+        let committed = std::mem::take(&mut *self.shared.committed());
+        let mut effects = Effects::default();
+        for member in committed {
+            self.tick(&member, now, &mut effects);
+        }
+    }
+
+    fn tick(&self, member: &Member, now: Moment, effects: &mut Effects) {
+        if let (Some(queue), Some(vhost)) = (member.queue.upgrade(), member.vhost.upgrade()) {
+            queue.body().tick(now, effects);
+            carry_out(&vhost, &queue, effects, now, self);
         }
     }
 
     fn take_due(&self, now: Moment) -> Option<Tick> {
-        let mut ticks = self.lock();
+        let mut ticks = self.shared.ticks();
         let is_due = ticks
             .heap
             .peek()
@@ -128,10 +211,19 @@ impl Timers {
         ticks.asked.remove(&(due.id, due.at));
         Some(due)
     }
+}
 
-    fn lock(&self) -> MutexGuard<'_, Ticks> {
-        // Pushing and popping leave the heap whole whatever happens.
+impl Shared {
+    // Pushing and popping leave heap and list whole whatever happens.
+
+    fn ticks(&self) -> MutexGuard<'_, Ticks> {
         self.ticks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn committed(&self) -> MutexGuard<'_, Vec<Member>> {
+        self.committed
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -144,7 +236,54 @@ mod tests {
     use crate::config::{Config, VhostConfig};
     use crate::core::queue_handle::ConnectionId;
     use crate::core::topology::QueueDeclare;
+    use crate::core::topology::tests::{allow, counting, queue};
     use crate::node::Node;
+
+    fn counting_queue() -> (Arc<Vhost>, Arc<QueueHandle>) {
+        let vhost = Arc::new(Vhost::new("/", counting()));
+        let (queue, _) = vhost.declare_queue(&queue("q"), &mut allow).unwrap();
+        (vhost, queue)
+    }
+
+    #[test]
+    fn a_queue_is_ticked_once_when_its_commit_has_come_and_not_by_the_committer() {
+        let commits = Arc::new(Commits::new());
+        let timers = Timers::with_store(Arc::clone(&commits), Arc::default());
+        let (vhost, queue) = counting_queue();
+        let ticks = || queue.body().status().unsettled;
+        timers.tick_at_epoch(Epoch(2), &queue, &vhost);
+        commits.advance(Epoch(1));
+        timers.tick_committed(Moment::default());
+        assert_eq!(ticks(), 0);
+        commits.advance(Epoch(3));
+        assert_eq!(ticks(), 0, "the committer only says that it is time");
+        timers.tick_committed(Moment::default());
+        timers.tick_committed(Moment::default());
+        assert_eq!(ticks(), 1);
+        timers.tick_at_epoch(Epoch(4), &queue, &vhost);
+        commits.fail();
+        timers.tick_committed(Moment::default());
+        assert_eq!(ticks(), 2, "a commit that will never come is news as well");
+    }
+
+    #[tokio::test]
+    async fn a_commit_wakes_the_task() {
+        let commits = Arc::new(Commits::new());
+        let timers = Timers::with_store(Arc::clone(&commits), Arc::default());
+        let (vhost, queue) = counting_queue();
+        timers.tick_at_epoch(Epoch(1), &queue, &vhost);
+        let committed = async {
+            commits.advance(Epoch(1));
+            tokio::task::yield_now().await;
+        };
+        // Polled in this order: the task falls asleep, the commit comes, the task has run.
+        tokio::select! {
+            biased;
+            () = timers.run(Clock::start()) => {}
+            () = committed => {}
+        }
+        assert_eq!(queue.body().status().unsettled, 1);
+    }
 
     fn node_of_two_vhosts() -> Node {
         let vhosts = vec![VhostConfig {

@@ -28,7 +28,7 @@ impl Session {
     #[inline]
     pub(super) fn publish(&mut self, number: u16, publish: &Publish<'_>) -> Result<(), Fault> {
         // An alarm holds up those who publish while it is raised, and nobody else (FLOW-01).
-        self.has_published |= self.node.memory_alarm.is_raised();
+        self.has_published |= self.node.alarm.is_raised();
         if publish.immediate {
             return Err(Fault::new(ReplyCode::NotImplemented, "immediate=true"));
         }

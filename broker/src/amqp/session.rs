@@ -128,20 +128,20 @@ impl Session {
 
     /// Holds a publisher up while an alarm is raised; it is told if it asked to be (FLOW-02).
     pub(crate) fn block_if_alarmed(&mut self) {
-        let alarmed = self.has_published && self.node.memory_alarm.is_raised();
+        let alarmed = self.has_published && self.node.alarm.is_raised();
         if !alarmed || self.blocked || !self.machine.is_running() {
             return;
         }
         self.blocked = true;
         if self.machine.capabilities().connection_blocked {
-            let reason = ShortStr(b"low on memory");
+            let reason = ShortStr::from(self.node.alarm.reason());
             self.reply(0, connection::Blocked { reason });
         }
     }
 
     /// An alarm was raised or cleared (FLOW-03).
     pub(crate) fn on_alarm(&mut self) {
-        if self.blocked && !self.node.memory_alarm.is_raised() {
+        if self.blocked && !self.node.alarm.is_raised() {
             self.blocked = false;
             self.has_published = false;
             if self.machine.capabilities().connection_blocked && self.machine.is_running() {

@@ -103,8 +103,10 @@ impl Vhost {
     ///
     /// # Errors
     /// As [`Topology::check_exchange`].
-    pub fn check_exchange(&self, name: &str) -> Result<(), Fault> {
-        self.topology().check_exchange(name).map(|_| ())
+    pub fn check_exchange(&self, name: &str) -> Result<Applied, Fault> {
+        let topology = self.topology();
+        let standing = topology.check_exchange(name)?.spec().standing();
+        Ok(self.unchanged(standing))
     }
 
     /// `exchange.declare`.
@@ -164,8 +166,9 @@ impl Vhost {
         &self,
         name: &str,
         connection: ConnectionId,
-    ) -> Result<Arc<QueueHandle>, Fault> {
-        self.topology().check_queue(name, connection)
+    ) -> Result<(Arc<QueueHandle>, Applied), Fault> {
+        let queue = self.topology().check_queue(name, connection)?;
+        Ok(self.found(queue))
     }
 
     /// `queue.declare`: the queue, found or made, and what has changed. Ask the queue for its counts.

@@ -10,5 +10,13 @@
 
 mod bytes;
 pub mod catalog;
+pub mod describe;
+pub mod health;
+pub(crate) mod keeping;
+pub(crate) mod loader;
 pub mod restore;
 pub(crate) mod sink;
+pub(crate) mod start;
+
+pub use health::{Health, Problem};
+pub use keeping::KeepError;

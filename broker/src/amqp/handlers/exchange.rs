@@ -7,7 +7,7 @@ use leveret_protocol::method::exchange;
 
 use super::{text, unimplemented_method};
 use crate::amqp::session::Session;
-use crate::core::topology::{Applied, BindRequest, BindTo, ExchangeDeclare, ExchangeDelete};
+use crate::core::topology::{BindRequest, BindTo, ExchangeDeclare, ExchangeDelete};
 
 pub(super) fn on_method(
     session: &mut Session,
@@ -30,8 +30,7 @@ fn on_declare(
 ) -> Result<(), Fault> {
     let vhost = Arc::clone(session.vhost()?);
     let applied = if declare.passive {
-        vhost.check_exchange(text(declare.exchange))?;
-        Applied::default()
+        vhost.check_exchange(text(declare.exchange))?
     } else {
         let request = ExchangeDeclare {
             name: text(declare.exchange),

@@ -34,13 +34,11 @@ fn on_declare(
     number: u16,
     declare: queue::Declare<'_>,
 ) -> Result<(), Fault> {
-    let (queue, durable_at) = if declare.passive {
+    let (queue, applied) = if declare.passive {
         let vhost = session.vhost()?;
-        let queue = vhost.check_queue(text(declare.queue), session.id)?;
-        (queue, None)
+        vhost.check_queue(text(declare.queue), session.id)?
     } else {
-        let (queue, applied) = declare_queue(session, declare)?;
-        (queue, applied.durable_at)
+        declare_queue(session, declare)?
     };
     queue
         .body()
@@ -56,7 +54,8 @@ fn on_declare(
         message_count: count(status.ready),
         consumer_count: status.consumers,
     };
-    session.reply_when_stored(number, queue::Declare::ID, durable_at, declared)
+    let method = queue::Declare::ID;
+    session.reply_when_stored(number, method, applied.durable_at, declared)
 }
 
 fn declare_queue(

@@ -76,7 +76,8 @@ impl ExchangeSpec {
         }
     }
 
-    fn standing(&self) -> Standing {
+    /// What a declaration that finds it has to wait for.
+    pub(crate) fn standing(&self) -> Standing {
         match self.durable {
             true => Standing::Recorded,
             false => Standing::Transient,

@@ -207,6 +207,10 @@ fn what_is_so_already_is_answered_when_it_is_safe() {
     assert_eq!(delete(&vhost, "gone"), last);
     assert_eq!(delete_exchange(&vhost, "gone"), last);
     assert_eq!(vhost.recorded(), last);
+    let passive = |name| vhost.check_queue(name, ME).unwrap().1.durable_at;
+    assert_eq!((passive("q"), passive("transient")), (last, None));
+    let passive = |name| vhost.check_exchange(name).unwrap().durable_at;
+    assert_eq!(passive("e"), last);
     assert_eq!(declare(&vhost, queue("transient")).1, None);
 }
 
@@ -473,7 +477,7 @@ fn with_bind_request(from: u8, to: u8, key: u8, call: impl FnOnce(&BindRequest<'
         _ => to_exchange(&source, &exchange, &key_text),
     };
     let arguments = arguments(key);
-    let arguments = if key % 2 == 0 {
+    let arguments = if key.is_multiple_of(2) {
         Table::default()
     } else {
         arguments.view()

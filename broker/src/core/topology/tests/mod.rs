@@ -12,8 +12,8 @@ use super::*;
 use crate::core::exchange::Routing;
 use crate::core::permission::{Permission, Resource};
 use crate::core::queue::{
-    AttachRefused, DeleteConditions, DeleteRefused, Delivery, DeliveryId, Effects, Got, Loaded,
-    Offered, Port, Pulled, QueueStatus, Room, SlotId, SlotSpec, Unsettled, Verdict,
+    AttachRefused, DeleteConditions, DeleteRefused, Delivery, DeliveryId, Effects, Got, Load,
+    Loaded, Offered, Port, Pulled, QueueStatus, Room, SlotId, SlotSpec, Unsettled, Verdict,
 };
 use crate::core::{Message, Moment};
 use leveret_protocol::{Fault, ReplyCode, Table, TableBuf};
@@ -21,7 +21,8 @@ use leveret_protocol::{Fault, ReplyCode, Table, TableBuf};
 pub(crate) const ME: ConnectionId = ConnectionId(1);
 pub(crate) const OTHER: ConnectionId = ConnectionId(2);
 
-/// A queue that only counts.
+/// A queue that only counts. A tick counts as one unsettled message, a loaded message as a ready one;
+/// it wants to load everything below position [`Counting::LOADED_MAX`], one part at a time.
 #[derive(Debug, Default)]
 pub(crate) struct Counting(Mutex<Counts>);
 
@@ -29,6 +30,10 @@ pub(crate) struct Counting(Mutex<Counts>);
 struct Counts {
     status: QueueStatus,
     retired: bool,
+}
+
+impl Counting {
+    pub(crate) const LOADED_MAX: u64 = 3;
 }
 
 impl Queue for Counting {
@@ -80,9 +85,20 @@ impl Queue for Counting {
 
     fn renew_lease(&self, _: Moment, _: &mut Effects) {}
 
-    fn tick(&self, _: Moment, _: &mut Effects) {}
+    fn tick(&self, _: Moment, _: &mut Effects) {
+        self.0.lock().unwrap().status.unsettled += 1;
+    }
 
-    fn loaded(&self, _: Loaded, _: Moment, _: &mut Effects) {}
+    fn loaded(&self, loaded: Loaded, _: Moment, effects: &mut Effects) {
+        self.0.lock().unwrap().status.ready += loaded.messages.len() as u64;
+        let next = loaded.through + 1;
+        effects.load = (next < Self::LOADED_MAX).then_some(Load {
+            first: next,
+            last: Self::LOADED_MAX,
+            messages_max: 1,
+            bytes_max: 1,
+        });
+    }
 
     fn purge(&self, _: &mut Effects) -> u64 {
         std::mem::take(&mut self.0.lock().unwrap().status.ready)

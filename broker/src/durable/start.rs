@@ -1,0 +1,194 @@
+//! Starts the vhosts of a broker that keeps its data: those it finds and those it is told of.
+//!
+//! What it is not: opening (see [`super::keeping`]) or reading the catalog (see [`super::restore`]).
+//!
+//! Invariant: every durable queue has a log that the store knows, and takes up what is in it.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use leveret_storage::{CatalogChange, LogId, Records, Recovered, RecoveredLog, Store};
+
+use super::keeping::{KeepError, Keeping};
+use super::loader::Loads;
+use super::restore::restore;
+use super::sink::StoreSink;
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::core::Moment;
+use crate::core::effects::carry_out;
+use crate::core::queue::{Effects, Queue};
+use crate::core::queue_handle::QueueSpec;
+use crate::core::topology::{CatalogSink, Ids, MakeQueue, Topology};
+use crate::core::vhost::Vhost;
+use crate::timers::Timers;
+
+/// Makes the body of a queue that goes on with this log; with none for a queue that is not durable.
+pub(crate) type MakeBody = fn(&QueueSpec, Option<(&Store, Option<RecoveredLog>)>) -> Box<dyn Queue>;
+
+/// The parts of a broker that have to do with its data.
+#[derive(Debug)]
+pub(crate) struct Started {
+    pub(crate) vhosts: HashMap<String, Arc<Vhost>>,
+    pub(crate) timers: Timers,
+    pub(crate) keeping: Keeping,
+}
+
+/// Logs that no queue has taken up yet.
+type FoundLogs = Arc<Mutex<BTreeMap<LogId, RecoveredLog>>>;
+
+/// Builds all vhosts and sets their queues going.
+///
+/// # Errors
+/// An entry of the catalog cannot be read, or the system has no thread to give.
+pub(crate) fn start(
+    config: &Config,
+    clock: Clock,
+    make_body: MakeBody,
+    (store, recovered): (Store, Recovered),
+) -> Result<Started, KeepError> {
+    let ids = Ids::starting_at(recovered.next_log_id);
+    let logs = recovered.logs.into_iter().map(|log| (log.id, log));
+    let found: FoundLogs = Arc::new(Mutex::new(logs.collect()));
+    let known: Vec<_> = lock(&found).keys().copied().collect();
+    let messages: u64 = lock(&found).values().map(message_count).sum();
+    let make_queue = make_queue(make_body, store.clone(), Arc::clone(&found));
+
+    let restored = restore(&recovered.catalog, &ids, &make_queue);
+    let restored = restored.map_err(|error| KeepError::Catalog {
+        directory: directory(config),
+        error,
+    })?;
+    begin_missing_logs(&restored.topologies, &known, &store);
+    report_unclaimed(&found);
+
+    let damage = recovered.damage.iter().map(ToString::to_string);
+    let damage = damage.chain(restored.misplaced).collect();
+    let loads = Arc::new(Loads::default());
+    let timers = Timers::with_store(Arc::clone(store.commits()), Arc::clone(&loads));
+    let sink: Arc<dyn CatalogSink> = Arc::new(StoreSink::new(store.clone(), ids.clone(), clock));
+    let topologies = with_configured(config, restored.topologies, &ids, &make_queue);
+    let vhosts = topologies.into_iter().map(|(name, topology)| {
+        let vhost = Vhost::with(topology, Some(Arc::clone(&sink)));
+        (name.to_string(), Arc::new(vhost))
+    });
+    let vhosts: HashMap<_, _> = vhosts.collect();
+    let keeping = Keeping::start(store, loads, timers.clone(), clock, damage)?;
+    set_going(&vhosts, &timers, clock.moment(Instant::now()));
+    let directory = directory(config);
+    tracing::info!(
+        directory,
+        logs = known.len(),
+        messages,
+        "data directory opened"
+    );
+    Ok(Started {
+        vhosts,
+        timers,
+        keeping,
+    })
+}
+
+fn directory(config: &Config) -> String {
+    let directory = config.data_dir.as_ref();
+    directory.map_or_else(String::new, |path| path.display().to_string())
+}
+
+fn make_queue(make_body: MakeBody, store: Store, found: FoundLogs) -> MakeQueue {
+    Arc::new(move |spec| {
+        if !spec.is_kept() {
+            return make_body(spec, None);
+        }
+        let log = lock(&found).remove(&LogId(spec.id.0));
+        make_body(spec, Some((&store, log)))
+    })
+}
+
+/// A queue whose log the store has lost, with what was in it, still needs one for what comes.
+fn begin_missing_logs(topologies: &BTreeMap<Arc<str>, Topology>, known: &[LogId], store: &Store) {
+    let mut missing = Vec::new();
+    for (vhost, topology) in topologies {
+        for queue in topology.queues() {
+            let log = LogId(queue.id().0);
+            if known.binary_search(&log).is_err() {
+                let (queue, vhost) = (&**queue.name(), &**vhost);
+                tracing::error!(
+                    queue,
+                    vhost,
+                    "the queue's messages are missing in the store"
+                );
+                missing.push(CatalogChange::CreateLog(log));
+            }
+        }
+    }
+    if !missing.is_empty() {
+        let mut records = Records::default();
+        records.catalog(&missing, 0);
+        store.submit(&mut records);
+    }
+}
+
+fn report_unclaimed(found: &FoundLogs) {
+    for log in std::mem::take(&mut *lock(found)).into_values() {
+        let (log, messages) = (log.id.0, message_count(&log));
+        tracing::warn!(
+            log,
+            messages,
+            "the store has messages of a queue that is not in the catalog"
+        );
+    }
+}
+
+fn message_count(log: &RecoveredLog) -> u64 {
+    log.runs.iter().map(|run| run.count).sum()
+}
+
+/// Adds the vhosts that only the configuration has.
+fn with_configured(
+    config: &Config,
+    mut topologies: BTreeMap<Arc<str>, Topology>,
+    ids: &Ids,
+    make_queue: &MakeQueue,
+) -> BTreeMap<Arc<str>, Topology> {
+    for vhost in topologies.keys() {
+        if config.vhost_names().all(|name| name != &**vhost) {
+            let vhost = &**vhost;
+            tracing::warn!(
+                vhost,
+                "the data directory has a vhost that the configuration does not name; it is kept, \
+                 and nobody may open it"
+            );
+        }
+    }
+    for name in config.vhost_names() {
+        topologies
+            .entry(Arc::from(name))
+            .or_insert_with_key(|name| {
+                Topology::new(Arc::clone(name), ids.clone(), Arc::clone(make_queue))
+            });
+    }
+    topologies
+}
+
+/// Leases begin, expired messages go, and the heads of backlogs are asked for.
+fn set_going(vhosts: &HashMap<String, Arc<Vhost>>, timers: &Timers, now: Moment) {
+    let mut effects = Effects::default();
+    for vhost in vhosts.values() {
+        // The list is copied out, so that no queue is called while the topology is locked.
+        let queues = vhost.topology().queues();
+        for queue in queues {
+            queue.body().renew_lease(now, &mut effects);
+            queue.body().tick(now, &mut effects);
+            carry_out(vhost, &queue, &mut effects, now, timers);
+        }
+    }
+}
+
+fn lock(found: &FoundLogs) -> std::sync::MutexGuard<'_, BTreeMap<LogId, RecoveredLog>> {
+    // Inserting and removing leave the map whole whatever happens.
+    found.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests;
