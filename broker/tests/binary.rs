@@ -225,6 +225,10 @@ fn bad_options_stop_the_start_with_one_line() {
             "option --set frame_max: expected KEY=VALUE",
         ),
         (
+            ["--data-dir=a", "--ephemeral"],
+            "options --data-dir and --ephemeral: only one of them",
+        ),
+        (
             ["--config", "none.toml"],
             "cannot read none.toml: No such file",
         ),
@@ -295,7 +299,8 @@ fn what_config_print_prints_is_allowed_and_shows_no_password() {
 fn a_port_in_use_stops_the_start() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
-    let ended = Bench::new("port").run(&["--listen", &address, "--log-level", "error"]);
+    let options = ["--listen", &address, "--log-level", "error", "--ephemeral"];
+    let ended = Bench::new("port").run(&options);
     let text = ended.refused();
     let expected = format!("leveret: cannot listen on {address}: Address already in use");
     assert!(text.starts_with(&expected), "{text}");
@@ -306,7 +311,7 @@ fn a_port_in_use_stops_the_start() {
 fn serves_on_every_address_until_a_signal() {
     for signal in ["TERM", "INT"] {
         let options = ["--listen", "127.0.0.1:0", "--listen", "127.0.0.1:0"];
-        let options = [&options[..], &["--log-format", "json"]].concat();
+        let options = [&options[..], &["--log-format", "json", "--ephemeral"]].concat();
         let serving = Serving::start(Bench::new(&format!("serve_{signal}")).command(&options));
         let addresses = [serving.address(), serving.address()];
         assert_ne!(addresses[0], addresses[1]);
@@ -321,8 +326,103 @@ fn serves_on_every_address_until_a_signal() {
 
 #[test]
 fn the_log_is_text_unless_told_otherwise() {
-    let serving = Serving::start(Bench::new("text").command(&["serve", "--listen", "127.0.0.1:0"]));
+    let options = ["serve", "--listen", "127.0.0.1:0", "--ephemeral"];
+    let serving = Serving::start(Bench::new("text").command(&options));
     let line = serving.line_with("listening");
     assert!(line.contains(" INFO "), "{line}");
     assert!(line.contains("address=127.0.0.1:"), "{line}");
+}
+
+/// A port that the system chooses, and a log that can be read.
+const SERVE: [&str; 4] = ["--listen", "127.0.0.1:0", "--log-format", "json"];
+
+#[cfg(unix)]
+#[test]
+fn without_arguments_it_keeps_its_data_where_it_runs() {
+    let bench = Bench::new("keeps");
+    for _ in 0..2 {
+        let serving = Serving::start(bench.command(&SERVE));
+        serving.address();
+        let second = bench.run(&["--listen", "127.0.0.1:0", "--log-level", "error"]);
+        let text = second.refused();
+        let expected = "leveret: data directory ./leveret-data is in use by ";
+        assert!(text.starts_with(expected), "{text}");
+        serving.signal("TERM");
+        assert_eq!(serving.exit_code(), Some(0));
+    }
+    let verified = bench.run(&["store", "verify", "leveret-data"]);
+    assert_eq!((verified.code, verified.stderr.as_str()), (Some(0), ""));
+    assert!(
+        verified.stdout.contains("closed in good order"),
+        "{verified:?}"
+    );
+    let dumped = bench.run(&["store", "dump", "leveret-data"]);
+    assert_eq!((dumped.code, dumped.stderr.as_str()), (Some(0), ""));
+    let expected = "exchange 4 \"amq.topic\" in vhost \"/\": topic, arguments {}\n";
+    assert!(dumped.stdout.contains(expected), "{dumped:?}");
+}
+
+#[cfg(unix)]
+#[test]
+fn told_to_keep_nothing_it_leaves_nothing() {
+    let bench = Bench::new("ephemeral");
+    let mut command = bench.command(&[&SERVE[..], &["--ephemeral"]].concat());
+    command.env("LEVERET_DATA_DIR", "elsewhere");
+    let serving = Serving::start(command);
+    serving.address();
+    serving.signal("TERM");
+    assert_eq!(serving.exit_code(), Some(0));
+    assert_eq!(fs::read_dir(&bench.directory).unwrap().count(), 0);
+}
+
+#[test]
+fn the_data_directory_is_chosen_like_every_other_key() {
+    let bench = Bench::new("data_dir").file("leveret.toml", "data_dir = 'of_file'");
+    for (options, expected) in [
+        (&[][..], "data_dir = \"of_file\"\n"),
+        (&["--data-dir", "mine"], "data_dir = \"mine\"\n"),
+        (&["--ephemeral"], "data_dir = \"\"\n"),
+    ] {
+        let ended = bench.run(&[&["config", "print"], options].concat());
+        assert!(ended.stdout.contains(expected), "{expected}\n{ended:?}");
+    }
+    let ended = Bench::new("data_dir_default").run(&["config", "print"]);
+    let expected = "data_dir = \"./leveret-data\"\n";
+    assert!(ended.stdout.contains(expected), "{ended:?}");
+}
+
+#[test]
+fn a_data_directory_that_cannot_be_used_stops_the_start_and_is_not_touched() {
+    let bench = Bench::new("unusable").file("plain", "text");
+    let options = [
+        "--listen",
+        "127.0.0.1:0",
+        "--log-level",
+        "error",
+        "--data-dir",
+    ];
+    let ended = bench.run(&[&options[..], &["plain"]].concat());
+    assert_eq!(
+        ended.refused(),
+        "leveret: data directory plain is not a directory"
+    );
+    assert_eq!(
+        fs::read_to_string(bench.directory.join("plain")).unwrap(),
+        "text"
+    );
+    for command in ["verify", "dump"] {
+        let ended = bench.run(&["store", command, "missing"]);
+        let text = "leveret: data directory missing does not exist";
+        assert_eq!(ended.refused(), text);
+        assert!(!bench.directory.join("missing").exists());
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn not_waiting_for_the_disk_is_warned_of() {
+    let options = [&SERVE[..], &["--set", "storage.sync=never"]].concat();
+    let serving = Serving::start(Bench::new("never").command(&options));
+    let line = serving.line_with("storage.sync");
+    assert!(line.contains("\"level\":\"WARN\""), "{line}");
 }

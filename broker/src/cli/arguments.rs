@@ -29,6 +29,25 @@ pub(super) enum Command {
     /// Measure how fast a broker or a disk is
     #[command(subcommand)]
     Perf(PerfCommand),
+    /// Look into data directories, damaged ones too; changes nothing
+    #[command(subcommand)]
+    Store(StoreCommand),
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum StoreCommand {
+    /// Read everything and name what is damaged
+    Verify {
+        /// The data directory
+        #[arg(value_name = "DIR")]
+        directory: PathBuf,
+    },
+    /// Print exchanges, queues, bindings and the heads of messages
+    Dump {
+        /// The data directory
+        #[arg(value_name = "DIR")]
+        directory: PathBuf,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -52,6 +71,12 @@ pub(super) struct Options {
     /// Address to listen on, such as 127.0.0.1:5672; may be repeated
     #[arg(long, value_name = "ADDRESS")]
     pub(super) listen: Vec<String>,
+    /// Directory to keep durable things and persistent messages in [default: ./leveret-data]
+    #[arg(long, value_name = "DIR")]
+    pub(super) data_dir: Option<String>,
+    /// Keep nothing: what is durable lasts as long as the process
+    #[arg(long)]
+    pub(super) ephemeral: bool,
     /// What to log: a level, or a filter such as info,leveret::net=debug
     #[arg(long, value_name = "LEVEL")]
     pub(super) log_level: Option<String>,

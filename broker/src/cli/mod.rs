@@ -5,6 +5,8 @@
 //!   leveret config check FILE        is this file allowed?
 //!   leveret config print [options]   what would `serve` run with?
 //!   leveret perf CASE [options]      how fast is a broker, or a disk?
+//!   leveret store verify DIR         is this data directory as it was written?
+//!   leveret store dump DIR           what is in it?
 //! ```
 //!
 //! What it is not: a part of the library. It alone reads arguments, the environment and files, and
@@ -22,6 +24,7 @@ mod print;
 mod serve;
 mod signals;
 mod sources;
+mod store;
 
 use std::io;
 use std::process::ExitCode;
@@ -29,9 +32,11 @@ use std::process::ExitCode;
 use clap::Parser as _;
 use leveret::config::ConfigError;
 use leveret::{ListenError, StartError};
+use leveret_storage::OpenError;
+use leveret_storage::disk::DiskOpenError;
 use thiserror::Error;
 
-use arguments::{Arguments, Command, ConfigCommand};
+use arguments::{Arguments, Command, ConfigCommand, StoreCommand};
 use perf::PerfError;
 use sources::Sources;
 
@@ -55,6 +60,8 @@ fn dispatch(arguments: Arguments) -> Result<(), Fatal> {
             print::print(&Sources::of_process(&options)?.config()?)
         }
         Command::Perf(case) => perf::run(&case),
+        Command::Store(StoreCommand::Verify { directory }) => store::verify(&directory),
+        Command::Store(StoreCommand::Dump { directory }) => store::dump(&directory),
     }
 }
 
@@ -71,8 +78,16 @@ enum Fatal {
     VariableNotText { name: String },
     #[error("option --set {text}: expected KEY=VALUE")]
     Set { text: String },
+    #[error("options --data-dir and --ephemeral: only one of them")]
+    KeepAndNot,
     #[error("{0}")]
     Start(#[from] StartError),
+    #[error("{0}")]
+    Disk(#[from] DiskOpenError),
+    #[error("{0}")]
+    Store(#[from] OpenError),
+    #[error("{directory} is damaged: {count} found")]
+    Damaged { directory: String, count: usize },
     #[error("{0}")]
     Listen(#[from] ListenError),
     #[error("{0}")]

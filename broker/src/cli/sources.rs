@@ -11,6 +11,9 @@ use leveret::config::{Layers, Origin};
 use super::arguments::Options;
 use super::{Fatal, environment, log};
 
+/// What the binary does differently from the library unless it is told otherwise: it keeps its data.
+const DEFAULTS: &str = "data_dir = \"./leveret-data\"";
+
 /// The file that is read when none is named and it exists.
 const DEFAULT_FILE: &str = "leveret.toml";
 
@@ -58,6 +61,7 @@ impl Sources {
         variables: impl Iterator<Item = (OsString, OsString)>,
     ) -> Result<Self, Fatal> {
         let mut sources = Self::default();
+        sources.layers.push_document(None, DEFAULTS)?;
         match &options.config {
             Some(file) => sources.push_file(file)?,
             None => sources.push_default_file()?,
@@ -85,6 +89,14 @@ impl Sources {
     fn push_options(&mut self, options: &Options) -> Result<(), Fatal> {
         if !options.listen.is_empty() {
             self.push_option("--listen", "listeners", &options.listen.join(","))?;
+        }
+        match (&options.data_dir, options.ephemeral) {
+            (Some(_), true) => return Err(Fatal::KeepAndNot),
+            (Some(directory), false) => {
+                self.push_option("--data-dir", "data_dir", directory)?;
+            }
+            (None, true) => self.push_option("--ephemeral", "data_dir", "")?,
+            (None, false) => {}
         }
         if let Some(level) = &options.log_level {
             self.push_option("--log-level", "log.level", level)?;
