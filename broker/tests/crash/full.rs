@@ -36,7 +36,7 @@ async fn a_full_disk_holds_publishers_up_until_consumers_have_made_room() {
         return;
     };
     let mut setup = Setup::at(place.join("data"));
-    let free = format!("storage.free_bytes_min={FREE_BYTES_MIN}");
+    let free = format!("storage.disk_free_min_bytes={FREE_BYTES_MIN}");
     setup.settings.push(free);
     let load = Load::default();
     let mut broker = setup.start();

@@ -91,7 +91,7 @@ impl Machine {
 
     fn setup(&self) -> Setup {
         let mut setup = Setup::at(self.place.join("data"));
-        let free = format!("storage.free_bytes_min={FREE_BYTES_MIN}");
+        let free = format!("storage.disk_free_min_bytes={FREE_BYTES_MIN}");
         setup.settings.push(free);
         setup
     }

@@ -38,12 +38,9 @@ pub(crate) struct BrokerProcess {
     log: Log,
 }
 
-/// A broker that ended before it served.
+/// A broker that ended before it served: how, and its last lines.
 #[derive(Debug)]
-pub(crate) struct EndedEarly {
-    pub(crate) status: ExitStatus,
-    pub(crate) log: String,
-}
+pub(crate) struct EndedEarly(String);
 
 impl Setup {
     /// A directory of this test's own, empty, and segments so small that a short load fills many.
@@ -63,7 +60,7 @@ impl Setup {
     #[track_caller]
     pub(crate) fn start(&self) -> BrokerProcess {
         let started = BrokerProcess::spawn(self.command());
-        started.unwrap_or_else(|ended| panic!("the broker does not start: {ended:#?}"))
+        started.unwrap_or_else(|ended| panic!("the broker does not start: {}", ended.0))
     }
 
     /// Starts the broker and kills it after this time, be it ready or not.
@@ -99,8 +96,8 @@ impl Setup {
     }
 }
 
-/// The smallest segments that hold the largest message many times over.
-pub(crate) const SEGMENT_BYTES: u64 = 1 << 20;
+/// Segments so small that they end all the time, and hold the largest message all the same.
+pub(crate) const SEGMENT_BYTES: u64 = 128 << 10;
 
 /// An empty directory for one test.
 pub(crate) fn scratch(test: &str) -> PathBuf {
@@ -121,10 +118,10 @@ impl BrokerProcess {
                 address,
                 log,
             }),
-            None => Err(EndedEarly {
-                status: await_end(&mut child),
-                log: log.text(),
-            }),
+            None => {
+                let status = await_end(&mut child);
+                Err(EndedEarly(format!("{status}: {}", log.text())))
+            }
         }
     }
 
