@@ -66,6 +66,7 @@ impl Setup {
     /// Starts the broker and kills it after this time, be it ready or not.
     pub(crate) fn start_and_kill(&self, after: Duration) {
         let mut command = self.command();
+        without_own_variables(&mut command);
         command.stdin(Stdio::null()).stderr(Stdio::null());
         let mut child = command.spawn().unwrap();
         let ended = end_within(&mut child, after);
@@ -109,6 +110,7 @@ pub(crate) fn scratch(test: &str) -> PathBuf {
 
 impl BrokerProcess {
     fn spawn(mut command: Command) -> Result<Self, EndedEarly> {
+        without_own_variables(&mut command);
         command.stdin(Stdio::null()).stdout(Stdio::null());
         let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
         let mut log = Log::of(&mut child);
@@ -165,6 +167,14 @@ impl Drop for BrokerProcess {
         if std::thread::panicking() {
             eprintln!("the broker's last lines:\n{}", self.log());
         }
+    }
+}
+
+/// The broker takes every variable that begins like this for a setting, also those of this test.
+fn without_own_variables(command: &mut Command) {
+    let names = std::env::vars_os().map(|(name, _)| name);
+    for name in names.filter(|name| name.to_string_lossy().starts_with("LEVERET_")) {
+        command.env_remove(name);
     }
 }
 
