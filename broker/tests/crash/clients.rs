@@ -29,6 +29,9 @@ const IN_FLIGHT_MAX: usize = 64;
 /// Deliveries a reader may hold.
 const PREFETCH: u16 = 32;
 
+/// How long clients get to notice that their broker is gone.
+const NOTICE_PATIENCE: Duration = Duration::from_secs(2);
+
 /// How long a refused publisher waits before it tries another message.
 const REFUSED_PAUSE: Duration = Duration::from_millis(50);
 
@@ -96,15 +99,23 @@ impl Clients {
         Self { tasks, stop }
     }
 
-    /// Waits until all clients of a broker that was killed have noticed.
-    pub(crate) async fn ended(self) {
-        within(PATIENCE, "the end of the clients", self.tasks.join_all()).await;
+    /// Ends the clients of a broker that was killed. Those that do not notice by themselves, as a
+    /// client in the middle of opening may not, are cut off: nobody will answer them.
+    pub(crate) async fn ended(mut self) {
+        let noticing = async { while self.tasks.join_next().await.is_some() {} };
+        if tokio::time::timeout(NOTICE_PATIENCE, noticing)
+            .await
+            .is_err()
+        {
+            self.tasks.shutdown().await;
+        }
     }
 
     /// Asks them to end in good order and waits until they have.
     pub(crate) async fn stopped(self) {
         self.stop.send_replace(true);
-        self.ended().await;
+        let all = self.tasks.join_all();
+        within(PATIENCE, "the clients' own end", all).await;
     }
 }
 

@@ -49,6 +49,9 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 /// How many broken promises a failure shows; the first say most.
 const VIOLATIONS_SHOWN_MAX: usize = 20;
 
+/// What a client is told that asks a failed store to keep something.
+const INTERNAL_ERROR: u16 = 541;
+
 /// What all clients of one history share.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Load {
@@ -56,6 +59,7 @@ pub(crate) struct Load {
     messages: Arc<AtomicU64>,
     numbers: Arc<AtomicU32>,
     faults: Arc<Mutex<Vec<String>>>,
+    store_may_fail: bool,
 }
 
 /// Turns true when clients are to end in good order.
@@ -85,6 +89,14 @@ pub(crate) async fn confirm_select(channel: &Channel) -> lapin::Result<()> {
 }
 
 impl Load {
+    /// A load on a store that may be made to fail: then 541 is a proper answer.
+    pub(crate) fn on_a_failing_store() -> Self {
+        Self {
+            store_may_fail: true,
+            ..Self::default()
+        }
+    }
+
     /// A number nobody has had.
     pub(crate) fn number(&self) -> u32 {
         self.numbers.fetch_add(1, Ordering::Relaxed)
@@ -107,13 +119,13 @@ impl Load {
 
     /// The end of a client. Only a broker that was killed may end it without a word.
     pub(crate) fn ended(&self, client: &str, outcome: lapin::Result<()>) {
-        if let Err(error) = outcome
-            && matches!(error.kind(), ErrorKind::ProtocolError(_))
-        {
-            self.faults
-                .lock()
-                .unwrap()
-                .push(format!("{client}: {error}"));
+        let Err(error) = outcome else { return };
+        let ErrorKind::ProtocolError(refusal) = error.kind() else {
+            return;
+        };
+        if refusal.get_id() != INTERNAL_ERROR || !self.store_may_fail {
+            let fault = format!("{client}: {error}");
+            self.faults.lock().unwrap().push(fault);
         }
     }
 

@@ -43,7 +43,7 @@ async fn power_cut() {
     let seed = seed();
     let rounds = (rounds() / 5).max(2);
     let report = format!("{rounds} power cuts with LEVERET_CRASH_SEED={seed}");
-    let (mut random, load) = (Random::new(seed), Load::default());
+    let (mut random, load) = (Random::new(seed), Load::on_a_failing_store());
     for _ in 0..rounds {
         machine.live_until_the_power_goes(&load, &mut random).await;
     }
