@@ -256,7 +256,7 @@ impl Publisher {
         if self.random.chance(20) {
             return Way::Fanout;
         }
-        Way::Queue(*self.random.one_of::<&'static str>(&QUEUES))
+        Way::Queue(self.random.one_of::<&'static str>(&QUEUES))
     }
 }
 

@@ -117,7 +117,7 @@ fn values(random: &mut Random) -> Vec<AMQPValue> {
         value: number as u32 >> 1,
     };
     vec![
-        AMQPValue::Boolean(number % 2 == 0),
+        AMQPValue::Boolean(number.is_multiple_of(2)),
         AMQPValue::ShortShortInt(number as i8),
         AMQPValue::ShortInt(number as i16),
         AMQPValue::LongInt(number as i32),
