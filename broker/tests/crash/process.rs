@@ -146,6 +146,13 @@ impl BrokerProcess {
         await_end(&mut self.child);
     }
 
+    /// Lets it do nothing more; it is there until it is killed.
+    pub(crate) fn freeze(&self) {
+        let process = self.id().to_string();
+        let sent = Command::new("kill").args(["-STOP", &process]).status();
+        assert!(sent.unwrap().success());
+    }
+
     /// Asks it to stop as an operator does and waits until it has.
     pub(crate) fn stop(&mut self) {
         let process = self.id().to_string();

@@ -93,11 +93,18 @@ impl Classic {
 
     /// While there are consumers, the mark runs ahead so that they need not wait for it.
     fn renew_mark(&mut self, aftermath: &mut Aftermath) {
+        let next = self.next_to_hand_out();
         if let Some(durable) = &mut self.durable
             && self.consumers.count() > 0
         {
-            durable.renew_mark(self.next_position, &mut aftermath.records);
+            durable.renew_mark(next, &mut aftermath.records);
         }
+    }
+
+    /// The position from which a mark is counted: of the message that is handed out next, so that
+    /// what waits far behind it does not count as delivered after a crash.
+    fn next_to_hand_out(&self) -> u64 {
+        self.ready.first_position().unwrap_or(self.next_position)
     }
 
     /// A getter found a head that cannot be got yet.
@@ -197,13 +204,14 @@ impl Classic {
     /// If somebody waits for the head: asks for the mark that it waits for, or tells the getters that
     /// it waits for none.
     fn open_head(&mut self, call: &mut Call<'_>) {
+        let next = self.next_to_hand_out();
         let Some(durable) = &mut self.durable else {
             return;
         };
         let is_closed = match self.ready.head() {
             Head::Stored => {
                 if !durable.getters.is_empty() {
-                    durable.renew_mark(self.next_position, &mut call.aftermath.records);
+                    durable.renew_mark(next, &mut call.aftermath.records);
                 }
                 return;
             }
@@ -214,7 +222,7 @@ impl Classic {
             return self.ring_getters(call.aftermath);
         }
         if self.consumers.next().is_some() || !durable.getters.is_empty() {
-            durable.ask_mark(self.next_position, &mut call.aftermath.records);
+            durable.ask_mark(next, &mut call.aftermath.records);
             durable.waits_for_mark = true;
         }
     }

@@ -135,16 +135,16 @@ impl Durable {
     }
 
     /// Writes a mark, unless one is on its way.
-    pub(super) fn ask_mark(&mut self, next_position: u64, records: &mut Records) {
-        if let Some(below) = self.marks.ask(next_position) {
+    pub(super) fn ask_mark(&mut self, next: u64, records: &mut Records) {
+        if let Some(below) = self.marks.ask(next) {
             records.mark(self.log, below);
         }
     }
 
     /// Writes a mark ahead of time when the last one is half used up.
-    pub(super) fn renew_mark(&mut self, next_position: u64, records: &mut Records) {
-        if self.marks.run_short(next_position) {
-            self.ask_mark(next_position, records);
+    pub(super) fn renew_mark(&mut self, next: u64, records: &mut Records) {
+        if self.marks.run_short(next) {
+            self.ask_mark(next, records);
         }
     }
 

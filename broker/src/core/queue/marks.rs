@@ -17,10 +17,10 @@
 
 use leveret_storage::Epoch;
 
-/// How far a mark goes ahead of the next position. Half of it is some 20 ms of what one queue takes
-/// in at its fastest, several times what a commit takes; and no more than this many messages that
-/// were never delivered come as redelivered after a crash.
-pub(super) const MARK_STEP: u64 = 4096;
+/// How far a mark goes ahead of the message that is handed out next. Half of it is some 10 ms of what
+/// one queue hands out at its fastest, several times what a commit takes; and no more than this many
+/// messages that were never delivered come as redelivered after a crash.
+pub(super) const MARK_STEP: u64 = 8192;
 
 /// The marks of one queue.
 #[derive(Debug, Default)]
@@ -42,20 +42,20 @@ impl Marks {
         self.open_below
     }
 
-    /// The mark to write now so that messages up to `next_position` and a step ahead may be handed
+    /// The mark to write now so that messages from `next` to a step ahead may be handed
     /// out; `None` while another is on its way.
-    pub(super) fn ask(&mut self, next_position: u64) -> Option<u64> {
+    pub(super) fn ask(&mut self, next: u64) -> Option<u64> {
         if self.asked.is_some() || self.open_below == u64::MAX {
             return None;
         }
-        let below = next_position.saturating_add(MARK_STEP);
+        let below = next.saturating_add(MARK_STEP);
         self.asked = Some(Asked { below, epoch: None });
         Some(below)
     }
 
-    /// True when less than half a step is left ahead of `next_position`.
-    pub(super) fn run_short(&self, next_position: u64) -> bool {
-        self.open_below < next_position.saturating_add(MARK_STEP / 2)
+    /// True when less than half a step is left ahead of `next`.
+    pub(super) fn run_short(&self, next: u64) -> bool {
+        self.open_below < next.saturating_add(MARK_STEP / 2)
     }
 
     /// What was written by the call that ends now was submitted under this epoch.

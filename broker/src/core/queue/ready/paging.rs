@@ -91,6 +91,11 @@ impl Ready {
         first.is_some_and(|first| first >= position)
     }
 
+    /// The position of the head, wherever it is; nothing if no message is ready.
+    pub(in crate::core::queue) fn first_position(&self) -> Option<u64> {
+        self.blocks.front().and_then(Block::first)
+    }
+
     /// Drops the first block from memory that begins at `from` or later, if all its messages are in
     /// the store, follow each other without a gap, and lie below `written_below`. None may have come
     /// back: whether the store knows of that already is not known here.
