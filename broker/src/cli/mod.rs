@@ -44,6 +44,8 @@ use sources::Sources;
 pub(crate) fn run() -> ExitCode {
     match dispatch(Arguments::parse()) {
         Ok(()) => ExitCode::SUCCESS,
+        // Whoever reads has seen enough.
+        Err(Fatal::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(fatal) => {
             eprintln!("leveret: {fatal}");
             ExitCode::FAILURE
