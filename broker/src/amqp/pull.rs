@@ -84,6 +84,9 @@ impl Session {
         if self.outbox.len() <= OUTBOX_LOW_BYTES {
             self.rung.append(&mut self.stalled);
         }
+        if self.parked.is_none() {
+            self.rung.append(&mut self.cancelled_behind_answer);
+        }
         let mut rung = std::mem::take(&mut self.rung);
         let mut again = Vec::new();
         while !rung.is_empty() {
@@ -268,6 +271,11 @@ impl Session {
     /// The queue was deleted: the consumer ends, and a client that asked to know is told (CANCEL-10,
     /// CANCEL-11).
     fn cancel_gone(&mut self, number: u16, index: SourceIndex) {
+        if self.parked.is_some() {
+            // Whoever deletes a queue reads delete-ok before it is told that its consumer has ended.
+            self.cancelled_behind_answer.push(token(number, index));
+            return;
+        }
         let ended = self
             .channels
             .get_mut(&number)

@@ -74,6 +74,8 @@ pub(crate) struct Session {
     pub(crate) rung: Vec<u64>,
     /// Consumers that wait for the outbox to drain.
     pub(crate) stalled: Vec<u64>,
+    /// Consumers whose queue has gone while an answer was parked; they are told behind it.
+    pub(crate) cancelled_behind_answer: Vec<u64>,
     /// True once the client has published during an alarm: only those are held up (FLOW-01).
     pub(crate) has_published: bool,
     /// True while an alarm keeps the connection from being read (FLOW-06).
@@ -111,6 +113,7 @@ impl Session {
             unsettled: Vec::new(),
             rung: Vec::new(),
             stalled: Vec::new(),
+            cancelled_behind_answer: Vec::new(),
             has_published: false,
             blocked: false,
             now,
