@@ -14,12 +14,14 @@ use crate::checksum::checksum_of_file;
 use crate::codec::{Malformed, Put as _, Reader};
 use crate::ledger::{Ledger, LogRun, LogState, SegmentState};
 use crate::ranges::Ranges;
-use crate::segment::SegmentId;
+use crate::segment::{INDEX_ENTRY_LEN, SegmentId};
 
 const MAGIC: &[u8; 8] = b"LEVCHKP1";
 const PREFIX: &str = "checkpoint-";
-/// Bytes before what the checksum covers.
+/// Bytes before the number.
 const HEAD_LEN: usize = 24;
+/// Where the checksum stands, which covers everything before and behind it.
+const SUM: std::ops::Range<usize> = 12..16;
 
 /// The ledger and where to go on from it.
 #[derive(Debug)]
@@ -30,6 +32,8 @@ pub(crate) struct Checkpoint {
     pub(crate) replay_from: u64,
     /// The store was closed in good order, and nothing was written since.
     pub(crate) clean: bool,
+    /// The epoch of the last commit before; 0 if none was in this run of the program.
+    pub(crate) epoch: u64,
     pub(crate) store_id: [u8; 16],
     pub(crate) ledger: Ledger,
 }
@@ -72,13 +76,14 @@ pub(crate) fn encode(
     ledger: &Ledger,
     number: u64,
     replay_from: u64,
-    clean: bool,
+    (clean, epoch): (bool, u64),
     store_id: [u8; 16],
 ) -> Encoded {
     let mut bytes = vec![0; HEAD_LEN];
     bytes.put_u64(number);
     bytes.put_u64(replay_from);
     bytes.put_u64(u64::from(clean));
+    bytes.put_u64(epoch);
     bytes.put(&store_id);
     bytes.put_u64(ledger.next_log_id);
     let full = || ledger.segments.iter().filter(|(_, segment)| segment.full);
@@ -89,12 +94,13 @@ pub(crate) fn encode(
         bytes.put_bytes(value);
     }
     put_logs(&mut bytes, ledger);
-    let sum = checksum_of_file(&file_name(number), &bytes[HEAD_LEN..]);
     let length = bytes.len() as u64;
     bytes[..8].copy_from_slice(MAGIC);
     bytes[8..12].copy_from_slice(&crate::FORMAT_VERSION.to_le_bytes());
-    bytes[12..16].copy_from_slice(&sum.to_le_bytes());
     bytes[16..24].copy_from_slice(&length.to_le_bytes());
+    let covered = [&bytes[..SUM.start], &bytes[SUM.end..]];
+    let sum = checksum_of_file(&file_name(number), &covered);
+    bytes[SUM].copy_from_slice(&sum.to_le_bytes());
     let ids = full().map(|(number, segment)| SegmentId {
         number: *number,
         generation: segment.generation,
@@ -161,13 +167,14 @@ pub(crate) fn decode(name: &str, bytes: &[u8]) -> Result<Checkpoint, CheckpointF
     if &magic != MAGIC {
         return Err(CheckpointFlaw::Damaged);
     }
-    let version = reader.u32()?;
+    let (version, sum, length) = (reader.u32()?, reader.u32()?, reader.u64()?);
+    let covered = [&bytes[..SUM.start], &bytes[SUM.end..]];
+    if length != bytes.len() as u64 || sum != checksum_of_file(name, &covered) {
+        return Err(CheckpointFlaw::Damaged);
+    }
+    // Looked at last: a damaged checkpoint must not pass for one of a later version.
     if version > crate::FORMAT_VERSION {
         return Err(CheckpointFlaw::Version(version));
-    }
-    let (sum, length) = (reader.u32()?, reader.u64()?);
-    if length != bytes.len() as u64 || sum != checksum_of_file(name, reader.0) {
-        return Err(CheckpointFlaw::Damaged);
     }
     let checkpoint = read(&mut reader)?;
     if file_name(checkpoint.number) != name {
@@ -178,6 +185,7 @@ pub(crate) fn decode(name: &str, bytes: &[u8]) -> Result<Checkpoint, CheckpointF
 
 fn read(reader: &mut Reader<'_>) -> Result<Checkpoint, Malformed> {
     let (number, replay_from, clean) = (reader.u64()?, reader.u64()?, reader.u64()? == 1);
+    let epoch = reader.u64()?;
     let store_id = reader.array()?;
     let mut ledger = Ledger::new(reader.u64()?);
     for _ in 0..reader.count(32)? {
@@ -199,6 +207,7 @@ fn read(reader: &mut Reader<'_>) -> Result<Checkpoint, Malformed> {
         number,
         replay_from,
         clean,
+        epoch,
         store_id,
         ledger,
     })
@@ -228,7 +237,16 @@ fn read_log(reader: &mut Reader<'_>) -> Result<(LogId, LogState), Malformed> {
         returns: BTreeMap::new(),
     };
     for _ in 0..reader.count(64)? {
-        log.runs.push(read_run(reader)?);
+        let run = read_run(reader)?;
+        if log
+            .runs
+            .last()
+            .is_some_and(|before| before.last >= run.first)
+            || run.last >= log.next_index
+        {
+            return Err(Malformed);
+        }
+        log.runs.push(run);
     }
     for _ in 0..reader.count(12)? {
         log.returns.insert(reader.u64()?, reader.u32()?);
@@ -248,7 +266,16 @@ fn read_run(reader: &mut Reader<'_>) -> Result<LogRun, Malformed> {
         settled: Ranges::default(),
     };
     for _ in 0..reader.count(16)? {
-        run.settled.insert(reader.u64()?, reader.u64()?);
+        let (first, last) = (reader.u64()?, reader.u64()?);
+        if first > last {
+            return Err(Malformed);
+        }
+        run.settled.insert(first, last);
     }
-    Ok(run)
+    let index_len = run.index_count.checked_mul(INDEX_ENTRY_LEN);
+    let index_end = index_len.and_then(|len| run.index_at.checked_add(len));
+    let is_sound = index_end.is_some()
+        && run.first <= run.last
+        && run.live <= (run.last - run.first).saturating_add(1);
+    is_sound.then_some(run).ok_or(Malformed)
 }

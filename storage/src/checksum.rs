@@ -28,10 +28,10 @@ pub(crate) fn checksum(place: Place, bytes: &[u8]) -> u32 {
     digest.finalize() as u32
 }
 
-/// The checksum of bytes in a file that is always read as a whole; `name` says which.
-pub(crate) fn checksum_of_file(name: &str, bytes: &[u8]) -> u32 {
+/// The checksum of the pieces of a file that is always read as a whole; `name` says which.
+pub(crate) fn checksum_of_file(name: &str, pieces: &[&[u8]]) -> u32 {
     let mut digest = Digest::new(CrcAlgorithm::Crc32Iscsi);
     digest.update(name.as_bytes());
-    digest.update(bytes);
+    pieces.iter().for_each(|piece| digest.update(piece));
     digest.finalize() as u32
 }

@@ -71,8 +71,11 @@ impl Commits {
         bell.on_commit();
     }
 
-    /// Everything up to this epoch is on disk.
+    /// Everything up to this epoch is on disk. Without effect after [`Commits::fail`].
     pub fn advance(&self, epoch: Epoch) {
+        if self.failed.load(Ordering::Acquire) {
+            return;
+        }
         self.committed.fetch_max(epoch.0, Ordering::AcqRel);
         self.ring(|asked| asked <= epoch);
     }

@@ -10,9 +10,10 @@ use std::io;
 use crate::disk::Disk;
 use crate::ledger::{Ledger, LogState};
 use crate::options::Damage;
+use crate::read::check_owner;
 use crate::record::Record;
 use crate::records::Kind;
-use crate::recovery::{self, Mode, guess, trailer_of};
+use crate::recovery::{self, Mode, footer_of, guess, trailer_of};
 use crate::scan::{Span, find_record, scan};
 use crate::segment::{HEADER_LEN, SegmentId};
 use crate::{LogId, OpenError};
@@ -84,8 +85,8 @@ pub enum Item<'a> {
 /// When there is no store, or one of a later version, or not even its beginning can be read.
 pub fn verify(disk: &dyn Disk) -> Result<Report, OpenError> {
     let mut report = Report::default();
-    let ledger = look(disk, &mut report)?;
-    walk(disk, &ledger, &mut report, &mut |_| {})?;
+    let looked = look(disk, &mut report)?;
+    walk(disk, &looked, &mut report, &mut |_| {})?;
     Ok(report)
 }
 
@@ -95,7 +96,8 @@ pub fn verify(disk: &dyn Disk) -> Result<Report, OpenError> {
 /// As [`verify`].
 pub fn dump(disk: &dyn Disk, show: &mut dyn FnMut(Item<'_>)) -> Result<Report, OpenError> {
     let mut report = Report::default();
-    let ledger = look(disk, &mut report)?;
+    let looked = look(disk, &mut report)?;
+    let ledger = &looked.ledger;
     for (key, value) in &ledger.catalog {
         show(Item::Catalog { key, value });
     }
@@ -109,7 +111,7 @@ pub fn dump(disk: &dyn Disk, show: &mut dyn FnMut(Item<'_>)) -> Result<Report, O
             body_bytes: log.body_bytes,
         });
     }
-    walk(disk, &ledger, &mut report, show)?;
+    walk(disk, &looked, &mut report, show)?;
     report
         .damage
         .iter()
@@ -121,7 +123,14 @@ fn live(log: &LogState) -> u64 {
     log.runs.iter().map(|run| run.live).sum()
 }
 
-fn look(disk: &dyn Disk, report: &mut Report) -> Result<Ledger, OpenError> {
+/// What opening the store would make of it.
+struct Looked {
+    ledger: Ledger,
+    store_id: [u8; 16],
+    replay_from: u64,
+}
+
+fn look(disk: &dyn Disk, report: &mut Report) -> Result<Looked, OpenError> {
     let superblock = recovery::superblock(disk, None)?;
     let opened = recovery::open(disk, superblock, Mode::LookOnly)?;
     report.damage = opened.damage;
@@ -133,30 +142,52 @@ fn look(disk: &dyn Disk, report: &mut Report) -> Result<Ledger, OpenError> {
     report.catalog = catalog
         .map(|(key, value)| (key.clone(), value.clone()))
         .collect();
-    Ok(opened.ledger)
+    Ok(Looked {
+        ledger: opened.ledger,
+        store_id: opened.superblock.store_id,
+        replay_from: opened.replay_from,
+    })
 }
 
 fn walk(
     disk: &dyn Disk,
-    ledger: &Ledger,
+    looked: &Looked,
     report: &mut Report,
     show: &mut dyn FnMut(Item<'_>),
 ) -> Result<(), OpenError> {
-    for number in ledger.segments.keys() {
-        let id = ledger.segment_id(*number);
-        match walk_segment(disk, ledger, id, report, show) {
-            Ok(()) => {}
-            // Opening has said already that it is missing.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(OpenError::io(disk, &id.file_name(), error)),
+    let names = disk
+        .list()
+        .map_err(|error| OpenError::io(disk, "", error))?;
+    let ids = names
+        .iter()
+        .filter_map(|name| SegmentId::from_file_name(name));
+    let mut ids: Vec<_> = ids.collect();
+    ids.sort_unstable();
+    for id in ids {
+        if let Err(error) = walk_segment(disk, looked, id, report, show) {
+            tell(report, id, (0, 0), error.to_string());
         }
     }
     Ok(())
 }
 
+/// Adds damage, unless opening has told of it.
+fn tell(report: &mut Report, id: SegmentId, bytes: (u64, u64), what: String) {
+    let file = id.file_name();
+    let is_known = |damage: &Damage| damage.file == file && damage.bytes.0 == bytes.0;
+    if !report.damage.iter().any(is_known) {
+        report.damage.push(Damage {
+            file,
+            bytes,
+            what,
+            ..Damage::default()
+        });
+    }
+}
+
 fn walk_segment(
     disk: &dyn Disk,
-    ledger: &Ledger,
+    looked: &Looked,
     id: SegmentId,
     report: &mut Report,
     show: &mut dyn FnMut(Item<'_>),
@@ -164,10 +195,16 @@ fn walk_segment(
     let name = id.file_name();
     let file = disk.open(&name)?;
     let len = file.len()?;
+    check_owner(&*file, id, looked.store_id)?;
     let footer_at = trailer_of(&*file, id, len)?.map(|(at, _)| at);
     report.segments += 1;
     report.bytes += len;
     let to = footer_at.unwrap_or(len);
+    let must_be_full = id.number < looked.replay_from || id.generation > 0;
+    if (must_be_full || footer_at.is_some()) && footer_of(&*file, id)?.is_none() {
+        tell(report, id, (to, len), "its index is damaged".to_owned());
+    }
+    let is_current = looked.ledger.segment_id(id.number) == id;
     let mut span = Span {
         file: &*file,
         id,
@@ -176,7 +213,9 @@ fn walk_segment(
     };
     loop {
         let end = scan(span, |record, at| {
-            show_message(ledger, id, &name, record, at, show);
+            if is_current {
+                show_message(&looked.ledger, id, &name, record, at, show);
+            }
             Ok(())
         })?;
         let Some(flaw) = end.flaw else {
@@ -186,7 +225,7 @@ fn walk_segment(
             from: end.at + 8,
             ..span
         })?;
-        // What follows the last record of a segment that is not full was told when it was opened.
+        // What ends a segment that is not full was looked at by opening.
         let was_told = report
             .damage
             .iter()

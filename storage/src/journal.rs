@@ -68,6 +68,10 @@ pub(crate) struct Active {
 }
 
 impl Active {
+    pub(crate) fn id(&self) -> SegmentId {
+        self.id
+    }
+
     pub(crate) fn capacity(&self) -> u64 {
         self.capacity
     }
@@ -134,6 +138,7 @@ pub(crate) struct Journal {
     active: Option<Active>,
     next_checkpoint: u64,
     last_number: u64,
+    last_epoch: u64,
 }
 
 /// What is to be written under one epoch, and how much of it has been.
@@ -186,6 +191,7 @@ impl Journal {
             active: None,
             next_checkpoint,
             last_number,
+            last_epoch: 0,
         }
     }
 
@@ -221,7 +227,15 @@ impl Journal {
         self.next_checkpoint += 1;
         let mut ledger = lock(&self.ledger);
         ledger.forget_empty_segments();
-        checkpoint::encode(&ledger, number, self.last_number + 1, clean, self.store_id)
+        let how = (clean, self.last_epoch);
+        checkpoint::encode(&ledger, number, self.last_number + 1, how, self.store_id)
+    }
+
+    /// Where the records of the segment that is being filled end.
+    #[cfg(test)]
+    pub(crate) fn end(&self) -> Option<(String, u64)> {
+        let active = self.active.as_ref()?;
+        Some((active.id.file_name(), active.end))
     }
 
     fn ensure_active(
@@ -280,6 +294,7 @@ impl Journal {
         active.end = end + len as u64;
         active.messages += messages;
         batch.written += len;
+        self.last_epoch = batch.epoch;
         Ok(true)
     }
 

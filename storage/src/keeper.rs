@@ -74,6 +74,22 @@ impl Housekeeper {
         }
     }
 
+    /// Makes a segment in place of one that is too small. That one must be gone before the next one
+    /// is written: it would look as if something had been wiped from it. Making the next one syncs
+    /// the directory.
+    pub(crate) fn make_instead(
+        &self,
+        capacity_min: u64,
+        useless: Option<Active>,
+    ) -> Result<Active, JournalError> {
+        if let Some(useless) = useless {
+            let name = useless.id().file_name();
+            let removed = self.disk.remove(&name);
+            removed.map_err(|error| JournalError::of(error, || format!("remove {name}")))?;
+        }
+        self.make(capacity_min)
+    }
+
     fn make_of(&self, capacity: u64) -> Result<Active, JournalError> {
         let number = self.next_number.fetch_add(1, Ordering::Relaxed);
         make_segment(&*self.disk, number, capacity, self.store_id)
@@ -105,7 +121,7 @@ impl Housekeeper {
         self.forget_old_checkpoints();
         self.remove_unneeded();
         self.reader.forget_files();
-        self.compact_sparse()
+        self.compact_sparse(&checkpoint.segments)
     }
 
     fn forget_old_checkpoints(&mut self) {
@@ -160,9 +176,13 @@ impl Housekeeper {
         lock(&self.ledger).segments.contains_key(&number)
     }
 
-    fn compact_sparse(&mut self) -> Result<(), JournalError> {
+    /// Compacts some of the segments that a checkpoint has just listed. No others: a checkpoint that
+    /// is still on its way here may list a file that was replaced since, and if it was replaced twice
+    /// nothing would keep it.
+    pub(crate) fn compact_sparse(&mut self, listed: &[SegmentId]) -> Result<(), JournalError> {
         self.recount();
-        let ids = self.sparse_segments();
+        let mut ids = self.sparse_segments();
+        ids.retain(|id| listed.contains(id));
         for id in ids.into_iter().take(COMPACT_SEGMENTS_MAX) {
             compact(&*self.disk, &self.ledger, id, self.store_id)?;
         }
@@ -192,14 +212,21 @@ impl Housekeeper {
             } else {
                 run.live
             };
-            *live.entry(run.segment).or_default() += all;
+            let live = live.entry(run.segment).or_default();
+            *live = live.saturating_add(all);
         }
         let is_sparse = |number: &u64| {
             let segment = ledger.segments.get(number);
             segment.is_some_and(|segment| {
                 let live = live.get(number).copied().unwrap_or_default();
-                let has_gain = live * COMPACT_SHARE <= segment.messages && live < segment.messages;
-                segment.full && !segment.damaged && has_gain && segment.len >= COMPACT_BYTES_MIN
+                let has_gain = live.saturating_mul(COMPACT_SHARE) <= segment.messages
+                    && live < segment.messages;
+                // One without a run goes as a whole.
+                segment.runs > 0
+                    && segment.full
+                    && !segment.damaged
+                    && has_gain
+                    && segment.len >= COMPACT_BYTES_MIN
             })
         };
         let numbers = ledger.segments.keys().copied().filter(is_sparse);

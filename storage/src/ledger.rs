@@ -153,7 +153,7 @@ impl Ledger {
             return Err(Malformed);
         }
         log.next_index = record.index.saturating_add(1);
-        log.body_bytes += u64::from(record.body_bytes);
+        log.body_bytes = log.body_bytes.saturating_add(u64::from(record.body_bytes));
         match log.runs.last_mut() {
             Some(run) if run.segment == self.active => {
                 run.last = record.index;
@@ -286,6 +286,17 @@ impl Ledger {
 
     /// A full segment lies in another file now, with its live messages' entries at these places.
     pub(crate) fn replace_segment(&mut self, id: SegmentId, len: u64, places: &[IndexPlace]) {
+        // A run of which nothing was copied has no entries any more, and is counted away later.
+        let copied: Vec<_> = places.iter().map(|place| place.log).collect();
+        let others = self
+            .logs
+            .iter_mut()
+            .filter(|(log, _)| !copied.contains(log));
+        let runs = others.flat_map(|(_, log)| &mut log.runs);
+        for run in runs.filter(|run| run.segment == id.number) {
+            run.index_count = 0;
+            run.uncertain = true;
+        }
         for place in places {
             let log = self.logs.get_mut(&place.log);
             let runs = log.map(|log| &mut log.runs);
@@ -300,6 +311,17 @@ impl Ledger {
             segment.len = len;
             segment.messages = places.iter().map(|place| place.count).sum();
         }
+    }
+
+    /// A segment that is kept and not looked into.
+    pub(crate) fn add_strange_segment(&mut self, number: u64, len: u64) {
+        let strange = SegmentState {
+            len,
+            damaged: true,
+            full: true,
+            ..SegmentState::default()
+        };
+        self.segments.insert(number, strange);
     }
 
     /// Something in a segment cannot be read.

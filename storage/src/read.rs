@@ -4,15 +4,20 @@
 //! What is read is checked: that the bytes are what was written, there, for this log and index.
 
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use crate::codec::Reader;
+use crate::codec::{Malformed, Reader};
 use crate::disk::{Disk, DiskFile};
 use crate::journal::lock;
 use crate::ledger::{Ledger, LogRun, LogState};
 use crate::ranges::Ranges;
 use crate::record::Record;
-use crate::segment::{INDEX_ENTRY_LEN, IndexEntry, SegmentId};
+use crate::records::{ALIGNMENT, Kind};
+use crate::recovery::footer_of;
+use crate::scan::{Span, find_record, scan};
+use crate::segment::{
+    HEADER_LEN, HeaderFlaw, INDEX_ENTRY_LEN, IndexEntry, SegmentId, check_header,
+};
 use crate::{LogId, Read, StoredMessage};
 
 /// Open segment files that are kept for the next read.
@@ -39,7 +44,16 @@ pub(crate) struct Wanted {
 pub(crate) struct MessageReader {
     disk: Arc<dyn Disk>,
     ledger: Arc<Mutex<Ledger>>,
-    files: Mutex<Vec<(SegmentId, Arc<dyn DiskFile>)>>,
+    store_id: [u8; 16],
+    files: Mutex<Vec<(SegmentId, Arc<SegmentFile>)>>,
+}
+
+/// A segment file that is kept open.
+#[derive(Debug)]
+struct SegmentFile {
+    file: Arc<dyn DiskFile>,
+    /// Whether the checksum of its footer is right, once that was looked at.
+    has_whole_footer: OnceLock<bool>,
 }
 
 /// One log's messages in one segment, as far as they are wanted.
@@ -53,11 +67,12 @@ struct Part {
 }
 
 impl MessageReader {
-    pub(crate) fn new(disk: Arc<dyn Disk>, ledger: Arc<Mutex<Ledger>>) -> Self {
+    pub(crate) fn new(disk: Arc<dyn Disk>, ledger: Arc<Mutex<Ledger>>, store_id: [u8; 16]) -> Self {
         let files = Mutex::default();
         Self {
             disk,
             ledger,
+            store_id,
             files,
         }
     }
@@ -110,10 +125,14 @@ impl MessageReader {
     }
 
     fn read_part(&self, part: &Part, wanted: &Wanted) -> io::Result<Read> {
-        let file = self.file(part.id)?;
+        let segment = self.file(part.id)?;
+        let file = &segment.file;
         let mut entries = match &part.entries {
             Some(entries) => entries.clone(),
-            None => index_from(&*file, part, wanted.messages_max)?,
+            None if segment.has_whole_footer(part.id)? => {
+                index_from(&**file, part, wanted.messages_max)?
+            }
+            None => index_by_scan(&**file, part, wanted)?,
         };
         let is_cut_short = limit(&mut entries, wanted);
         let through = match entries.last() {
@@ -127,19 +146,24 @@ impl MessageReader {
         let mut rest = &entries[..];
         while !rest.is_empty() {
             let (span, others) = rest.split_at(together(rest));
-            read_span(&*file, part, wanted.log, span, &mut read)?;
+            read_span(&**file, part, wanted.log, span, &mut read)?;
             rest = others;
         }
         Ok(read)
     }
 
-    fn file(&self, id: SegmentId) -> io::Result<Arc<dyn DiskFile>> {
+    fn file(&self, id: SegmentId) -> io::Result<Arc<SegmentFile>> {
         // The list is whole whatever happened to whoever held it.
         let mut files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((_, file)) = files.iter().find(|(known, _)| *known == id) {
             return Ok(Arc::clone(file));
         }
         let file = self.disk.open(&id.file_name())?;
+        check_owner(&*file, id, self.store_id)?;
+        let file = Arc::new(SegmentFile {
+            file,
+            has_whole_footer: OnceLock::new(),
+        });
         if files.len() >= FILES_MAX {
             files.remove(0);
         }
@@ -154,6 +178,38 @@ impl MessageReader {
         files.retain(|(id, _)| {
             ledger.segments.contains_key(&id.number) && ledger.segment_id(id.number) == *id
         });
+    }
+}
+
+impl SegmentFile {
+    fn has_whole_footer(&self, id: SegmentId) -> io::Result<bool> {
+        if let Some(known) = self.has_whole_footer.get() {
+            return Ok(*known);
+        }
+        let is_whole = footer_of(&*self.file, id)?.is_some();
+        if !is_whole {
+            let file = id.file_name();
+            tracing::error!(file, "the index is damaged; messages are looked for");
+        }
+        Ok(*self.has_whole_footer.get_or_init(|| is_whole))
+    }
+}
+
+/// Refuses a segment of another store: its records look as good as ours.
+pub(crate) fn check_owner(
+    file: &dyn DiskFile,
+    id: SegmentId,
+    store_id: [u8; 16],
+) -> io::Result<()> {
+    let mut header = [0; HEADER_LEN as usize];
+    file.read_at(&mut header, 0)?;
+    match check_header(&header, id, store_id) {
+        Err(HeaderFlaw::Stranger) => Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            "a segment of another store",
+        )),
+        // The checksums of the records tell whether they can be used.
+        _ => Ok(()),
     }
 }
 
@@ -212,6 +268,46 @@ fn index_from(file: &dyn DiskFile, part: &Part, max: usize) -> io::Result<Vec<In
         at += count;
     }
     found.truncate(max);
+    Ok(found)
+}
+
+/// The first live entries of a part whose index is damaged: what is still whole of the messages
+/// themselves.
+fn index_by_scan(file: &dyn DiskFile, part: &Part, wanted: &Wanted) -> io::Result<Vec<IndexEntry>> {
+    let run = &part.run;
+    let mut found = Vec::new();
+    let mut span = Span {
+        file,
+        id: part.id,
+        from: HEADER_LEN,
+        to: file.len()?,
+    };
+    loop {
+        let end = scan(span, |record, at| {
+            let is_wanted = record.kind == Kind::Message
+                && record.log == wanted.log
+                && (run.first..=run.last).contains(&record.index)
+                && !run.settled.contains(record.index);
+            if is_wanted {
+                found.push(IndexEntry {
+                    index: record.index,
+                    offset: u32::try_from(at).map_err(|_| Malformed)?,
+                    len: u32::try_from(record.len).map_err(|_| Malformed)?,
+                });
+            }
+            Ok(())
+        })?;
+        let from = end.at + ALIGNMENT as u64;
+        let next = match end.flaw {
+            Some(_) => find_record(Span { from, ..span })?,
+            None => None,
+        };
+        match next {
+            Some(next) => span.from = next,
+            None => break,
+        }
+    }
+    found.truncate(wanted.messages_max);
     Ok(found)
 }
 

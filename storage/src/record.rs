@@ -111,12 +111,14 @@ impl<'a> Record<'a> {
     /// What a [`Kind::Settle`] says.
     pub(crate) fn settled(&self) -> Result<Settled, Malformed> {
         let mut reader = Reader(self.payload);
-        Ok(Settled {
+        let settled = Settled {
             first: self.index,
             last: reader.u64()?,
             count: reader.u64()?,
             body_bytes: reader.u64()?,
-        })
+        };
+        let is_sound = settled.first <= settled.last;
+        is_sound.then_some(settled).ok_or(Malformed)
     }
 
     /// How often the message came back, for a [`Kind::Returned`].

@@ -21,7 +21,8 @@ use crate::record::Flaw;
 use crate::records::Kind;
 use crate::scan::{End, Span, find_record, scan};
 use crate::segment::{
-    HEADER_LEN, HeaderFlaw, SegmentId, TRAILER_LEN, check_header, read_footer, read_trailer,
+    HEADER_LEN, HeaderFlaw, IndexPlace, SegmentId, TRAILER_LEN, check_header, read_footer,
+    read_trailer,
 };
 use crate::superblock::{self, Superblock, SuperblockFlaw};
 use crate::{Damage, LogId, OpenError, Recovered, RecoveredLog, Run};
@@ -38,7 +39,12 @@ pub(crate) struct Opened {
     pub(crate) notes: Vec<String>,
     /// True when the store was closed in good order.
     pub(crate) clean: bool,
+    /// Segments before this one were full when they were last written of.
+    pub(crate) replay_from: u64,
 }
+
+/// Bytes that are written again at once.
+const WRITE_AGAIN_BYTES: u64 = 1 << 20;
 
 /// Whether opening may change files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,16 +71,19 @@ pub(crate) fn superblock(
 ) -> Result<Superblock, OpenError> {
     let unusable = |error| OpenError::io(disk, superblock::FILE_NAME, error);
     match read_file(disk, superblock::FILE_NAME) {
-        Ok(bytes) => Superblock::decode(&bytes).map_err(|flaw| match flaw {
-            SuperblockFlaw::Damaged => OpenError::damaged(disk, superblock::FILE_NAME),
-            SuperblockFlaw::Version(version) => OpenError::newer(disk, version),
-        }),
+        Ok(bytes) => {
+            let found = Superblock::decode(&bytes).map_err(|flaw| match flaw {
+                SuperblockFlaw::Damaged => OpenError::damaged(disk, superblock::FILE_NAME),
+                SuperblockFlaw::Version(version) => OpenError::newer(disk, version),
+            })?;
+            if fresh.is_some() && !has_journal(disk).map_err(unusable)? {
+                // Whoever made it may have failed to make it last.
+                write_file(disk, superblock::FILE_NAME, &bytes).map_err(unusable)?;
+            }
+            Ok(found)
+        }
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let names = disk.list().map_err(unusable)?;
-            let is_ours = |name: &&String| {
-                SegmentId::from_file_name(name).is_some() || checkpoint::number_of(name).is_some()
-            };
-            if names.iter().any(|name| is_ours(&name)) {
+            if has_journal(disk).map_err(unusable)? {
                 return Err(OpenError::damaged(disk, superblock::FILE_NAME));
             }
             let Some(fresh) = fresh else {
@@ -87,6 +96,14 @@ pub(crate) fn superblock(
         }
         Err(error) => Err(unusable(error)),
     }
+}
+
+/// Whether there is a segment or a checkpoint.
+fn has_journal(disk: &dyn Disk) -> io::Result<bool> {
+    let is_ours = |name: &String| {
+        SegmentId::from_file_name(name).is_some() || checkpoint::number_of(name).is_some()
+    };
+    Ok(disk.list()?.iter().any(is_ours))
 }
 
 /// Brings the ledger up to what is on disk.
@@ -110,9 +127,13 @@ pub(crate) fn open(
             damage: Vec::new(),
             notes: Vec::new(),
             clean: true,
+            replay_from: 1,
         },
+        last_epoch: 0,
     };
     let replay_from = opening.load_checkpoint(&names)?;
+    opening.opened.replay_from = replay_from;
+    opening.refuse_later_versions(&names)?;
     opening.check_listed(&names);
     let mut segments: Vec<_> = names
         .iter()
@@ -121,7 +142,8 @@ pub(crate) fn open(
     segments.sort_unstable();
     let last = segments.last().map_or(0, |id| id.number);
     opening.opened.last_number = last.max(replay_from.saturating_sub(1));
-    segments.retain(|id| id.number >= replay_from);
+    // A compacted file of one that is replayed belongs to a checkpoint that could not be used.
+    segments.retain(|id| id.number >= replay_from && id.generation == 0);
     opening.replay(&segments)?;
     if mode == Mode::Repair && names.iter().any(|name| name == UNFINISHED) {
         // Half-written files are never part of a store.
@@ -134,6 +156,8 @@ struct Opening<'d> {
     disk: &'d dyn Disk,
     mode: Mode,
     opened: Opened,
+    /// The epoch of the last commit that was read.
+    last_epoch: u64,
 }
 
 impl Opening<'_> {
@@ -176,6 +200,7 @@ impl Opening<'_> {
             return self.without_checkpoint(names);
         };
         self.opened.clean &= found.clean;
+        self.last_epoch = found.epoch;
         self.opened.ledger = found.ledger;
         Ok(found.replay_from)
     }
@@ -191,6 +216,22 @@ impl Opening<'_> {
             return Err(OpenError::damaged(self.disk, &name));
         }
         Ok(1)
+    }
+
+    /// Before anything is changed.
+    fn refuse_later_versions(&self, names: &[String]) -> Result<(), OpenError> {
+        let ids = names
+            .iter()
+            .filter_map(|name| SegmentId::from_file_name(name));
+        for id in ids {
+            let file = self.disk.open(&id.file_name());
+            let flaw = file.and_then(|file| self.header_of(&*file, id, file.len()?));
+            // What cannot be read is reported when it is needed.
+            if let Ok(Some(HeaderFlaw::Version(version))) = flaw {
+                return Err(OpenError::newer(self.disk, version));
+            }
+        }
+        Ok(())
     }
 
     /// Every full segment that the checkpoint knows must be there.
@@ -296,10 +337,20 @@ impl Opening<'_> {
                 HeaderFlaw::Version(version) => {
                     return Ok(Err(OpenError::newer(self.disk, version)));
                 }
+                // Its records look as good as ours, and are not.
+                HeaderFlaw::Stranger => {
+                    self.damage(whole_file(&name, "it belongs to another store"));
+                    self.opened.ledger.add_strange_segment(id.number, len);
+                    return Ok(Ok(true));
+                }
                 // The crash came while it was made: nothing can be in it.
                 _ if self.latest_claim(later)? <= (id.number, 0)
                     && !self.has_records(&*file, id, len)? =>
                 {
+                    if blank != HeaderFlaw::Blank {
+                        let note = format!("{name}: removed: it was never begun");
+                        self.opened.notes.push(note);
+                    }
                     self.remove(&name);
                     return Ok(Ok(true));
                 }
@@ -319,10 +370,14 @@ impl Opening<'_> {
             to,
         };
         let mut had_records = false;
+        let mut epochs = Epochs::after(self.last_epoch);
         let end = loop {
             let ledger = &mut self.opened.ledger;
             let end = scan(span, |record, at| {
                 had_records = true;
+                if record.kind == Kind::Batch {
+                    epochs.note(record.index, at);
+                }
                 ledger.apply(record, at)
             })?;
             let Some(flaw) = end.flaw else {
@@ -352,6 +407,10 @@ impl Opening<'_> {
             }
             span.from = to;
         };
+        self.last_epoch = epochs.last;
+        if let Some((gap, at)) = epochs.gap {
+            self.damage(missing_commits(id, gap, at));
+        }
         self.opened.clean &= !had_records;
         self.finish_segment(&*file, id, end, len, footer_at)?;
         Ok(Ok(end.flaw.is_none()))
@@ -428,12 +487,12 @@ impl Opening<'_> {
         footer: Option<(u64, u32)>,
     ) -> io::Result<()> {
         let ledger = &mut self.opened.ledger;
-        if let Some((at, sum)) = footer {
-            let mut bytes = vec![0; (len - TRAILER_LEN - at) as usize];
-            file.read_at(&mut bytes, at)?;
-            if let Ok(places) = read_footer(&bytes, sum, id, at) {
+        if let Some((at, _)) = footer {
+            if let Some(places) = footer_of(file, id)? {
                 if self.mode == Mode::Repair {
                     // A process that was killed may have written it and not synced it.
+                    write_again(file, at, len)?;
+                    file.set_len(len)?;
                     file.sync_data()?;
                 }
                 ledger.seal_segment(&places, len);
@@ -454,6 +513,14 @@ impl Opening<'_> {
         let len = end.at + bytes.len() as u64;
         // What is damaged lies before and stays as it is.
         if self.mode == Mode::Repair {
+            if !self
+                .opened
+                .damage
+                .iter()
+                .any(|damage| damage.file == id.file_name())
+            {
+                write_again(file, 0, end.at)?;
+            }
             file.write_at(&bytes, end.at)?;
             file.set_len(len)?;
             file.sync_data()?;
@@ -480,6 +547,37 @@ impl Opening<'_> {
     }
 }
 
+/// Counts commits: none may be missing between two.
+struct Epochs {
+    last: u64,
+    /// The first gap: which commits are missing, and where the next one begins.
+    gap: Option<((u64, u64), u64)>,
+}
+
+impl Epochs {
+    fn after(last: u64) -> Self {
+        Self { last, gap: None }
+    }
+
+    fn note(&mut self, epoch: u64, at: u64) {
+        // Each run of the program counts from 1, and a commit in two segments is there twice.
+        if epoch > self.last + 1 {
+            self.gap.get_or_insert(((self.last + 1, epoch - 1), at));
+        }
+        self.last = epoch;
+    }
+}
+
+fn missing_commits(id: SegmentId, (first, last): (u64, u64), at: u64) -> Damage {
+    Damage {
+        bytes: (HEADER_LEN, at),
+        ..whole_file(
+            &id.file_name(),
+            &format!("commits {first} to {last}, which were written before, are missing"),
+        )
+    }
+}
+
 /// A file that as a whole is not right.
 fn whole_file(name: &str, what: &str) -> Damage {
     Damage {
@@ -487,6 +585,20 @@ fn whole_file(name: &str, what: &str) -> Damage {
         what: what.to_owned(),
         ..Damage::default()
     }
+}
+
+/// Writes what is there once more, so that the next sync makes it last. If the sync of an earlier
+/// process failed, the system may have it in memory, not on disk, and believe that it is.
+fn write_again(file: &dyn DiskFile, from: u64, to: u64) -> io::Result<()> {
+    let mut at = from;
+    while at < to {
+        let len = (to - at).min(WRITE_AGAIN_BYTES);
+        let mut bytes = vec![0; len as usize];
+        file.read_at(&mut bytes, at)?;
+        file.write_at(&bytes, at)?;
+        at += len;
+    }
+    Ok(())
 }
 
 /// What a damaged record may have been, going by its header.
@@ -561,6 +673,17 @@ pub(crate) fn trailer_of(
     let mut bytes = vec![0; TRAILER_LEN as usize];
     file.read_at(&mut bytes, at)?;
     Ok(read_trailer(&bytes, id, at).ok())
+}
+
+/// Where a full segment's footer has each log's entries; none if the footer is not whole.
+pub(crate) fn footer_of(file: &dyn DiskFile, id: SegmentId) -> io::Result<Option<Vec<IndexPlace>>> {
+    let len = file.len()?;
+    let Some((at, sum)) = trailer_of(file, id, len)? else {
+        return Ok(None);
+    };
+    let mut bytes = vec![0; (len - TRAILER_LEN - at) as usize];
+    file.read_at(&mut bytes, at)?;
+    Ok(read_footer(&bytes, sum, id, at).ok())
 }
 
 /// What whoever opened the store is told.

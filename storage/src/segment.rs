@@ -100,12 +100,13 @@ pub(crate) fn check_header(
     if &magic != HEADER_MAGIC {
         return Err(HeaderFlaw::Damaged);
     }
-    if version > crate::FORMAT_VERSION {
-        return Err(HeaderFlaw::Version(version));
-    }
     let covered = bytes.get(..HEADER_LEN as usize - 4).unwrap_or_default();
     if found != id || sum != checksum(id.at(0), covered) {
         return Err(HeaderFlaw::Damaged);
+    }
+    // Looked at behind the checksum: a damaged header must not pass for one of a later version.
+    if version > crate::FORMAT_VERSION {
+        return Err(HeaderFlaw::Version(version));
     }
     if store != store_id {
         return Err(HeaderFlaw::Stranger);
@@ -231,11 +232,17 @@ pub(crate) fn read_footer(
     let count = reader.count(LOG_ENTRY_LEN as usize)?;
     let mut places = Vec::with_capacity(count);
     for _ in 0..count {
-        places.push(IndexPlace {
+        let place = IndexPlace {
             log: LogId(reader.u64()?),
             at: reader.u64()?,
             count: reader.u64()?,
-        });
+        };
+        let len = place.count.checked_mul(INDEX_ENTRY_LEN).ok_or(Malformed)?;
+        let end = place.at.checked_add(len).ok_or(Malformed)?;
+        if place.at < at || end > at + bytes.len() as u64 {
+            return Err(Malformed);
+        }
+        places.push(place);
     }
     Ok(places)
 }

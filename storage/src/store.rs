@@ -224,7 +224,11 @@ pub(crate) fn begin(
         kept: opened.kept,
         full: false,
         was_refused: false,
-        reader: Arc::new(MessageReader::new(Arc::clone(disk), Arc::clone(&ledger))),
+        reader: Arc::new(MessageReader::new(
+            Arc::clone(disk),
+            Arc::clone(&ledger),
+            store_id,
+        )),
     };
     housekeeper.recount();
     let recovered = recovery::recovered(&mut lock(&ledger), opened.clean, opened.damage);
@@ -238,8 +242,15 @@ pub(crate) fn begin(
     );
     let checkpoint = journal.checkpoint(false);
     match housekeeper.write_checkpoint(&checkpoint) {
-        // What was replayed now will be replayed again.
-        Ok(()) | Err(JournalError::Full) => Ok((journal, housekeeper, recovered)),
+        Ok(()) => Ok((journal, housekeeper, recovered)),
+        // What was replayed now will be replayed again, if there is something to replay it on.
+        Err(JournalError::Full) if !housekeeper.kept.is_empty() => {
+            Ok((journal, housekeeper, recovered))
+        }
+        Err(JournalError::Full) => {
+            let error = std::io::ErrorKind::StorageFull.into();
+            Err(OpenError::io(&**disk, "checkpoint", error))
+        }
         Err(JournalError::Failed { what, error }) => Err(OpenError::io(&**disk, &what, error)),
     }
 }
@@ -294,7 +305,7 @@ impl Shared {
     /// Waits for something to commit and takes it; false when there will be no more.
     fn take(&self, batch: &mut Batch) -> bool {
         let mut pending = lock(&self.pending);
-        while !pending.is_pressing() && !pending.closing {
+        while !pending.is_pressing() && !pending.closing && !pending.failed {
             pending.is_idle = true;
             if pending.batch.bytes.is_empty() {
                 pending.since = None;
@@ -317,16 +328,21 @@ impl Shared {
         let epoch = pending.batch.epoch;
         std::mem::swap(&mut pending.batch, batch);
         pending.batch.epoch = epoch + 1;
-        !batch.bytes.is_empty() || !pending.closing
+        !batch.bytes.is_empty() || !(pending.closing || pending.failed)
     }
 
     fn fail(&self, what: &str, error: &std::io::Error) {
         tracing::error!(what, %error, "the store has failed: nothing is stored from now on");
         {
             let mut pending = lock(&self.pending);
+            if pending.failed {
+                // The first fault is the one to tell of.
+                return;
+            }
             pending.failed = true;
             pending.batch.clear(0);
         }
+        self.wake.notify_all();
         self.pending_bytes.store(0, Ordering::Relaxed);
         self.change_status(|status| status.failed = Some(format!("{what}: {error}")));
         self.commits.fail();
@@ -353,8 +369,9 @@ impl Shared {
         lock(&self.status)
     }
 
-    fn is_closing(&self) -> bool {
-        lock(&self.pending).closing
+    fn is_ending(&self) -> bool {
+        let pending = lock(&self.pending);
+        pending.closing || pending.failed
     }
 }
 
@@ -385,33 +402,37 @@ struct KeeperHand {
 
 /// What the committer asks of the keeper.
 enum Request {
-    /// A segment ahead of time.
+    /// A segment ahead of time; and the one that was made before is of no use.
     Segment {
         capacity: u64,
+        useless: Option<Active>,
     },
     Checkpoint(Encoded),
 }
 
 impl KeeperHand {
-    fn ask(&mut self, capacity: u64) {
-        self.is_asked = self.requests.send(Request::Segment { capacity }).is_ok();
+    fn ask(&mut self, capacity: u64, useless: Option<Active>) {
+        let request = Request::Segment { capacity, useless };
+        self.is_asked = self.requests.send(request).is_ok();
     }
 }
 
 impl Keeper for KeeperHand {
     fn next_segment(&mut self, capacity: u64) -> Result<Active, JournalError> {
+        let mut useless = None;
         loop {
             if !self.is_asked {
-                self.ask(capacity);
+                self.ask(capacity, useless.take());
             }
             let made = self.spare.recv().map_err(|_| keeper_is_gone())?;
             self.is_asked = false;
             let made = made?;
             if made.capacity() >= capacity {
-                self.ask(0);
+                self.ask(0, None);
                 return Ok(made);
             }
             // Too small for this record; its number is passed over.
+            useless = Some(made);
         }
     }
 
@@ -466,10 +487,13 @@ impl Drop for FailOnPanic<'_> {
 fn commit(shared: &Shared, mut journal: Journal, mut hand: KeeperHand) {
     let _guard = FailOnPanic(shared);
     let mut batch = Batch::default();
-    hand.ask(0);
+    hand.ask(0, None);
     while shared.take(&mut batch) {
         if let Err((what, error)) = write(shared, &mut journal, &mut batch, &mut hand) {
             return shared.fail(&what, &error);
+        }
+        if lock(&shared.pending).failed {
+            return;
         }
         let len = batch.bytes.len() as u64;
         shared.commits.advance(Epoch(batch.epoch));
@@ -478,6 +502,9 @@ fn commit(shared: &Shared, mut journal: Journal, mut hand: KeeperHand) {
             let records = len - crate::journal::BATCH_LEN as u64;
             shared.pending_bytes.fetch_sub(records, Ordering::Relaxed);
         }
+    }
+    if lock(&shared.pending).failed {
+        return;
     }
     match journal.close(&mut hand) {
         // Whoever still waits waits in vain. After a full disk more is read at the next start.
@@ -499,7 +526,7 @@ fn write(
             Err(JournalError::Failed { what, error }) => return Err((what, error)),
             Err(JournalError::Full) => {
                 shared.set_full(true);
-                if shared.is_closing() {
+                if shared.is_ending() {
                     let error = std::io::ErrorKind::StorageFull.into();
                     return Err(("close".to_owned(), error));
                 }
@@ -524,8 +551,8 @@ fn keep(
             FREE_SPACE_CHECK
         };
         let done = match inbox.recv_timeout(pause) {
-            Ok(Request::Segment { capacity }) => {
-                let made = housekeeper.make(capacity);
+            Ok(Request::Segment { capacity, useless }) => {
+                let made = housekeeper.make_instead(capacity, useless);
                 housekeeper.was_refused = matches!(made, Err(JournalError::Full));
                 // The committer may have ended; then nobody needs it.
                 let _ = spares.send(made);

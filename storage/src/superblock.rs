@@ -36,7 +36,7 @@ impl Superblock {
         covered.resize(LEN - 12, 0);
         let mut bytes = Vec::with_capacity(LEN);
         bytes.put(MAGIC);
-        bytes.put_u32(checksum_of_file(FILE_NAME, &covered));
+        bytes.put_u32(checksum_of_file(FILE_NAME, &[&covered]));
         bytes.put(&covered);
         bytes
     }
@@ -47,7 +47,7 @@ impl Superblock {
         let magic: [u8; 8] = reader.array().map_err(damaged)?;
         let sum = reader.u32().map_err(damaged)?;
         let covered = reader.0;
-        if &magic != MAGIC || bytes.len() != LEN || sum != checksum_of_file(FILE_NAME, covered) {
+        if &magic != MAGIC || bytes.len() != LEN || sum != checksum_of_file(FILE_NAME, &[covered]) {
             return Err(SuperblockFlaw::Damaged);
         }
         let version = reader.u32().map_err(damaged)?;

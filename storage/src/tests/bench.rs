@@ -21,6 +21,14 @@ pub(super) struct Bench {
     epoch: u64,
 }
 
+/// What a store that may be damaged shows.
+#[derive(Debug, Default)]
+pub(super) struct Survey {
+    /// By log and index.
+    pub(super) messages: BTreeMap<(u64, u64), Vec<u8>>,
+    pub(super) unreadable: Vec<(u64, u64)>,
+}
+
 /// Segments of a few records.
 pub(super) fn small(segment_bytes: u64) -> StoreOptions {
     StoreOptions {
@@ -46,12 +54,27 @@ impl Bench {
 
     /// Commits these records.
     pub(super) fn commit(&mut self, records: &Records) -> Result<(), JournalError> {
+        let mut batch = self.batch(records);
+        self.write(&mut batch)
+    }
+
+    /// What commits these records.
+    pub(super) fn batch(&mut self, records: &Records) -> Batch {
         self.epoch += 1;
         let mut batch = Batch::new(self.epoch);
         batch.begin();
         batch.bytes.extend_from_slice(records.bytes());
         batch.must_sync = records.must_sync();
-        self.journal.write(&mut batch, &mut self.keeper)
+        batch
+    }
+
+    pub(super) fn write(&mut self, batch: &mut Batch) -> Result<(), JournalError> {
+        self.journal.write(batch, &mut self.keeper)
+    }
+
+    /// Where the records of the segment that is being filled end.
+    pub(super) fn end(&self) -> Option<(String, u64)> {
+        self.journal.end()
     }
 
     pub(super) fn close(mut self) -> Result<(), JournalError> {
@@ -86,6 +109,35 @@ impl Bench {
             );
         }
         Plain { logs, catalog }
+    }
+
+    /// Everything that can be read, and what cannot.
+    pub(super) fn survey(&self) -> Survey {
+        let mut survey = Survey::default();
+        for log in &self.recovered.logs {
+            let mut first = 0;
+            while first < u64::MAX {
+                let read = self.keeper.reader.read(Wanted {
+                    log: log.id,
+                    first,
+                    last: u64::MAX - 1,
+                    messages_max: 100,
+                    bytes_max: 1 << 20,
+                });
+                let unreadable = read.unreadable.iter();
+                survey
+                    .unreadable
+                    .extend(unreadable.map(|index| (log.id.0, *index)));
+                for message in read.messages {
+                    let before = survey
+                        .messages
+                        .insert((log.id.0, message.index), message.bytes);
+                    assert_eq!(before, None, "a message twice");
+                }
+                first = read.through + 1;
+            }
+        }
+        survey
     }
 
     fn messages(&self, log: LogId) -> BTreeMap<u64, PlainMessage> {

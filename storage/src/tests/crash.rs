@@ -9,7 +9,9 @@
 use super::bench::{Bench, small};
 use super::plain::{Author, Plain};
 use crate::Records;
-use crate::disk::fake::FakeDisk;
+use crate::disk::fake::{FakeDisk, Operation};
+use crate::journal::BATCH_LEN;
+use crate::segment::HEADER_LEN;
 
 /// A history that was written down while it happened.
 struct Story {
@@ -18,16 +20,72 @@ struct Story {
     states: Vec<Plain>,
     /// After so many operations of the disk, so many steps had been reported as committed.
     reported: Vec<(usize, usize)>,
+    seen: Seen,
+}
+
+/// What happened in histories.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Seen {
+    checkpoints: bool,
+    compaction: bool,
+    /// A record larger than a segment.
+    oversized: bool,
+    /// A commit that nobody waited for.
+    lazy: bool,
+    /// A commit that lies in two segments.
+    rotation: bool,
+    removal: bool,
+}
+
+impl Seen {
+    const ALL: Self = Self {
+        checkpoints: true,
+        compaction: true,
+        oversized: true,
+        lazy: true,
+        rotation: true,
+        removal: true,
+    };
+
+    fn add(&mut self, other: Self) {
+        self.checkpoints |= other.checkpoints;
+        self.compaction |= other.compaction;
+        self.oversized |= other.oversized;
+        self.lazy |= other.lazy;
+        self.rotation |= other.rotation;
+        self.removal |= other.removal;
+    }
+
+    fn note_history(&mut self, disk: &FakeDisk) {
+        let mut checkpoints = 0;
+        for recorded in disk.history() {
+            match recorded.operation {
+                Operation::Rename { to, .. } if to.starts_with("checkpoint") => checkpoints += 1,
+                Operation::Rename { to, .. } => self.compaction |= to.ends_with(".1"),
+                Operation::Allocate { len, .. } => self.oversized |= len > SEGMENT_BYTES,
+                // A commit that goes on in another segment begins there with a batch record alone.
+                Operation::Write { at, bytes, .. } => {
+                    self.rotation |= at >= HEADER_LEN && bytes.len() == BATCH_LEN;
+                }
+                Operation::Remove { name, .. } => self.removal |= name.starts_with("journal"),
+                _ => {}
+            }
+        }
+        self.checkpoints |= checkpoints > 2;
+    }
 }
 
 const SEGMENT_BYTES: u64 = 2048;
 
 fn tell(seed: u64, commits: u64, closes: bool) -> Story {
+    // Some messages are larger than a segment.
+    let largest = if seed.is_multiple_of(4) { 4000 } else { 400 };
     let disk = FakeDisk::new();
     let mut bench = Bench::open(&disk, &small(SEGMENT_BYTES)).unwrap();
-    let mut author = Author::new(seed, 400);
+    let mut author = Author::new(seed, largest);
     let mut states = vec![Plain::default()];
     let mut reported = vec![(disk.operations(), 0)];
+    let mut seen = Seen::default();
     for _ in 0..commits {
         let (mut records, mut plain) = (Records::default(), states.last().unwrap().clone());
         for _ in 0..1 + author.random().below(3) {
@@ -38,6 +96,7 @@ fn tell(seed: u64, commits: u64, closes: bool) -> Story {
         }
         let is_promised = records.must_sync();
         bench.commit(&records).unwrap();
+        seen.lazy |= !is_promised;
         if is_promised {
             reported.push((disk.operations(), states.len() - 1));
         }
@@ -46,10 +105,12 @@ fn tell(seed: u64, commits: u64, closes: bool) -> Story {
         bench.close().unwrap();
         reported.push((disk.operations(), states.len() - 1));
     }
+    seen.note_history(&disk);
     Story {
         disk,
         states,
         reported,
+        seen,
     }
 }
 
@@ -124,8 +185,10 @@ fn every_image_of_a_short_history() {
 #[test]
 fn sampled_images_of_long_histories() {
     let (mut seen, mut seed) = (0, 1000);
+    let mut happened = Seen::default();
     while seen < images_wanted() {
         let story = tell(seed, 5 + seed % 40, seed % 3 == 0);
+        happened.add(story.seen);
         for operations in 0..=story.disk.operations() {
             let images = story.disk.images(operations);
             for sample in 0..4 {
@@ -135,6 +198,8 @@ fn sampled_images_of_long_histories() {
         }
         seed += 1;
     }
+    assert_eq!(happened, Seen::ALL);
+    eprintln!("{seen} images of {} histories", seed - 1000);
 }
 
 /// A process that is killed loses nothing that it had written, and the power may go later.

@@ -6,6 +6,8 @@ mod bench;
 mod crash;
 mod damage;
 mod faults;
+mod golden;
+mod marks;
 mod model;
 mod plain;
 mod space;
