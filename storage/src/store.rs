@@ -572,8 +572,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::disk::fake::{FakeDisk, OperationKind};
-    use crate::{CatalogChange, CommitState};
+    use crate::disk::fake::{FakeDisk, Fault, OperationKind, Trouble};
+    use crate::{CatalogChange, CommitBell, CommitState, NewMessage};
 
     /// So that a broken store fails a test instead of holding it up.
     const PATIENCE: Duration = Duration::from_secs(30);
@@ -614,6 +614,68 @@ mod tests {
         let (_, recovered) = Store::open(Arc::new(disk), StoreOptions::default()).unwrap();
         let keys: Vec<_> = recovered.catalog.into_iter().map(|(key, _)| key).collect();
         assert_eq!(keys, [b"first".to_vec(), b"second".to_vec()]);
+    }
+
+    #[test]
+    fn when_too_many_files_are_open_the_store_waits_and_nothing_is_given_up() {
+        let disk = FakeDisk::new();
+        let store = opened(Arc::new(disk.clone()));
+        submit(&store, "first");
+        let log = LogId(1);
+        let mut records = Records::default();
+        records.catalog(&[CatalogChange::CreateLog(log)], 0);
+        let body = vec![7; 20_000];
+        for index in 0..3 {
+            let message = NewMessage {
+                index,
+                time_ms: 0,
+                body_bytes: 20_000,
+                pieces: &[&body],
+            };
+            records.message(log, message);
+        }
+        let written = store.submit(&mut records);
+        wait_for(&store, written);
+        for kind in [OperationKind::Open, OperationKind::Create] {
+            disk.plan(Fault::lasting(kind, 1, Trouble::TooManyFiles));
+        }
+        let read = store.read(log, 0, 2, 3, 1 << 20);
+        assert!(read.try_again && read.unreadable.is_empty(), "{read:?}");
+        let (send, changed) = channel();
+        store.on_status_change(move |status| {
+            let _ = send.send(status.clone());
+        });
+        let mut waits = Epoch(0);
+        for index in 3..9 {
+            let message = NewMessage {
+                index,
+                time_ms: 0,
+                body_bytes: 20_000,
+                pieces: &[&body],
+            };
+            records.message(log, message);
+            waits = store.submit(&mut records);
+        }
+        let status = changed.recv_timeout(PATIENCE).unwrap();
+        assert_eq!((status.disk_full, status.failed), (true, None));
+        assert_eq!(store.commits().state(waits), CommitState::Waiting);
+        disk.mend();
+        wait_for(&store, waits);
+        assert_eq!(store.commits().state(waits), CommitState::Reached);
+        let read = store.read(log, 0, 2, 3, 1 << 20);
+        assert!(!read.try_again && !read.messages.is_empty());
+    }
+
+    fn wait_for(store: &Store, epoch: Epoch) {
+        struct Told(Sender<()>);
+        impl CommitBell for Told {
+            fn on_commit(&self) {
+                let _ = self.0.send(());
+            }
+        }
+        let (send, told) = channel();
+        store.commits().ring_at(epoch, Arc::new(Told(send)));
+        told.recv_timeout(PATIENCE).unwrap();
     }
 
     #[test]
