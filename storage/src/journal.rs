@@ -19,7 +19,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::checkpoint::{self, Encoded};
 use crate::codec::Malformed;
-use crate::disk::{Disk, DiskFile};
+use crate::disk::{Disk, DiskFile, is_out_of_descriptors};
 use crate::ledger::Ledger;
 use crate::record::{Record, announced_len, seal};
 use crate::records::Records;
@@ -38,7 +38,7 @@ const EMPTY_SEGMENTS_MAX: usize = 4;
 /// Why the journal did not take something.
 #[derive(Debug)]
 pub(crate) enum JournalError {
-    /// There is no room on the disk. Nothing is lost: try again when there is.
+    /// There is no room on the disk, or too many files are open for one more. Nothing is lost: try again when there is.
     Full,
     /// A write or a sync has failed. Nothing may be written any more.
     Failed { what: String, error: io::Error },
@@ -48,6 +48,10 @@ impl JournalError {
     pub(crate) fn of(error: io::Error, what: impl FnOnce() -> String) -> Self {
         match error.kind() {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::Full,
+            _ if is_out_of_descriptors(&error) => {
+                tracing::warn!(what = what(), %error, "the store has to wait");
+                Self::Full
+            }
             _ => Self::Failed {
                 what: what(),
                 error,

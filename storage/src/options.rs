@@ -120,6 +120,8 @@ pub struct Read {
     /// Messages that are there and cannot be read: damaged, or the disk refuses. Each has been
     /// logged. They stay on disk.
     pub unreadable: Vec<u64>,
+    /// Nothing was looked at, because too many files are open: ask again a moment later.
+    pub try_again: bool,
 }
 
 /// What a store can do now.

@@ -7,7 +7,7 @@ use std::io;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use crate::codec::{Malformed, Reader};
-use crate::disk::{Disk, DiskFile};
+use crate::disk::{Disk, DiskFile, is_out_of_descriptors};
 use crate::journal::lock;
 use crate::ledger::{Ledger, LogRun, LogState};
 use crate::ranges::Ranges;
@@ -90,6 +90,14 @@ impl MessageReader {
             };
             match self.read_part(&part, &wanted) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound && lookups < LOOKUPS_MAX => {}
+                Err(error) if is_out_of_descriptors(&error) => {
+                    let (file, log) = (part.id.file_name(), wanted.log.0);
+                    tracing::warn!(file, log, %error, "stored messages have to wait");
+                    return Read {
+                        try_again: true,
+                        ..Read::default()
+                    };
+                }
                 Err(error) => return unreadable(&part, &wanted, &error),
                 Ok(read) => return read,
             }
@@ -439,6 +447,6 @@ fn unreadable(part: &Part, wanted: &Wanted, error: &io::Error) -> Read {
     Read {
         unreadable: indexes.take(live).collect(),
         through: last,
-        messages: Vec::new(),
+        ..Read::default()
     }
 }

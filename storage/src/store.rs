@@ -40,6 +40,8 @@ const LAZY_BYTES_MAX: usize = 64 * 1024;
 const FULL_RETRY: Duration = Duration::from_millis(100);
 /// How often the free space is looked at.
 const FREE_SPACE_CHECK: Duration = Duration::from_secs(2);
+/// The epoch of what comes too late to be written: it is never reached.
+const NEVER: Epoch = Epoch(u64::MAX);
 /// A buffer that grew beyond this is given back after its commit.
 const KEEP_BYTES_MAX: usize = 4 << 20;
 
@@ -53,7 +55,8 @@ pub struct Store {
 #[derive(Debug)]
 struct Handle {
     shared: Arc<Shared>,
-    reader: Arc<MessageReader>,
+    /// `None` once closed: it holds the disk, and with it the directory's lock.
+    reader: Mutex<Option<Arc<MessageReader>>>,
     threads: Mutex<Option<Threads>>,
 }
 
@@ -113,7 +116,7 @@ impl Store {
             .map_err(|error| OpenError::io(&*disk, "", error))?;
         let handle = Handle {
             shared,
-            reader,
+            reader: Mutex::new(Some(reader)),
             threads: Mutex::new(Some(threads)),
         };
         let store = Self {
@@ -123,7 +126,8 @@ impl Store {
     }
 
     /// Appends records and leaves the buffer empty. Never waits for the disk. Returns the epoch that
-    /// makes them last.
+    /// makes them last. What comes once the store is being closed or has failed is dropped; its epoch is
+    /// never reached.
     pub fn submit(&self, records: &mut Records) -> Epoch {
         self.handle.shared.submit(records)
     }
@@ -134,7 +138,8 @@ impl Store {
     }
 
     /// Reads messages of a log from `first` to `last`, as many as the limits allow but at least one
-    /// if there is one. Blocks on the disk: never call it under a lock or on a thread that serves.
+    /// if there is one. Blocks on the disk: never call it under a lock or on a thread that serves. A
+    /// closed store has none.
     pub fn read(
         &self,
         log: LogId,
@@ -143,12 +148,19 @@ impl Store {
         messages_max: usize,
         bytes_max: usize,
     ) -> Read {
-        self.handle.reader.read(Wanted {
-            log,
-            first,
-            last,
-            messages_max,
-            bytes_max,
+        let reader = lock(&self.handle.reader).clone();
+        let nothing = Read {
+            through: last,
+            ..Read::default()
+        };
+        reader.map_or(nothing, |reader| {
+            reader.read(Wanted {
+                log,
+                first,
+                last,
+                messages_max,
+                bytes_max,
+            })
         })
     }
 
@@ -168,8 +180,8 @@ impl Store {
         *lock(&self.handle.shared.on_change) = Some(Box::new(call));
     }
 
-    /// Writes everything that was submitted, ends the journal cleanly, and lets go of the directory.
-    /// Blocks on the disk. Also done when the last handle is dropped.
+    /// Writes everything that was submitted, ends the journal cleanly, and lets go of the directory, even
+    /// if other handles are left. Blocks on the disk. Also done when the last handle is dropped.
     pub fn close(&self) {
         self.handle.close();
     }
@@ -184,6 +196,7 @@ impl Handle {
             let _ = threads.committer.join();
             let _ = threads.keeper.join();
         }
+        *lock(&self.reader) = None;
     }
 }
 
@@ -277,12 +290,13 @@ impl Shared {
 
     fn submit(&self, records: &mut Records) -> Epoch {
         let mut pending = lock(&self.pending);
-        let epoch = Epoch(pending.batch.epoch);
         if pending.failed || pending.closing {
+            // Not the epoch of what is still to be written, which does not have it.
             drop(pending);
             records.clear(KEEP_BYTES_MAX);
-            return epoch;
+            return NEVER;
         }
+        let epoch = Epoch(pending.batch.epoch);
         let was_pressing = pending.is_pressing();
         let was_empty = pending.batch.bytes.is_empty();
         if was_empty {
@@ -579,4 +593,127 @@ fn keep(
 /// Whatever was being done under these locks leaves what they guard whole.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::disk::fake::{FakeDisk, Fault, OperationKind, Trouble};
+    use crate::{CatalogChange, CommitBell, CommitState, NewMessage};
+
+    /// So that a broken store fails a test instead of holding it up.
+    const PATIENCE: Duration = Duration::from_secs(30);
+
+    fn opened(disk: Arc<dyn Disk>) -> Store {
+        let options = StoreOptions {
+            segment_bytes: 65_536,
+            ..StoreOptions::default()
+        };
+        Store::open(disk, options).unwrap().0
+    }
+
+    fn submit(store: &Store, key: &str) -> Epoch {
+        let mut records = Records::default();
+        let put = CatalogChange::Put {
+            key: key.into(),
+            value: Vec::new(),
+        };
+        records.catalog(&[put], 0);
+        store.submit(&mut records)
+    }
+
+    #[test]
+    fn what_comes_while_it_closes_is_dropped_and_never_counts_as_committed() {
+        let disk = FakeDisk::new();
+        let store = opened(Arc::new(disk.clone()));
+        disk.hold(OperationKind::SyncFile);
+        let first = submit(&store, "first");
+        assert!(disk.wait_for_held(1, PATIENCE));
+        let second = submit(&store, "second");
+        lock(&store.handle.shared.pending).closing = true;
+        let late = submit(&store, "late");
+        disk.release();
+        store.close();
+        let states = [first, second, late].map(|epoch| store.commits().state(epoch));
+        let (reached, failed) = (CommitState::Reached, CommitState::Failed);
+        assert_eq!(states, [reached, reached, failed]);
+        let (_, recovered) = Store::open(Arc::new(disk), StoreOptions::default()).unwrap();
+        let keys: Vec<_> = recovered.catalog.into_iter().map(|(key, _)| key).collect();
+        assert_eq!(keys, [b"first".to_vec(), b"second".to_vec()]);
+    }
+
+    #[test]
+    fn when_too_many_files_are_open_the_store_waits_and_nothing_is_given_up() {
+        let disk = FakeDisk::new();
+        let store = opened(Arc::new(disk.clone()));
+        submit(&store, "first");
+        let log = LogId(1);
+        let mut records = Records::default();
+        records.catalog(&[CatalogChange::CreateLog(log)], 0);
+        let body = vec![7; 20_000];
+        for index in 0..3 {
+            let message = NewMessage {
+                index,
+                time_ms: 0,
+                body_bytes: 20_000,
+                pieces: &[&body],
+            };
+            records.message(log, message);
+        }
+        let written = store.submit(&mut records);
+        wait_for(&store, written);
+        for kind in [OperationKind::Open, OperationKind::Create] {
+            disk.plan(Fault::lasting(kind, 1, Trouble::TooManyFiles));
+        }
+        let read = store.read(log, 0, 2, 3, 1 << 20);
+        assert!(read.try_again && read.unreadable.is_empty(), "{read:?}");
+        let (send, changed) = channel();
+        store.on_status_change(move |status| {
+            let _ = send.send(status.clone());
+        });
+        let mut waits = Epoch(0);
+        for index in 3..9 {
+            let message = NewMessage {
+                index,
+                time_ms: 0,
+                body_bytes: 20_000,
+                pieces: &[&body],
+            };
+            records.message(log, message);
+            waits = store.submit(&mut records);
+        }
+        let status = changed.recv_timeout(PATIENCE).unwrap();
+        assert_eq!((status.disk_full, status.failed), (true, None));
+        assert_eq!(store.commits().state(waits), CommitState::Waiting);
+        disk.mend();
+        wait_for(&store, waits);
+        assert_eq!(store.commits().state(waits), CommitState::Reached);
+        let read = store.read(log, 0, 2, 3, 1 << 20);
+        assert!(!read.try_again && !read.messages.is_empty());
+    }
+
+    fn wait_for(store: &Store, epoch: Epoch) {
+        struct Told(Sender<()>);
+        impl CommitBell for Told {
+            fn on_commit(&self) {
+                let _ = self.0.send(());
+            }
+        }
+        let (send, told) = channel();
+        store.commits().ring_at(epoch, Arc::new(Told(send)));
+        told.recv_timeout(PATIENCE).unwrap();
+    }
+
+    #[test]
+    fn a_closed_store_lets_go_of_its_disk_while_handles_are_left() {
+        let disk: Arc<dyn Disk> = Arc::new(FakeDisk::new());
+        let weak = Arc::downgrade(&disk);
+        let store = opened(disk);
+        let other = store.clone();
+        store.close();
+        assert!(weak.upgrade().is_none());
+        let read = other.read(LogId(1), 3, 5, 1, 1);
+        assert_eq!((read.messages.len(), read.through), (0, 5));
+    }
 }

@@ -284,6 +284,7 @@ mod tests {
         let read = Read {
             messages: vec![stored(4, good[..9].to_vec()), stored(5, good)],
             through: 8,
+            try_again: false,
             unreadable: vec![7],
         };
         let loaded = decode_all(read, "q");

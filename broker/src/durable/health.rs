@@ -19,6 +19,14 @@ pub enum Problem {
     StoreFailed(String),
     /// The disk is too full for new messages: publishers are held up until there is space.
     DiskFull,
+    /// Stored messages could not be read when it was their turn. Their queues have passed over them; they
+    /// stay in the data directory.
+    Unreadable {
+        /// How many they are.
+        count: u64,
+        /// Where the first of them was to be.
+        first: String,
+    },
     /// This was found damaged in the data directory when the broker started; it was left as it is.
     Damage(String),
 }
@@ -46,6 +54,12 @@ impl fmt::Display for Problem {
         match self {
             Self::StoreFailed(why) => write!(out, "the store has failed: {why}"),
             Self::DiskFull => out.write_str("the disk is full"),
+            Self::Unreadable { count, first } => {
+                write!(
+                    out,
+                    "{count} stored messages cannot be read, the first: {first}"
+                )
+            }
             Self::Damage(what) => write!(out, "damaged: {what}"),
         }
     }

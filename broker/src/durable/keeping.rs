@@ -12,7 +12,7 @@
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use leveret_storage::disk::{Disk, DiskOpenError, RealDisk};
 use leveret_storage::{
@@ -62,6 +62,37 @@ pub(crate) struct Keeping {
     store: Store,
     loader: Mutex<Option<Loader>>,
     damage: Vec<String>,
+    passed_over: Arc<PassedOver>,
+}
+
+/// Messages that could not be read when their queues wanted them.
+#[derive(Debug, Default)]
+struct PassedOver(Mutex<Option<(u64, String)>>);
+
+impl PassedOver {
+    /// Counts them; which was the first is kept to be told.
+    fn add(&self, queue: &str, positions: &[u64]) {
+        let Some(first) = positions.first() else {
+            return;
+        };
+        let mut inside = self.lock();
+        let which = || (0, format!("position {first} of queue '{queue}'"));
+        inside.get_or_insert_with(which).0 += positions.len() as u64;
+    }
+
+    fn problem(&self) -> Option<Problem> {
+        let inside = self.lock();
+        let (count, first) = inside.as_ref()?;
+        Some(Problem::Unreadable {
+            count: *count,
+            first: first.clone(),
+        })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<(u64, String)>> {
+        // A count and a text are whole whatever happens.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// Opens the data directory, or makes one.
@@ -121,12 +152,16 @@ impl Keeping {
             tracing::error!(what, "the data directory is damaged");
         }
         let of_thread = store.clone();
-        let read = Box::new(move |queue: &QueueHandle, load| read(&of_thread, queue, load));
+        let passed_over = Arc::<PassedOver>::default();
+        let counted = Arc::clone(&passed_over);
+        let read =
+            Box::new(move |queue: &QueueHandle, load| read(&of_thread, queue, load, &counted));
         let loader = Loader::start(loads, read, timers, clock)?;
         Ok(Self {
             store,
             loader: Mutex::new(Some(loader)),
             damage,
+            passed_over,
         })
     }
 
@@ -169,7 +204,12 @@ impl Keeping {
         let full = disk_full.then_some(Problem::DiskFull);
         let damage = self.damage.iter().cloned().map(Problem::Damage);
         Health {
-            problems: failed.into_iter().chain(full).chain(damage).collect(),
+            problems: failed
+                .into_iter()
+                .chain(full)
+                .chain(self.passed_over.problem())
+                .chain(damage)
+                .collect(),
         }
     }
 
@@ -223,13 +263,72 @@ impl Watch {
     }
 }
 
-fn read(store: &Store, queue: &QueueHandle, load: Load) -> Loaded {
+fn read(
+    store: &Store,
+    queue: &QueueHandle,
+    load: Load,
+    passed_over: &PassedOver,
+) -> Option<Loaded> {
     let log = LogId(queue.id().0);
     let (messages_max, bytes_max) = (load.messages_max, load.bytes_max);
     let read = store.read(log, load.first, load.last, messages_max, bytes_max);
+    if read.try_again {
+        return None;
+    }
     for position in &read.unreadable {
         let queue = &**queue.name();
         tracing::error!(queue, position, "a stored message cannot be read");
     }
-    stored_message::decode_all(read, queue.name())
+    let loaded = stored_message::decode_all(read, queue.name());
+    passed_over.add(queue.name(), &loaded.unreadable);
+    Some(loaded)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::core::topology::tests::{allow, counting, queue};
+    use crate::core::vhost::Vhost;
+    use leveret_storage::disk::fake::{FakeDisk, Fault, OperationKind, Trouble};
+    use leveret_storage::{CatalogChange, NewMessage, Records};
+
+    #[test]
+    fn what_cannot_be_read_when_it_is_wanted_is_a_problem_and_what_has_to_wait_is_none() {
+        let (disk, config) = (FakeDisk::new(), StorageConfig::default());
+        let (store, _) = open_on(Arc::new(disk.clone()), &config).unwrap();
+        let vhost = Vhost::new("/", counting());
+        let (queue, _) = vhost.declare_queue(&queue("q"), &mut allow).unwrap();
+        let log = LogId(queue.id().0);
+        let mut records = Records::default();
+        records.catalog(&[CatalogChange::CreateLog(log)], 0);
+        for index in 7..9 {
+            let message = NewMessage {
+                index,
+                time_ms: 0,
+                body_bytes: 0,
+                pieces: &[],
+            };
+            records.message(log, message);
+        }
+        store.submit(&mut records);
+        store.close();
+        let (store, _) = open_on(Arc::new(disk.clone()), &config).unwrap();
+        let passed_over = PassedOver::default();
+        let load = Load {
+            first: 0,
+            last: 9,
+            messages_max: 9,
+            bytes_max: 9_999,
+        };
+        disk.plan(Fault::once(OperationKind::Open, 1, Trouble::TooManyFiles));
+        assert!(read(&store, &queue, load, &passed_over).is_none());
+        assert_eq!(passed_over.problem(), None);
+        disk.plan(Fault::lasting(OperationKind::Read, 1, Trouble::InputOutput));
+        let loaded = read(&store, &queue, load, &passed_over).unwrap();
+        assert_eq!(loaded.unreadable, [7, 8]);
+        let problem = passed_over.problem().unwrap().to_string();
+        let expected = "2 stored messages cannot be read, the first: position 7 of queue 'q'";
+        assert_eq!(problem, expected);
+    }
 }

@@ -18,7 +18,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread::{self, JoinHandle};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::clock::Clock;
 use crate::core::effects::carry_out;
@@ -27,8 +27,13 @@ use crate::core::queue_handle::QueueHandle;
 use crate::core::vhost::Vhost;
 use crate::timers::Timers;
 
-/// Reads and decodes what a queue asked for. Blocks on the disk.
-pub(crate) type ReadLoad = Box<dyn Fn(&QueueHandle, Load) -> Loaded + Send>;
+/// Reads and decodes what a queue asked for. Blocks on the disk. `None` when it has to be asked again a
+/// moment later.
+pub(crate) type ReadLoad = Box<dyn Fn(&QueueHandle, Load) -> Option<Loaded> + Send>;
+
+/// How long a read that could not be begun is left alone. What keeps it is that too many files are
+/// open, which takes a connection to end.
+const AGAIN_DELAY: Duration = Duration::from_millis(50);
 
 /// What queues want back, in the order in which they asked.
 #[derive(Debug, Default)]
@@ -64,6 +69,14 @@ impl Loads {
         });
         drop(wanted);
         self.came.notify_one();
+    }
+
+    /// Lets some time pass; false if it has ended by then.
+    fn pause(&self) -> bool {
+        let waited = self
+            .came
+            .wait_timeout_while(self.lock(), AGAIN_DELAY, |wanted| !wanted.ended);
+        !waited.unwrap_or_else(PoisonError::into_inner).0.ended
     }
 
     fn end(&self) {
@@ -114,7 +127,11 @@ impl Loader {
         let thread = thread.spawn(move || {
             let mut effects = Effects::default();
             while let Some(job) = of_thread.next() {
-                bring(&job, &read, &timers, clock, &mut effects);
+                while !bring(&job, &read, &timers, clock, &mut effects) {
+                    if !of_thread.pause() {
+                        return;
+                    }
+                }
             }
         })?;
         Ok(Self {
@@ -140,17 +157,21 @@ impl Drop for Loader {
     }
 }
 
-fn bring(job: &Job, read: &ReadLoad, timers: &Timers, clock: Clock, effects: &mut Effects) {
+/// Says whether the job is done with.
+fn bring(job: &Job, read: &ReadLoad, timers: &Timers, clock: Clock, effects: &mut Effects) -> bool {
     let (Some(queue), Some(vhost)) = (job.queue.upgrade(), job.vhost.upgrade()) else {
-        return;
+        return true;
     };
     if queue.is_gone() {
-        return;
+        return true;
     }
-    let loaded = read(&queue, job.load);
+    let Some(loaded) = read(&queue, job.load) else {
+        return false;
+    };
     let now = clock.moment(Instant::now());
     queue.body().loaded(loaded, now, effects);
     carry_out(&vhost, &queue, effects, now, timers);
+    true
 }
 
 #[cfg(test)]

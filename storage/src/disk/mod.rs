@@ -124,6 +124,16 @@ const LOCK_NAME: &str = "LOCK";
 /// The longest name that the usual file systems take.
 const NAME_BYTES_MAX: usize = 255;
 
+/// True if a file could not be opened because too many others are open. That passes, and says nothing of
+/// the disk or of the file.
+pub(crate) fn is_out_of_descriptors(error: &io::Error) -> bool {
+    let errno = rustix::io::Errno::from_io_error(error);
+    matches!(
+        errno,
+        Some(rustix::io::Errno::MFILE | rustix::io::Errno::NFILE)
+    )
+}
+
 /// Refuses what is not a plain file name, so that nothing outside the directory is ever touched.
 fn check_name(name: &str) -> io::Result<()> {
     let fault = match name {

@@ -1,6 +1,7 @@
 //! The loader's thread with a queue that only counts.
 
 #![allow(clippy::unwrap_used)]
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
@@ -30,16 +31,27 @@ fn first() -> Load {
 
 /// A loader that finds one message at every position, and what it was asked to read.
 fn loader() -> (Arc<Loads>, Loader, Timers, Receiver<Load>) {
+    loader_refused(0)
+}
+
+/// One that first is told so many times to ask again.
+fn loader_refused(times: u64) -> (Arc<Loads>, Loader, Timers, Receiver<Load>) {
+    let refusals = AtomicU64::new(times);
     let loads = Arc::new(Loads::default());
     let timers = Timers::with_store(Arc::default(), Arc::clone(&loads));
     let (send, asked) = channel();
     let read = Box::new(move |_: &QueueHandle, load: Load| {
         let _ = send.send(load);
-        Loaded {
+        let one_less = |left: u64| left.checked_sub(1);
+        let refused = refusals.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less);
+        if refused.is_ok() {
+            return None;
+        }
+        Some(Loaded {
             messages: vec![message_at(load.first)],
             through: load.first,
             unreadable: Vec::new(),
-        }
+        })
     });
     let clock = Clock::start();
     let loader = Loader::start(Arc::clone(&loads), read, timers.clone(), clock).unwrap();
@@ -76,6 +88,22 @@ fn a_queue_gets_part_after_part_as_long_as_it_asks() {
     drop(loader);
     assert_eq!(queue.body().status().ready, Counting::LOADED_MAX);
     assert!(asked.recv().is_err(), "the thread is gone");
+}
+
+#[test]
+fn a_read_that_cannot_be_begun_is_asked_for_again() {
+    let (loads, loader, _timers, asked) = loader_refused(2);
+    let (vhost, queue) = members();
+    loads.ask(first(), &queue, &vhost);
+    let asked_for: Vec<_> = (0..4)
+        .map(|_| asked.recv_timeout(PATIENCE).unwrap().first)
+        .collect();
+    assert_eq!(asked_for, [0, 0, 0, 1]);
+    drop(loader);
+    let (loads, loader, _timers, asked) = loader_refused(u64::MAX);
+    loads.ask(first(), &queue, &vhost);
+    asked.recv_timeout(PATIENCE).unwrap();
+    drop(loader);
 }
 
 #[test]

@@ -140,6 +140,8 @@ pub enum Trouble {
     QuotaExceeded,
     /// `EROFS`: what a file system turns to after an error of its own.
     ReadOnly,
+    /// `EMFILE`: the process has as many files open as it may.
+    TooManyFiles,
 }
 
 impl From<Trouble> for io::Error {
@@ -149,6 +151,7 @@ impl From<Trouble> for io::Error {
             Trouble::StorageFull => Errno::NOSPC,
             Trouble::QuotaExceeded => Errno::DQUOT,
             Trouble::ReadOnly => Errno::ROFS,
+            Trouble::TooManyFiles => Errno::MFILE,
         }
         .into()
     }
