@@ -12,7 +12,7 @@
 //!      ├──▶ client   lapin: what a normal client does
 //!      └──▶ raw      any bytes in any order, on `leveret-protocol`
 //!                    │
-//!   target  ◀────────┘  the broker under test
+//!   target  ◀────────┘  the broker under test      restart  stops and starts it, where someone can
 //! ```
 //!
 //! What it is not: it starts no broker, and it has no switch that is meant for one broker only.
@@ -24,6 +24,7 @@ pub mod client;
 pub mod failure;
 pub mod raw;
 pub mod registry;
+pub mod restart;
 pub mod rules;
 pub mod runner;
 pub mod target;
@@ -31,6 +32,7 @@ pub mod trial;
 
 pub use failure::{Failure, ensure, expect_eq};
 pub use registry::{Rule, Section, registered};
+pub use restart::{Restart, RestartCommands, Stop};
 pub use runner::{Finished, Options, Summary, Verdict, run};
 pub use target::Target;
 pub use trial::Trial;

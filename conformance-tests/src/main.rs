@@ -4,7 +4,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::Parser;
-use leveret_conformance::{Finished, Options, Summary, Target, Verdict, run};
+use leveret_conformance::{Finished, Options, RestartCommands, Summary, Target, Verdict, run};
 
 /// Holds an AMQP 0-9-1 broker against the rules that RabbitMQ's clients rely on.
 #[derive(Debug, Parser)]
@@ -19,6 +19,13 @@ struct Arguments {
     /// How many tests run at once
     #[arg(long, default_value_t = Options::default().jobs)]
     jobs: usize,
+    /// A shell command that stops the broker in order and starts it again on its data; without it the
+    /// tests that need it are skipped
+    #[arg(long, value_name = "COMMAND", env = "LEVERET_RESTART_COMMAND")]
+    restart_command: Option<String>,
+    /// The same, but one that kills the broker
+    #[arg(long, value_name = "COMMAND", env = "LEVERET_CRASH_COMMAND")]
+    crash_command: Option<String>,
     /// List the tests and run none
     #[arg(long)]
     list: bool,
@@ -36,7 +43,13 @@ async fn main() -> ExitCode {
         return ExitCode::FAILURE;
     }
     match arguments.uri {
-        Some(uri) if !arguments.list => hold(&uri, &options).await,
+        Some(uri) if !arguments.list => {
+            let restart = RestartCommands {
+                clean: arguments.restart_command,
+                crash: arguments.crash_command,
+            };
+            hold(&uri, restart, &options).await
+        }
         _ => list(&options),
     }
 }
@@ -48,9 +61,9 @@ fn list(options: &Options) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-async fn hold(uri: &str, options: &Options) -> ExitCode {
+async fn hold(uri: &str, restart: RestartCommands, options: &Options) -> ExitCode {
     let target = match Target::connect(uri).await {
-        Ok(target) => Arc::new(target),
+        Ok(target) => Arc::new(target.with_restart(Arc::new(restart))),
         Err(failure) => {
             eprintln!("{failure}");
             return ExitCode::FAILURE;

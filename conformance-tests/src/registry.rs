@@ -9,11 +9,16 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use crate::failure::Failure;
+use crate::restart::Stop;
 use crate::rules::SECTIONS;
 use crate::trial::Trial;
 
 /// How long a test may take unless it says otherwise.
 pub const DEADLINE: Duration = Duration::from_secs(10);
+
+/// How long a test may take that restarts the broker: a restart of its own and, at both ends of it,
+/// what any test may do.
+pub const RESTART_DEADLINE: Duration = Duration::from_secs(240);
 
 /// The IDs that the suite sets out to cover, one a line, in the order of the sections.
 pub const IDS: &str = include_str!("ids.txt");
@@ -73,6 +78,9 @@ pub struct Needs {
     pub fixtures: bool,
     /// A broker that has quorum queues.
     pub quorum_queues: bool,
+    /// A broker that can be stopped so and started again. Such a test must have the broker for
+    /// itself.
+    pub restart: Option<Stop>,
 }
 
 impl Rule {
@@ -93,6 +101,7 @@ impl Rule {
                 raw: false,
                 fixtures: false,
                 quorum_queues: false,
+                restart: None,
             },
             deadline: DEADLINE,
             lock: None,
@@ -133,6 +142,24 @@ impl Rule {
     #[must_use]
     pub const fn quorum_queues(mut self) -> Self {
         self.needs.quorum_queues = true;
+        self
+    }
+
+    /// The test stops the broker in order and starts it again.
+    #[must_use]
+    pub const fn restart(self) -> Self {
+        self.restart_after(Stop::Clean)
+    }
+
+    /// The test has the broker killed and starts it again.
+    #[must_use]
+    pub const fn crash(self) -> Self {
+        self.restart_after(Stop::Crash)
+    }
+
+    const fn restart_after(mut self, stop: Stop) -> Self {
+        self.needs.restart = Some(stop);
+        self.deadline = RESTART_DEADLINE;
         self
     }
 

@@ -1,4 +1,5 @@
-//! Runs tests side by side, each with its own deadline, and collects the verdicts.
+//! Runs tests side by side, each with its own deadline, and collects the verdicts. Those that restart
+//! the broker, which disturbs everybody else, come last and one by one.
 //!
 //! Invariant: never more than the chosen number of tests at once, and every test ends: its deadline
 //! and the clean-up's bound it.
@@ -11,6 +12,7 @@ use tokio::time::Instant;
 
 use crate::failure::Failure;
 use crate::registry::{Check, Rule, Running, registered};
+use crate::restart::Stop;
 use crate::target::Target;
 use crate::trial::Trial;
 
@@ -102,19 +104,35 @@ pub async fn run(
     mut report: impl FnMut(&Finished),
 ) -> Summary {
     let mut summary = Summary::default();
+    let mut end = |finished| {
+        report(&finished);
+        summary.finished.push(finished);
+    };
+    let restarts = |rule: &&Rule| rule.needs.restart.is_some();
+    let (alone, together): (Vec<_>, Vec<_>) = options.selected().partition(restarts);
+    run_together(together, &target, options.jobs, &mut end).await;
+    for rule in alone {
+        end(run_one(rule, Arc::clone(&target)).await);
+    }
+    summary
+}
+
+async fn run_together(
+    rules: Vec<&'static Rule>,
+    target: &Arc<Target>,
+    jobs: usize,
+    end: &mut impl FnMut(Finished),
+) {
     let mut running = JoinSet::new();
-    let mut waiting = options.selected();
+    let mut waiting = rules.into_iter();
     loop {
-        while running.len() < options.jobs.max(1) {
+        while running.len() < jobs.max(1) {
             let Some(rule) = waiting.next() else { break };
-            running.spawn(run_one(rule, Arc::clone(&target)));
+            running.spawn(run_one(rule, Arc::clone(target)));
         }
         match running.join_next().await {
-            None => return summary,
-            Some(Ok(finished)) => {
-                report(&finished);
-                summary.finished.push(finished);
-            }
+            None => return,
+            Some(Ok(finished)) => end(finished),
             // `run_one` turns a test's panic into a verdict and is never cancelled.
             Some(Err(error)) => std::panic::resume_unwind(error.into_panic()),
         }
@@ -132,8 +150,20 @@ pub fn reason_to_skip(rule: &Rule, target: &Target) -> Option<String> {
         Check::Test(_) if rule.needs.quorum_queues && !target.has_quorum_queues() => {
             Some("the target has no quorum queues".to_owned())
         }
-        Check::Test(_) => None,
+        Check::Test(_) => rule
+            .needs
+            .restart
+            .and_then(|stop| unless_offered(stop, target)),
     }
+}
+
+fn unless_offered(stop: Stop, target: &Target) -> Option<String> {
+    let command = match stop {
+        _ if target.can_restart(stop) => return None,
+        Stop::Clean => "no command restarts the target",
+        Stop::Crash => "no command crashes and restarts the target",
+    };
+    Some(command.to_owned())
 }
 
 /// Runs one test, with its deadline and its clean-up.

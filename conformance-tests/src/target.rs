@@ -10,12 +10,21 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use lapin::uri::AMQPUri;
 use leveret_protocol::Value;
 use tokio::sync::OwnedMutexGuard;
+use tokio::time::Instant;
 
 use crate::failure::Failure;
-use crate::raw::{Handshake, RawConnection};
+use crate::raw::{Event, Handshake, RawConnection};
+use crate::restart::{Restart, Stop};
 
 /// How long the first connection may take before the target counts as unreachable.
 const PROBE_PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long a restarted broker may take until it serves.
+const SERVING_PATIENCE: Duration = Duration::from_secs(60);
+/// How long a broker that does not serve yet is left alone.
+const SERVING_PAUSE: Duration = Duration::from_millis(100);
+/// More frames than any broker sends to an idle connection while it stops.
+const LAST_FRAMES_MAX: usize = 16;
 
 /// A user and vhost of the fixtures; who can log in there has the others as well.
 const FIXTURE_USER: &str = "impersonator";
@@ -23,8 +32,10 @@ const FIXTURE_USER: &str = "impersonator";
 /// A broker that answered.
 #[derive(Debug)]
 pub struct Target {
+    /// As it was given; a restart may have moved the broker to another address.
     uri: AMQPUri,
-    text: String,
+    address: Mutex<(String, u16)>,
+    restart: Option<Arc<dyn Restart>>,
     fixtures: bool,
     quorum_queues: bool,
     version: (u32, u32),
@@ -42,12 +53,13 @@ impl Target {
         // Strictly read, a path of "/" is the vhost with the empty name. Nobody has such a vhost, and most
         // clients take it for the default one.
         let uri = uri.strip_suffix('/').unwrap_or(uri);
-        let parsed = uri
+        let uri: AMQPUri = uri
             .parse()
             .map_err(|problem| Failure::new(format!("{uri:?} is not an AMQP URI: {problem}")))?;
         let mut target = Self {
-            uri: parsed,
-            text: uri.to_owned(),
+            address: Mutex::new((uri.authority.host.clone(), uri.authority.port)),
+            restart: None,
+            uri,
             fixtures: false,
             quorum_queues: false,
             version: (0, 0),
@@ -60,6 +72,13 @@ impl Target {
             failure.at(format!("{address} is not a broker to test"))
         })?;
         Ok(target)
+    }
+
+    /// The same broker, for tests that restart it.
+    #[must_use]
+    pub fn with_restart(mut self, restart: Arc<dyn Restart>) -> Self {
+        self.restart = Some(restart);
+        self
     }
 
     async fn probe(&mut self) -> Result<(), Failure> {
@@ -101,17 +120,24 @@ impl Target {
         matches!(answer, Ok(Ok(_)))
     }
 
-    /// The URI as it was given.
+    /// The URI that was given, with the address where the broker is now.
     #[must_use]
-    pub fn uri(&self) -> &str {
-        &self.text
+    pub fn uri(&self) -> AMQPUri {
+        let mut uri = self.uri.clone();
+        (uri.authority.host, uri.authority.port) = self.host_and_port();
+        uri
     }
 
     /// `host:port`.
     #[must_use]
     pub fn address(&self) -> String {
-        let authority = &self.uri.authority;
-        format!("{}:{}", authority.host, authority.port)
+        let (host, port) = self.host_and_port();
+        format!("{host}:{port}")
+    }
+
+    fn host_and_port(&self) -> (String, u16) {
+        let address = self.address.lock().unwrap_or_else(PoisonError::into_inner);
+        address.clone()
     }
 
     /// The vhost of the URI.
@@ -148,6 +174,44 @@ impl Target {
         self.quorum_queues
     }
 
+    /// Whether the broker can be stopped so and started again.
+    #[must_use]
+    pub fn can_restart(&self, stop: Stop) -> bool {
+        let restart = self.restart.as_ref();
+        restart.is_some_and(|restart| restart.offers(stop))
+    }
+
+    /// Stops the broker, starts it with the data it had, and waits until it serves. A connection
+    /// that was open before has to be gone afterwards.
+    pub(crate) async fn restart(&self, stop: Stop) -> Result<(), Failure> {
+        let restart = self
+            .restart
+            .as_ref()
+            .ok_or_else(|| Failure::new("nobody can restart the target"))?;
+        let witness = RawConnection::open(&self.address(), &self.handshake()).await?;
+        if let Some(moved) = restart.restart(stop).await? {
+            let moved = (moved.ip().to_string(), moved.port());
+            *self.address.lock().unwrap_or_else(PoisonError::into_inner) = moved;
+        }
+        expect_ended(witness).await?;
+        self.await_serving().await
+    }
+
+    /// Nothing but trying tells when a broker is up that somebody else has started.
+    async fn await_serving(&self) -> Result<(), Failure> {
+        let until = Instant::now() + SERVING_PATIENCE;
+        loop {
+            let Err(failure) = RawConnection::open(&self.address(), &self.handshake()).await else {
+                return Ok(());
+            };
+            if Instant::now() > until {
+                let late = format!("not serving {SERVING_PATIENCE:?} after its restart");
+                return Err(failure.at(late));
+            }
+            tokio::time::sleep(SERVING_PAUSE).await;
+        }
+    }
+
     /// Whether the broker calls itself at least this version (major, minor). For the few rules
     /// where RabbitMQ changed between versions that a test has to tell apart.
     #[must_use]
@@ -170,6 +234,20 @@ impl Target {
         };
         lock.lock_owned().await
     }
+}
+
+/// Reads what the broker sent at last, up to the end of the connection.
+async fn expect_ended(mut witness: RawConnection) -> Result<(), Failure> {
+    for _ in 0..LAST_FRAMES_MAX {
+        match witness.next_event().await? {
+            Event::Frame(_) => {}
+            Event::End(_) => return Ok(()),
+            Event::Nothing => break,
+        }
+    }
+    Err(Failure::new(
+        "a connection is still there after the restart: the broker was not stopped",
+    ))
 }
 
 /// Tells runs apart, so that what a killed run left behind disturbs no later one.

@@ -12,6 +12,7 @@ use leveret_protocol::{Method, ShortStr};
 
 use crate::failure::Failure;
 use crate::raw::{Expected, Handshake, RawConnection, Text};
+use crate::restart::Stop;
 use crate::target::Target;
 
 /// How long the clean-up of one test may take.
@@ -115,7 +116,7 @@ impl Trial {
     /// The broker refuses.
     pub async fn connection(&self) -> Result<Arc<Connection>, Failure> {
         let properties = ConnectionProperties::default();
-        let connection = Connection::connect(self.target.uri(), properties).await?;
+        let connection = Connection::connect_uri(self.target.uri(), properties).await?;
         let connection = Arc::new(connection);
         self.connections
             .lock()
@@ -163,6 +164,24 @@ impl Trial {
             vhost: self.vhost().to_owned(),
             ..Handshake::login(user, user)
         }
+    }
+
+    /// Stops the broker in order and starts it again; for tests marked `restart`.
+    ///
+    /// # Errors
+    /// It does not come back.
+    pub async fn restart(&self) -> Result<(), Failure> {
+        let restarted = self.target.restart(Stop::Clean).await;
+        restarted.map_err(|failure| failure.at("restart"))
+    }
+
+    /// Kills the broker and starts it again; for tests marked `crash`.
+    ///
+    /// # Errors
+    /// It does not come back.
+    pub async fn crash(&self) -> Result<(), Failure> {
+        let restarted = self.target.restart(Stop::Crash).await;
+        restarted.map_err(|failure| failure.at("restart after a crash"))
     }
 
     /// Closes the connections and deletes what was named.

@@ -22,9 +22,8 @@ rules! {
     "AUTODEL-03" gone_with_close_ok [raw] "… or channel.close-ok.";
     "AUTODEL-04" stays_for_the_other_consumer [raw] "It stays while one consumer is left.";
     "AUTODEL-05" does_not_dead_letter [raw] "Its messages are dropped, not dead-lettered.";
-    "AUTODEL-06" untestable
-        "A durable one that never had a consumer survives a restart."
-        "needs the broker to be restarted";
+    "AUTODEL-06" survives_a_restart [raw, restart]
+        "A durable one that never had a consumer survives a restart.";
     "AUTODEL-07" goes_after_channel_exception [raw] "A channel exception takes the consumer too.";
 }
 
@@ -168,4 +167,16 @@ async fn goes_after_channel_exception(t: &Trial) -> Result<(), Failure> {
     raw.expect_channel_close(2, 404, text, Declare::ID).await?;
     // Nothing is promised about the moment here.
     await_gone(&mut raw, &name, t.vhost()).await
+}
+
+async fn survives_a_restart(t: &Trial) -> Result<(), Failure> {
+    let name = t.name("q");
+    t.raw().await?.declare(1, auto_delete(&name)).await?;
+    t.restart().await?;
+    // It goes with its first consumer, as it would have before.
+    let mut raw = t.raw().await?;
+    raw.inspect_queue(1, &name).await?;
+    let tag = raw.consume(1, &name).await?;
+    raw.cancel(1, &tag).await?;
+    expect_gone(&mut raw, &name, t.vhost()).await
 }

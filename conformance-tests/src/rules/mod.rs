@@ -48,6 +48,7 @@ mod confirm;
 mod connection;
 mod consume;
 mod delivery;
+mod durability;
 mod errors;
 mod exchange;
 mod exclusive;
@@ -98,4 +99,5 @@ pub(crate) const SECTIONS: &[Section] = &[
     qos::SECTION,
     confirm::SECTION,
     transaction::SECTION,
+    durability::SECTION,
 ];

@@ -1,23 +1,140 @@
-//! A Leveret in this process, on a port of the system's choice, with the fixtures.
+//! A Leveret in this process, on a port of the system's choice, with the fixtures; and one that can
+//! be restarted, for a test that needs it for itself.
 
 use std::error::Error;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use leveret::{Broker, Config};
+use leveret_conformance::restart::Restarting;
+use leveret_conformance::{Failure, Restart, Stop};
+use tokio::sync::Mutex;
 
 const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(10);
 
-/// Starts the broker and returns its URI.
+/// Starts a broker that keeps nothing, and returns its URI.
 pub(crate) async fn start() -> Result<(String, Broker), Box<dyn Error>> {
-    let config = Config::from_toml(include_str!("fixtures.toml"))?;
-    let broker = Broker::start(config)?;
-    let any_port = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-    let address = broker.listen(any_port).await?;
-    Ok((format!("amqp://guest:guest@{address}/%2f"), broker))
+    let (address, broker) = start_on(None).await?;
+    Ok((uri(address), broker))
 }
 
 /// Ends the broker.
 pub(crate) async fn stop(broker: Broker) {
     broker.shutdown(SHUTDOWN_DEADLINE).await;
+}
+
+async fn start_on(data_dir: Option<PathBuf>) -> Result<(SocketAddr, Broker), Box<dyn Error>> {
+    let mut config = Config::from_toml(include_str!("fixtures.toml"))?;
+    config.data_dir = data_dir;
+    let broker = Broker::start(config)?;
+    let any_port = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    let address = broker.listen(any_port).await?;
+    Ok((address, broker))
+}
+
+fn uri(address: SocketAddr) -> String {
+    format!("amqp://guest:guest@{address}/%2f")
+}
+
+/// A Leveret with a data directory of its own, which comes back on another port each time.
+#[derive(Debug)]
+pub(crate) struct Restartable {
+    /// Holds a directory for each life that began with a copy.
+    directory: PathBuf,
+    /// None if the last restart failed.
+    life: Mutex<Option<Life>>,
+}
+
+#[derive(Debug)]
+struct Life {
+    data_dir: PathBuf,
+    broker: Broker,
+}
+
+impl Restartable {
+    /// Starts the broker and returns it with its URI.
+    pub(crate) async fn start() -> Result<(String, Arc<Self>), Box<dyn Error>> {
+        let directory = fresh_directory()?;
+        let data_dir = directory.join("0");
+        let (address, broker) = start_on(Some(data_dir.clone())).await?;
+        let restartable = Self {
+            directory,
+            life: Mutex::new(Some(Life { data_dir, broker })),
+        };
+        Ok((uri(address), Arc::new(restartable)))
+    }
+
+    /// Ends the broker and removes its data.
+    pub(crate) async fn stop(&self) -> Result<(), Box<dyn Error>> {
+        if let Some(life) = self.life.lock().await.take() {
+            stop(life.broker).await;
+        }
+        Ok(std::fs::remove_dir_all(&self.directory)?)
+    }
+
+    async fn restart_after(&self, stop: Stop) -> Result<SocketAddr, Box<dyn Error>> {
+        let mut life = self.life.lock().await;
+        let Life { data_dir, broker } = life.take().ok_or("the broker is not running")?;
+        // A killed process leaves the files as they were at that moment, so a copy of them is what a
+        // crash leaves; what the shutdown does to the originals afterwards is not seen.
+        let data_dir = match stop {
+            Stop::Clean => data_dir,
+            Stop::Crash => copied(&data_dir)?,
+        };
+        // Its last handle keeps the directory locked.
+        self::stop(broker).await;
+        let (address, broker) = start_on(Some(data_dir.clone())).await?;
+        *life = Some(Life { data_dir, broker });
+        Ok(address)
+    }
+}
+
+impl Restart for Restartable {
+    fn offers(&self, _: Stop) -> bool {
+        true
+    }
+
+    fn restart(&self, stop: Stop) -> Restarting<'_> {
+        Box::pin(async move {
+            // As text, because the error of a library need not be one that may change threads.
+            let restarted = self.restart_after(stop).await;
+            let restarted = restarted.map_err(|error| error.to_string());
+            restarted.map(Some).map_err(Failure::new)
+        })
+    }
+}
+
+fn fresh_directory() -> std::io::Result<PathBuf> {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let (process, number) = (std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+    let name = format!("restartable-{process}-{number}");
+    let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    // Left by a run that was killed and had the same process id.
+    let _ = std::fs::remove_dir_all(&directory);
+    std::fs::create_dir_all(&directory)?;
+    Ok(directory)
+}
+
+/// Copies a data directory beside itself.
+fn copied(data_dir: &Path) -> std::io::Result<PathBuf> {
+    let copy = data_dir.with_extension("copy");
+    copy_directory(data_dir, &copy)?;
+    Ok(copy)
+}
+
+fn copy_directory(from: &Path, to: &Path) -> std::io::Result<()> {
+    std::fs::create_dir(to)?;
+    for entry in std::fs::read_dir(from)? {
+        let entry = entry?;
+        let to = to.join(entry.file_name());
+        if entry.file_type()?.is_dir() {
+            copy_directory(&entry.path(), &to)?;
+        } else {
+            std::fs::copy(entry.path(), to)?;
+        }
+    }
+    Ok(())
 }

@@ -1,7 +1,9 @@
 //! Every registered test as a test of cargo's, so that a failure is seen by its ID and
 //! `cargo test -p leveret-conformance --test conformance QUEUE-05` runs one.
 //!
-//! The broker is the one at `AMQP_URL`, or else a Leveret in this process.
+//! The broker is the one at `AMQP_URL`, or else a Leveret in this process. A test that restarts the
+//! broker gets a Leveret of its own; at `AMQP_URL`, where there is only one, such tests come after all
+//! others and one by one.
 
 mod in_process;
 
@@ -10,7 +12,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use leveret_conformance::runner::{reason_to_skip, run_one};
-use leveret_conformance::{Options, Rule, Target, Verdict, registered};
+use leveret_conformance::{Options, RestartCommands, Rule, Target, Verdict, registered};
 use libtest_mimic::{Arguments, Failed, Trial};
 use tokio::runtime::{Handle, Runtime};
 
@@ -25,34 +27,80 @@ fn run() -> Result<ExitCode, Box<dyn Error>> {
     let mut arguments = Arguments::from_args();
     let jobs = Options::default().jobs;
     arguments.test_threads = arguments.test_threads.or(Some(jobs));
-    let runtime = Runtime::new()?;
     // Listing must not need a broker.
     if arguments.list {
         let trials = registered().map(|rule| Trial::test(rule.name(), || Ok(())));
         return Ok(libtest_mimic::run(&arguments, trials.collect()).exit_code());
     }
-    let (uri, broker) = match std::env::var("AMQP_URL") {
-        Ok(uri) => (uri, None),
-        Err(_) => {
-            let (uri, broker) = runtime.block_on(in_process::start())?;
-            (uri, Some(broker))
-        }
-    };
-    let target = Arc::new(runtime.block_on(Target::connect(&uri))?);
-    let trials = registered().map(|rule| trial(rule, &target, runtime.handle()));
-    let conclusion = libtest_mimic::run(&arguments, trials.collect());
-    if let Some(broker) = broker {
-        runtime.block_on(in_process::stop(broker));
+    let runtime = Runtime::new()?;
+    match std::env::var("AMQP_URL") {
+        Ok(uri) => hold_stranger(&uri, arguments, &runtime),
+        Err(_) => hold_leveret(&arguments, &runtime),
     }
+}
+
+fn hold_leveret(arguments: &Arguments, runtime: &Runtime) -> Result<ExitCode, Box<dyn Error>> {
+    let (uri, broker) = runtime.block_on(in_process::start())?;
+    let target = Arc::new(runtime.block_on(Target::connect(&uri))?);
+    let trials = registered().map(|rule| match rule.needs.restart {
+        Some(_) => trial_with_own_broker(rule, runtime.handle()),
+        None => trial(rule, &target, runtime.handle()),
+    });
+    let conclusion = libtest_mimic::run(arguments, trials.collect());
+    runtime.block_on(in_process::stop(broker));
     Ok(conclusion.exit_code())
+}
+
+fn hold_stranger(
+    uri: &str,
+    mut arguments: Arguments,
+    runtime: &Runtime,
+) -> Result<ExitCode, Box<dyn Error>> {
+    let commands = Arc::new(RestartCommands::from_environment());
+    let target = runtime.block_on(Target::connect(uri))?;
+    let target = Arc::new(target.with_restart(commands));
+    let restarts = |rule: &&Rule| rule.needs.restart.is_some();
+    let (alone, together): (Vec<_>, Vec<_>) = registered().partition(restarts);
+    let trials = |rules: Vec<&'static Rule>| {
+        let trial = |rule| trial(rule, &target, runtime.handle());
+        rules.into_iter().map(trial).collect()
+    };
+    let together = libtest_mimic::run(&arguments, trials(together));
+    arguments.test_threads = Some(1);
+    let alone = libtest_mimic::run(&arguments, trials(alone));
+    Ok(match together.has_failed() {
+        true => together.exit_code(),
+        false => alone.exit_code(),
+    })
 }
 
 fn trial(rule: &'static Rule, target: &Arc<Target>, runtime: &Handle) -> Trial {
     let skipped = reason_to_skip(rule, target).is_some();
     let (target, runtime) = (Arc::clone(target), runtime.clone());
-    let test = move || match runtime.block_on(run_one(rule, target)).verdict {
+    let test = move || outcome(runtime.block_on(run_one(rule, target)).verdict);
+    Trial::test(rule.name(), test).with_ignored_flag(skipped)
+}
+
+fn trial_with_own_broker(rule: &'static Rule, runtime: &Handle) -> Trial {
+    let runtime = runtime.clone();
+    let test = move || match runtime.block_on(verdict_of_own_broker(rule)) {
+        Ok(verdict) => outcome(verdict),
+        Err(error) => Err(Failed::from(error.to_string())),
+    };
+    Trial::test(rule.name(), test)
+}
+
+async fn verdict_of_own_broker(rule: &'static Rule) -> Result<Verdict, Box<dyn Error>> {
+    let (uri, broker) = in_process::Restartable::start().await?;
+    let target = Target::connect(&uri).await?.with_restart(broker.clone());
+    let finished = run_one(rule, Arc::new(target)).await;
+    broker.stop().await?;
+    Ok(finished.verdict)
+}
+
+fn outcome(verdict: Verdict) -> Result<(), Failed> {
+    match verdict {
         Verdict::Failed(failure) => Err(Failed::from(failure.to_string())),
         Verdict::Passed | Verdict::Skipped(_) => Ok(()),
-    };
-    Trial::test(rule.name(), test).with_ignored_flag(skipped)
+    }
 }

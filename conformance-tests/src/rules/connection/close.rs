@@ -22,8 +22,7 @@ rules! {
     "CONN-38" exclusive_queues_go_before_close [raw] "They are gone at the server's close.";
     "CONN-39" close_on_a_channel [raw] "connection.close belongs on channel 0.";
     "CONN-40" untestable "An operator closes a connection with 320." "no client can";
-    "CONN-41" untestable "A shutdown closes all connections with 320."
-        "no client can shut the broker down";
+    "CONN-41" shutdown [raw, restart] "A shutdown closes all connections with 320.";
     "CONN-42" untestable "Deleting a vhost closes its connections with 320."
         "no client can delete a vhost";
     "CONN-43" drop_requeues [raw] "A lost connection's deliveries go back …";
@@ -227,4 +226,21 @@ async fn drop_ends_consumers(t: &Trial) -> Result<(), Failure> {
     // The deliveries came back after their consumer had gone.
     let counts = other.inspect_queue(1, &queue).await?;
     expect_eq("consumers", counts.consumer_count, 1)
+}
+
+async fn shutdown(t: &Trial) -> Result<(), Failure> {
+    let mut without_channel = t.raw_with(&t.handshake()).await?;
+    let mut consuming = t.raw().await?;
+    let queue = t.name("q");
+    consuming.fill_queue(1, &queue, &["unacked"]).await?;
+    consuming.consume(1, &queue).await?;
+    consuming.expect_delivery(1).await?;
+    t.restart().await?;
+    let text = "CONNECTION_FORCED - broker forced connection closure with reason 'shutdown'";
+    for raw in [&mut without_channel, &mut consuming] {
+        raw.expect_connection_close(320, text, MethodId::NONE)
+            .await?;
+        raw.expect_silent_close().await?;
+    }
+    Ok(())
 }

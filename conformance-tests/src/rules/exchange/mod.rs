@@ -62,7 +62,11 @@ async fn expect_declare_refused(
 }
 
 /// Checks that a passive declare does not find the exchange, and opens the channel again.
-async fn expect_gone(raw: &mut RawConnection, name: &str, vhost: &str) -> Result<(), Failure> {
+pub(super) async fn expect_gone(
+    raw: &mut RawConnection,
+    name: &str,
+    vhost: &str,
+) -> Result<(), Failure> {
     let passive = Declare {
         passive: true,
         exchange: name.into(),

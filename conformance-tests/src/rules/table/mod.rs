@@ -26,7 +26,7 @@ pub(crate) const SECTION: Section = Section::complete(
 const HEADERS_ONLY: [u8; 2] = [0x20, 0];
 
 /// Properties that consist of headers with these entries, byte for byte.
-fn header_properties(entries: &[u8]) -> Vec<u8> {
+pub(super) fn header_properties(entries: &[u8]) -> Vec<u8> {
     let mut properties = HEADERS_ONLY.to_vec();
     properties.extend(
         u32::try_from(entries.len())
@@ -38,7 +38,7 @@ fn header_properties(entries: &[u8]) -> Vec<u8> {
 }
 
 /// An entry of a table, byte for byte.
-fn entry(key: &str, tag: u8, value: &[u8]) -> Vec<u8> {
+pub(super) fn entry(key: &str, tag: u8, value: &[u8]) -> Vec<u8> {
     let mut entry = vec![u8::try_from(key.len()).unwrap_or(u8::MAX)];
     entry.extend(key.as_bytes());
     entry.push(tag);
@@ -47,13 +47,13 @@ fn entry(key: &str, tag: u8, value: &[u8]) -> Vec<u8> {
 }
 
 /// A value with its 32-bit length in front.
-fn long(bytes: &[u8]) -> Vec<u8> {
+pub(super) fn long(bytes: &[u8]) -> Vec<u8> {
     let len = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
     [&len.to_be_bytes(), bytes].concat()
 }
 
 /// Publishes with these properties, byte for byte.
-async fn publish_properties(
+pub(super) async fn publish_properties(
     raw: &mut RawConnection,
     exchange: &str,
     key: &str,
