@@ -37,6 +37,9 @@ const COMPACT_BYTES_MIN: u64 = if cfg!(test) { 256 } else { 32 * 1024 };
 /// How many segments are compacted after one checkpoint, so that none keeps the next one waiting.
 const COMPACT_SEGMENTS_MAX: usize = 4;
 
+/// When a segment does not fit on the disk, one of this share of it is tried.
+const SHRINK_BY: u64 = 4;
+
 /// A checkpoint that is on disk, and what it needs.
 #[derive(Clone, Debug)]
 pub(crate) struct Kept {
@@ -63,14 +66,17 @@ pub(crate) struct Housekeeper {
 }
 
 impl Housekeeper {
-    /// Makes the next segment; on a nearly full disk a small one, if only that fits.
+    /// Makes the next segment; on a nearly full disk the largest that fits of ever smaller ones, down
+    /// to what must fit. Ahead of time, when nothing must, a small one is of no use.
     pub(crate) fn make(&self, capacity_min: u64) -> Result<Active, JournalError> {
-        let wanted = self.segment_bytes.max(capacity_min);
-        match self.make_of(wanted) {
-            Err(JournalError::Full) if wanted > capacity_min && capacity_min > 0 => {
-                self.make_of(capacity_min)
+        let mut wanted = self.segment_bytes.max(capacity_min);
+        loop {
+            match self.make_of(wanted) {
+                Err(JournalError::Full) if wanted > capacity_min && capacity_min > 0 => {
+                    wanted = (wanted / SHRINK_BY).max(capacity_min);
+                }
+                made => return made,
             }
-            made => made,
         }
     }
 

@@ -42,6 +42,8 @@ const FULL_RETRY: Duration = Duration::from_millis(100);
 const FREE_SPACE_CHECK: Duration = Duration::from_secs(2);
 /// The epoch of what comes too late to be written: it is never reached.
 const NEVER: Epoch = Epoch(u64::MAX);
+/// A commit that takes longer than this is worth a line in the log.
+const SLOW_COMMIT: Duration = Duration::from_secs(2);
 /// A buffer that grew beyond this is given back after its commit.
 const KEEP_BYTES_MAX: usize = 4 << 20;
 
@@ -77,6 +79,8 @@ struct Shared {
     status: Mutex<StoreStatus>,
     on_change: Mutex<Option<StatusCall>>,
     full: AtomicBool,
+    /// When the commit began that is on its way.
+    committing_since: Mutex<Option<Instant>>,
 }
 
 /// What was submitted and is not yet on its way.
@@ -285,6 +289,7 @@ impl Shared {
             status: Mutex::default(),
             on_change: Mutex::default(),
             full: AtomicBool::new(false),
+            committing_since: Mutex::default(),
         }
     }
 
@@ -360,6 +365,20 @@ impl Shared {
         self.pending_bytes.store(0, Ordering::Relaxed);
         self.change_status(|status| status.failed = Some(format!("{what}: {error}")));
         self.commits.fail();
+    }
+
+    /// Says once of each commit that it takes long: nothing is confirmed meanwhile.
+    fn warn_of_slow_commit(&self, warned_of: &mut Option<Instant>) {
+        let since = *lock(&self.committing_since);
+        let waited = since.map(|since| since.elapsed()).unwrap_or_default();
+        if waited >= SLOW_COMMIT && *warned_of != since {
+            *warned_of = since;
+            let waited_ms = waited.as_millis() as u64;
+            tracing::warn!(
+                waited_ms,
+                "the disk is slow: nothing is confirmed meanwhile"
+            );
+        }
     }
 
     fn set_full(&self, full: bool) {
@@ -503,7 +522,10 @@ fn commit(shared: &Shared, mut journal: Journal, mut hand: KeeperHand) {
     let mut batch = Batch::default();
     hand.ask(0, None);
     while shared.take(&mut batch) {
-        if let Err((what, error)) = write(shared, &mut journal, &mut batch, &mut hand) {
+        *lock(&shared.committing_since) = Some(Instant::now());
+        let written = write(shared, &mut journal, &mut batch, &mut hand);
+        *lock(&shared.committing_since) = None;
+        if let Err((what, error)) = written {
             return shared.fail(&what, &error);
         }
         if lock(&shared.pending).failed {
@@ -558,7 +580,9 @@ fn keep(
     spares: &Sender<Result<Active, JournalError>>,
 ) {
     let _guard = FailOnPanic(shared);
+    let mut warned_of = None;
     loop {
+        shared.warn_of_slow_commit(&mut warned_of);
         let pause = if housekeeper.full {
             FULL_RETRY
         } else {
