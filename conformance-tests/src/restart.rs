@@ -19,6 +19,11 @@ use crate::failure::Failure;
 /// after a crash it reads its journals too.
 const COMMAND_PATIENCE: Duration = Duration::from_secs(120);
 
+/// Where the command for [`Stop::Clean`] stands.
+const CLEAN_VARIABLE: &str = "LEVERET_RESTART_COMMAND";
+/// Where the command for [`Stop::Crash`] stands.
+const CRASH_VARIABLE: &str = "LEVERET_CRASH_COMMAND";
+
 /// How the broker ends before it is started again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stop {
@@ -57,8 +62,8 @@ impl RestartCommands {
     pub fn from_environment() -> Self {
         let command = |name| std::env::var(name).ok().filter(|text| !text.is_empty());
         Self {
-            clean: command("LEVERET_RESTART_COMMAND"),
-            crash: command("LEVERET_CRASH_COMMAND"),
+            clean: command(CLEAN_VARIABLE),
+            crash: command(CRASH_VARIABLE),
         }
     }
 
@@ -90,6 +95,8 @@ async fn carry_out(command: &str) -> Result<(), Failure> {
     let mut shell = Command::new("sh");
     shell.arg("-c").arg(command).kill_on_drop(true);
     shell.stdin(Stdio::null()).stdout(Stdio::null());
+    // A Leveret that the command starts takes every such variable for a key of its configuration.
+    shell.env_remove(CLEAN_VARIABLE).env_remove(CRASH_VARIABLE);
     let status = tokio::time::timeout(COMMAND_PATIENCE, shell.status())
         .await
         .map_err(|_| Failure::new(format!("{command:?} took more than {COMMAND_PATIENCE:?}")))??;
