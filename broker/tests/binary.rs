@@ -4,6 +4,7 @@
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
+use std::ffi::OsString;
 use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -416,6 +417,35 @@ fn a_data_directory_that_cannot_be_used_stops_the_start_and_is_not_touched() {
         assert_eq!(ended.refused(), text);
         assert!(!bench.directory.join("missing").exists());
     }
+}
+
+#[test]
+fn a_data_directory_of_a_later_version_is_refused_and_not_touched() {
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("../storage/tests/golden/newer");
+    let bench = Bench::new("newer");
+    let copy = bench.directory.join("data");
+    fs::create_dir(&copy).unwrap();
+    let contents = |directory: &Path| -> Vec<(OsString, Vec<u8>)> {
+        let files = fs::read_dir(directory).unwrap().map(|file| file.unwrap());
+        let files = files.filter(|file| file.file_name() != "LOCK");
+        let mut files: Vec<_> = files
+            .map(|file| (file.file_name(), fs::read(file.path()).unwrap()))
+            .collect();
+        files.sort();
+        files
+    };
+    for (name, bytes) in contents(&golden) {
+        fs::write(copy.join(name), bytes).unwrap();
+    }
+    for command in [
+        &["serve", "--data-dir", "data"][..],
+        &["store", "verify", "data"],
+    ] {
+        let ended = bench.run(command);
+        let expected = "leveret: data has format version 2, and this program knows up to 1";
+        assert_eq!(ended.refused(), expected);
+    }
+    assert_eq!(contents(&copy), contents(&golden));
 }
 
 #[cfg(unix)]
