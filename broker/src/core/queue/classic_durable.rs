@@ -281,7 +281,9 @@ impl Classic {
             }
         }
         let written_below = durable.written.below();
-        self.ready.page_out(durable.page_from, written_below)
+        let last_min = durable.last_block_bytes_min();
+        self.ready
+            .page_out(durable.page_from, written_below, last_min)
     }
 
     fn page_on_from(&mut self, next: u64) {

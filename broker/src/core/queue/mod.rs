@@ -43,7 +43,7 @@ pub mod shared;
 #[cfg(test)]
 mod store_tests;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 mod unsettled;
 mod written;
 
@@ -51,6 +51,7 @@ use std::sync::Arc;
 
 use leveret_storage::Epoch;
 
+pub use durable::RESIDENT_BYTES_MAX;
 pub use journal::Journal;
 pub use options::{ClassicOptions, Overflow};
 pub use shared::ClassicQueue;

@@ -18,7 +18,7 @@ pub(super) fn expiring(body: &str, expiration_ms: Option<u64>) -> Message {
 }
 
 /// A message with this body and expiration that is to be kept, or not.
-pub(super) fn message_of(body: &str, expiration_ms: Option<u64>, persistent: bool) -> Message {
+pub(crate) fn message_of(body: &str, expiration_ms: Option<u64>, persistent: bool) -> Message {
     let parts = MessageParts {
         exchange: b"",
         routing_key: b"q",
