@@ -23,7 +23,7 @@ use super::classic::Classic;
 use super::durable::{self, Durable};
 use super::entry::Entry;
 use super::ready::{Block, Head, Paged};
-use super::{ClassicOptions, Effects, Got, Load, Loaded, LoadedMessage, SlotId};
+use super::{Buried, ClassicOptions, Effects, Got, Load, Loaded, LoadedMessage, SlotId};
 
 /// How many blocks of 256 messages one call looks at to page them out: more than one call can add,
 /// few enough to hold the lock for some microseconds.
@@ -141,6 +141,17 @@ impl Classic {
         for entry in returned.iter().filter(|entry| entry.logged) {
             let count = u32::from(entry.return_count);
             records.returned(durable.log, entry.position, count);
+        }
+    }
+
+    /// Dead letters have been sent on.
+    pub(super) fn forget(&self, buried: &[Buried], call: &mut Call<'_>) {
+        let Some(durable) = &self.durable else {
+            return;
+        };
+        for letter in buried {
+            let records = &mut call.aftermath.records;
+            durable::write_settled(durable.log, letter.position, letter.body_bytes, records);
         }
     }
 

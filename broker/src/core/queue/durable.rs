@@ -92,9 +92,11 @@ impl Durable {
         }
     }
 
-    /// The tick that was asked for has come, or another one that does as well.
+    /// A tick: the one that was asked for, if the store has got so far. Any other leaves it on its way, so
+    /// that one that comes often does not ask for another each time.
     pub(super) fn tick(&mut self) {
-        self.tick_at = None;
+        let has_come = |asked: &mut Epoch| *asked <= self.committed || self.has_failed;
+        let _ = self.tick_at.take_if(has_come);
     }
 
     /// The call's records were submitted under this epoch; `next_position` is behind all of them.

@@ -182,7 +182,15 @@ impl Rig {
         self.queue.status()
     }
 
+    /// The dead letters are with their next queues.
+    fn forget_dead(&mut self) {
+        let (buried, now) = (std::mem::take(&mut self.effects.buried), self.now());
+        self.queue.forget(&buried, now, &mut self.effects);
+        self.backing.note(&mut self.effects);
+    }
+
     fn dead(&mut self) -> String {
+        self.forget_dead();
         let dead = self.effects.dead_letters.drain(..);
         let words = dead.map(|d| format!("{}:{}", name(&d.message), d.reason.as_str()));
         words.collect::<Vec<_>>().join(" ")
@@ -792,6 +800,7 @@ impl Paging {
     }
 
     fn check(&mut self) {
+        self.rig.forget_dead();
         let left: BTreeSet<u64> = self.rig.backing.journal.left().into_keys().collect();
         let status = self.rig.status();
         let unsettled = self
