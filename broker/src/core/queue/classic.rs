@@ -387,7 +387,7 @@ impl Classic {
     fn requeue(&mut self, returned: &mut Vec<Entry>, call: &mut Call<'_>) {
         if !returned.is_empty() {
             returned.iter_mut().for_each(Entry::mark_returned);
-            self.write_returned(returned, &mut call.aftermath.records);
+            self.write_returned(returned, call.aftermath);
             self.ready.put_back(returned);
             self.trim(call);
         }

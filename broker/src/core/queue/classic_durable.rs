@@ -16,7 +16,7 @@
 //!
 //! Invariant: a call does the work of a few blocks at most, or places one load.
 
-use leveret_storage::{Epoch, LogId, Records, RecoveredLog};
+use leveret_storage::{Epoch, LogId, RecoveredLog};
 
 use super::aftermath::{Aftermath, Call};
 use super::classic::Classic;
@@ -134,13 +134,16 @@ impl Classic {
     }
 
     /// Writes that messages came back.
-    pub(super) fn write_returned(&self, returned: &[Entry], records: &mut Records) {
+    pub(super) fn write_returned(&self, returned: &[Entry], aftermath: &mut Aftermath) {
         let Some(durable) = &self.durable else {
             return;
         };
         for entry in returned.iter().filter(|entry| entry.logged) {
             let count = u32::from(entry.return_count);
+            let records = &mut aftermath.records;
             records.returned(durable.log, entry.position, count);
+            // Whoever returns messages again and again is held up while the store is behind.
+            aftermath.is_awaited = true;
         }
     }
 

@@ -440,6 +440,25 @@ fn a_long_backlog_leaves_memory_and_comes_back_in_order() {
 }
 
 #[test]
+fn who_returns_messages_is_told_the_epoch_and_who_acks_is_not() {
+    let mut rig = Rig::plain();
+    rig.offer(vec![message_of("a", None, true)]);
+    let slot = rig.attach(consumer(0));
+    // A tick that comes before the mark is on disk does not ask again for the one that waits for it.
+    rig.queue.tick(rig.now(), &mut rig.effects);
+    assert_eq!(rig.effects.tick_at_epoch, None);
+    rig.settle_down();
+    for (verdict, is_told) in [(Verdict::Requeue, true), (Verdict::Ack, false)] {
+        let out = rig.pull_all(slot);
+        rig.effects.durable_at = None;
+        let now = rig.now();
+        rig.queue
+            .settle(slot, verdict, &ids(&out), now, &mut rig.effects);
+        assert_eq!(rig.effects.durable_at.is_some(), is_told, "{verdict:?}");
+    }
+}
+
+#[test]
 fn a_smaller_share_takes_hold_at_once() {
     let mut rig = Rig::plain();
     for first in (0..60).step_by(4) {
