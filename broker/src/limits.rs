@@ -40,6 +40,12 @@ pub const HANDSHAKES_MAX: usize = 1_024;
 /// What a queued message costs beside its body: its allocation's head, the queue's entry, the
 /// allocator's own share.
 pub const MESSAGE_OVERHEAD_BYTES: u64 = 128;
+/// The part of the memory watermark that durable queues share for messages that are in the store as
+/// well, in percent: what cannot leave memory needs the rest.
+pub const SHARED_MEMORY_PERCENT: u64 = 40;
+/// No durable queue is given a smaller share than this, in bytes: with less it would go to the disk for
+/// every few messages.
+pub const SHARE_BYTES_MIN: u64 = 65_536;
 /// The queues' memory is added up at most this often.
 pub const MEMORY_CHECK_MIN_MS: u64 = 100;
 /// Far from the watermark it is added up this often, so that looking at idle queues costs less.

@@ -5,14 +5,21 @@
 //! brings the sum down again (FLOW-01, FLOW-08). Queues report plain counts, so a message costs
 //! nothing for being counted; the price is that publishers may overshoot the watermark by what they
 //! send between two looks.
+//!
+//! Durable queues can page messages out, each above its share. With many of them the shares are lowered,
+//! so that all of them together stay well below the watermark.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::alarm::Cause;
+use crate::core::effects::carry_out;
+use crate::core::queue::{Effects, QueueStatus, RESIDENT_BYTES_MAX};
+use crate::core::queue_handle::QueueHandle;
 use crate::core::vhost::Vhost;
 use crate::limits::{
     MEMORY_CHECK_COST_SHARE, MEMORY_CHECK_MAX_MS, MEMORY_CHECK_MIN_MS, MESSAGE_OVERHEAD_BYTES,
-    PUBLISHED_BYTES_PER_MS_MAX,
+    PUBLISHED_BYTES_PER_MS_MAX, SHARE_BYTES_MIN, SHARED_MEMORY_PERCENT,
 };
 use crate::node::Node;
 
@@ -22,10 +29,13 @@ pub(crate) async fn watch(node: &Node) {
     if watermark == 0 {
         return;
     }
+    let mut share = RESIDENT_BYTES_MAX;
     loop {
         let start = Instant::now();
-        let held = node.vhosts().map(held_bytes).sum::<u64>();
+        let found: Vec<_> = node.vhosts().flat_map(look).collect();
+        let held = found.iter().map(|found| found.held_bytes).sum::<u64>();
         set(node, held >= watermark, held);
+        share = give_shares(node, &found, share);
         // With very many queues the looking itself costs time, so it is done less often.
         let cost_ms = start.elapsed().as_millis() as u64 * MEMORY_CHECK_COST_SHARE;
         let pause_ms = cost_ms.max(pause_ms(watermark, held));
@@ -40,13 +50,53 @@ fn pause_ms(watermark: u64, held: u64) -> u64 {
     half_ms.clamp(MEMORY_CHECK_MIN_MS, MEMORY_CHECK_MAX_MS)
 }
 
-fn held_bytes(vhost: &Vhost) -> u64 {
+/// A queue and what it holds in memory.
+struct Found<'n> {
+    vhost: &'n Arc<Vhost>,
+    queue: Arc<QueueHandle>,
+    held_bytes: u64,
+}
+
+fn look(vhost: &Arc<Vhost>) -> impl Iterator<Item = Found<'_>> {
     // The list is copied out, so that no queue is asked while the topology is locked.
     let queues = vhost.topology().queues();
-    let statuses = queues.iter().map(|queue| queue.body().status());
-    statuses
-        .map(|s| s.resident_bytes + s.resident_messages * MESSAGE_OVERHEAD_BYTES)
-        .sum()
+    queues.into_iter().map(move |queue| Found {
+        vhost,
+        held_bytes: held_bytes(&queue.body().status()),
+        queue,
+    })
+}
+
+fn held_bytes(status: &QueueStatus) -> u64 {
+    status.resident_bytes + status.resident_messages * MESSAGE_OVERHEAD_BYTES
+}
+
+/// Tells durable queues their share if it has changed, or if they hold more and may not know of it: a
+/// new queue begins with the largest. Returns the share.
+fn give_shares(node: &Node, found: &[Found<'_>], before: u64) -> u64 {
+    let durable = || found.iter().filter(|found| found.queue.spec().is_kept());
+    let busy = durable().filter(|found| found.held_bytes > SHARE_BYTES_MIN);
+    let share = share_bytes(node.config.memory_high_watermark_bytes, busy.count() as u64);
+    let is_concerned = |found: &&Found<'_>| share != before || found.held_bytes > share;
+    if share == before && share == RESIDENT_BYTES_MAX {
+        return share;
+    }
+    let now = node.clock.moment(Instant::now());
+    let mut effects = Effects::default();
+    for Found { vhost, queue, .. } in durable().filter(is_concerned) {
+        queue
+            .body()
+            .set_resident_bytes_max(share, now, &mut effects);
+        carry_out(vhost, queue, &mut effects, now, &node.timers);
+    }
+    share
+}
+
+/// What each of so many durable queues may hold in memory. A power of two, so that it seldom changes.
+fn share_bytes(watermark: u64, queues: u64) -> u64 {
+    let all = watermark / 100 * SHARED_MEMORY_PERCENT;
+    let each = (all / queues.max(1)).clamp(SHARE_BYTES_MIN, RESIDENT_BYTES_MAX);
+    1 << each.ilog2()
 }
 
 fn set(node: &Node, raised: bool, held: u64) {
@@ -69,7 +119,84 @@ fn set(node: &Node, raised: bool, held: u64) {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::access::Access;
+    use crate::config::Config;
+    use crate::core::queue::testing::message_of;
+    use crate::core::topology::QueueDeclare;
+    use crate::core::topology::tests::{allow, queue};
+    use crate::durable::keeping::open_on;
+    use leveret_storage::CommitBell;
+    use leveret_storage::disk::fake::FakeDisk;
+    use std::sync::mpsc::{Sender, channel};
+
+    struct Told(Sender<()>);
+
+    impl CommitBell for Told {
+        fn on_commit(&self) {
+            let _ = self.0.send(());
+        }
+    }
+
+    /// Eight durable queues, each with a megabyte in memory that is on disk too.
+    fn filled_node() -> Node {
+        let config = Config {
+            memory_high_watermark_bytes: 10 << 20,
+            ..Config::default()
+        };
+        let opened = open_on(Arc::new(FakeDisk::new()), &config.storage).unwrap();
+        let access = Access::new(&config).unwrap();
+        let node = Node::with(config, access, Some(opened)).unwrap();
+        let (vhost, now) = (node.vhost("/").unwrap(), node.clock.moment(Instant::now()));
+        let mut effects = Effects::default();
+        for name in ["a", "b", "c", "d", "e", "f", "g", "h"] {
+            let request = QueueDeclare {
+                durable: true,
+                ..queue(name)
+            };
+            let (queue, _) = vhost.declare_queue(&request, &mut allow).unwrap();
+            let message = message_of(&"x".repeat(1024), None, true);
+            let mut batch = vec![message; 1024];
+            queue.body().offer(&mut batch, now, &mut effects);
+            effects.tick_at_epoch = None;
+        }
+        let (send, told) = channel();
+        let written = effects.durable_at.unwrap();
+        let commits = node.commits().unwrap();
+        commits.ring_at(written, Arc::new(Told(send)));
+        told.recv_timeout(Duration::from_secs(30)).unwrap();
+        node
+    }
+
+    #[test]
+    fn durable_queues_that_hold_too_much_together_page_it_out() {
+        let node = filled_node();
+        let held = || -> u64 {
+            let found = node.vhosts().flat_map(look);
+            found.map(|found| found.held_bytes).sum()
+        };
+        let before = held();
+        assert!(before > 8 << 20, "{before}");
+        let mut share = RESIDENT_BYTES_MAX;
+        // Each look has a queue page out a part.
+        for _ in 0..8 {
+            let found: Vec<_> = node.vhosts().flat_map(look).collect();
+            share = give_shares(&node, &found, share);
+        }
+        assert_eq!(share, 256 << 10);
+        let after = held();
+        assert!(after <= 4 << 20, "{after}");
+    }
+
+    #[test]
+    fn many_queues_share_what_one_could_have_alone() {
+        assert_eq!(share_bytes(2 << 30, 0), RESIDENT_BYTES_MAX);
+        assert_eq!(share_bytes(2 << 30, 100), RESIDENT_BYTES_MAX);
+        assert_eq!(share_bytes(2 << 30, 1_000), 512 << 10);
+        assert_eq!(share_bytes(2 << 30, u64::MAX), SHARE_BYTES_MIN);
+        assert_eq!(share_bytes(1, 1), SHARE_BYTES_MIN);
+    }
 
     #[test]
     fn the_nearer_the_watermark_the_oftener_it_looks() {

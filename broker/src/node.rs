@@ -102,8 +102,8 @@ impl Node {
     }
 
     /// All vhosts.
-    pub(crate) fn vhosts(&self) -> impl Iterator<Item = &Vhost> {
-        self.vhosts.values().map(|vhost| &**vhost)
+    pub(crate) fn vhosts(&self) -> impl Iterator<Item = &Arc<Vhost>> {
+        self.vhosts.values()
     }
 
     /// The vhost of exactly this name (CONN-20).

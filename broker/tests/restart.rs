@@ -169,6 +169,8 @@ async fn dur_01_what_is_durable_survives_and_nothing_else_stays_behind() {
     assert_eq!(get(&again, true).await, None);
     connection.close(200, "bye".into()).await.unwrap();
     broker.shutdown(DEADLINE).await;
+    // Whoever still holds the broker that was shut down does not hold the directory.
+    drop(start(&directory));
     drop(broker);
     // Without a shutdown as well, the end of the last handle is the end of the store.
     drop(start(&directory));

@@ -43,6 +43,22 @@ impl Session {
             .add(epoch, tickets.len(), handed_over.bytes);
     }
 
+    /// What a client did without asking for an answer is in the store once it has committed `epoch`. It is
+    /// counted like a publish, or such a client could fill the memory while the disk is slow.
+    pub(super) fn note_unanswered(&mut self, epoch: Option<Epoch>) {
+        if let Some(epoch) = epoch {
+            self.uncommitted.add(epoch, 1, 0);
+        }
+    }
+
+    /// Messages went back to a queue that writes it down. A client can do that to the same ones for ever,
+    /// so it is counted too; what is acked is not, for each message is that once.
+    pub(super) fn note_returned(&mut self, epoch: Option<Epoch>, messages: usize) {
+        if let Some(epoch) = epoch {
+            self.uncommitted.add(epoch, messages, 0);
+        }
+    }
+
     /// Confirms what was published in this turn and has nothing to wait for.
     pub(super) fn write_confirms(&mut self) {
         let (node, out) = (&self.node, self.outbox.buffer());

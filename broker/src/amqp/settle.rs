@@ -140,9 +140,13 @@ impl Session {
             self.moment,
             &mut self.effects,
         );
-        source.outstanding = source.outstanding.saturating_sub(source.staged.len());
+        let (settled, verdict) = (source.staged.len(), source.staged_verdict);
+        source.outstanding = source.outstanding.saturating_sub(settled);
         source.staged.clear();
         channel.drop_if_done(index);
+        if verdict == Verdict::Requeue {
+            self.note_returned(self.effects.durable_at, settled);
+        }
         self.carry_out(&queue);
     }
 

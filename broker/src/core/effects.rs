@@ -7,6 +7,10 @@
 //!                                         └─ tick_at ─────▶ the timers            its Effects ┘
 //! ```
 //!
+//! A dead letter stays in the store of the queue it comes from until its next queues have written it
+//! down, for the order of records is the order of recovery: a crash in between may double it, and does
+//! not lose it.
+//!
 //! It runs with no lock held. A dead letter may fill the next queue, which may dead-letter in turn,
 //! so the work is a list and not a recursion. A message that has died the same way in the same queue
 //! is dropped there (DLX-17), which ends circles; but queues that let nothing rest can still pass one
@@ -22,7 +26,7 @@ use super::dead_letter::{DeadLetterAddress, Death, is_cycle, next_life};
 use super::exchange::Routing;
 use super::publishing::distinct_routing_keys;
 use super::queue::arguments::QueueArguments;
-use super::queue::{DeadLetter, Effects, Load};
+use super::queue::{Buried, DeadLetter, Effects, Load};
 use super::queue_handle::QueueHandle;
 use super::vhost::Vhost;
 use super::{Message, Moment};
@@ -65,6 +69,7 @@ pub fn carry_out(
             now,
             alarms,
             letters: VecDeque::new(),
+            buried: Vec::new(),
         }
         .run(queue, effects);
     }
@@ -75,6 +80,8 @@ struct Work<'w> {
     now: Moment,
     alarms: &'w dyn Alarms,
     letters: VecDeque<(Arc<QueueHandle>, DeadLetter)>,
+    /// Letters that are in the store of the queue they come from until all of them are sent on.
+    buried: Vec<(Arc<QueueHandle>, Vec<Buried>)>,
 }
 
 impl Work<'_> {
@@ -83,6 +90,11 @@ impl Work<'_> {
         for (from, letter) in std::mem::take(&mut self.letters) {
             self.letters.push_back((from, letter));
             self.send_on_with_descendants();
+        }
+        for (from, letters) in std::mem::take(&mut self.buried) {
+            let mut nothing_more = Effects::default();
+            from.body().forget(&letters, self.now, &mut nothing_more);
+            self.note(&from, &mut nothing_more);
         }
     }
 
@@ -115,6 +127,10 @@ impl Work<'_> {
         }
         if let Some(load) = effects.load.take() {
             self.alarms.load(load, queue, self.vhost);
+        }
+        if !effects.buried.is_empty() {
+            let buried = std::mem::take(&mut effects.buried);
+            self.buried.push((Arc::clone(queue), buried));
         }
         let letters = effects.dead_letters.drain(..);
         self.letters
@@ -169,5 +185,103 @@ impl Work<'_> {
             queue.body().offer(&mut batch, self.now, &mut effects);
             self.note(&queue, &mut effects);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::sync::Mutex;
+
+    use leveret_protocol::{TableBuf, Value};
+    use leveret_storage::{LogId, Records};
+
+    use super::*;
+    use crate::core::queue::testing::{NotedBell, getter, message_of, port};
+    use crate::core::queue::{ClassicOptions, ClassicQueue, Got, Journal, Queue, Verdict};
+    use crate::core::queue_handle::QueueSpec;
+    use crate::core::topology::tests::{allow, queue};
+
+    /// Notes whose records come.
+    struct Noted {
+        queue: Arc<str>,
+        order: Arc<Mutex<Vec<Arc<str>>>>,
+    }
+
+    impl Journal for Noted {
+        fn submit(&self, records: &mut Records) -> Epoch {
+            records.clear(0);
+            self.order.lock().unwrap().push(Arc::clone(&self.queue));
+            Epoch(1)
+        }
+
+        fn committed(&self) -> Epoch {
+            Epoch(1)
+        }
+
+        fn has_failed(&self) -> bool {
+            false
+        }
+    }
+
+    struct NoAlarms;
+
+    impl Alarms for NoAlarms {
+        fn tick_at(&self, _: Moment, _: &Arc<QueueHandle>, _: &Arc<Vhost>) {}
+        fn tick_at_epoch(&self, _: Epoch, _: &Arc<QueueHandle>, _: &Arc<Vhost>) {}
+        fn load(&self, _: Load, _: &Arc<QueueHandle>, _: &Arc<Vhost>) {}
+    }
+
+    #[test]
+    fn a_dead_letter_is_written_down_by_its_next_queue_before_it_is_settled_in_its_own() {
+        let order = Arc::new(Mutex::new(Vec::new()));
+        let of_queues = Arc::clone(&order);
+        let make_queue = Arc::new(move |spec: &QueueSpec| -> Box<dyn Queue> {
+            let options = ClassicOptions {
+                dead_letters: &*spec.name == "from",
+                ..ClassicOptions::default()
+            };
+            let journal = Arc::new(Noted {
+                queue: Arc::clone(&spec.name),
+                order: Arc::clone(&of_queues),
+            });
+            Box::new(ClassicQueue::durable(
+                options,
+                journal,
+                LogId(spec.id.0),
+                None,
+            ))
+        });
+        let vhost = Arc::new(Vhost::new("/", make_queue));
+        let arguments = TableBuf::from_entries([
+            ("x-dead-letter-exchange", Value::LongStr(b"")),
+            ("x-dead-letter-routing-key", Value::LongStr(b"to")),
+        ]);
+        let mut request = queue("from");
+        request.arguments = arguments.view();
+        let (from, _) = vhost.declare_queue(&request, &mut allow).unwrap();
+        let (to, _) = vhost.declare_queue(&queue("to"), &mut allow).unwrap();
+
+        let (now, mut effects) = (Moment::from_unix_ms(0), Effects::default());
+        let port = port(&Arc::<NotedBell>::default(), 0);
+        let slot = from
+            .body()
+            .attach(getter(false), port, now, &mut effects)
+            .unwrap();
+        let mut batch = vec![message_of("a", None, true)];
+        from.body().offer(&mut batch, now, &mut effects);
+        // The first asks for the mark.
+        let got = [(); 2].map(|()| from.body().get(slot, now, &mut effects));
+        let [_, Got::Message(delivery, 0)] = got else {
+            panic!("{got:?}");
+        };
+        order.lock().unwrap().clear();
+        let ids = [delivery.id];
+        from.body()
+            .settle(slot, Verdict::Discard, &ids, now, &mut effects);
+        carry_out(&vhost, &from, &mut effects, now, &NoAlarms);
+        assert_eq!(to.body().status().ready, 1);
+        let names = order.lock().unwrap().clone();
+        assert_eq!(names, [Arc::<str>::from("to"), Arc::from("from")]);
     }
 }

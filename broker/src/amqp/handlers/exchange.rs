@@ -43,6 +43,7 @@ fn on_declare(
         vhost.declare_exchange(&request, &mut |what, on| session.permit(what, on))?
     };
     if declare.nowait {
+        session.note_unanswered(applied.durable_at);
         return Ok(());
     }
     let method = exchange::Declare::ID;
@@ -61,6 +62,7 @@ fn on_delete(
     };
     let applied = vhost.delete_exchange(&request, &mut |what, on| session.permit(what, on))?;
     if delete.nowait {
+        session.note_unanswered(applied.durable_at);
         return Ok(());
     }
     let method = exchange::Delete::ID;
@@ -78,6 +80,7 @@ fn on_bind(session: &mut Session, number: u16, bind: exchange::Bind<'_>) -> Resu
     };
     let applied = vhost.bind(&request, &mut |what, on| session.permit(what, on))?;
     if bind.nowait {
+        session.note_unanswered(applied.durable_at);
         return Ok(());
     }
     let method = exchange::Bind::ID;
@@ -99,6 +102,7 @@ fn on_unbind(
     };
     let applied = vhost.unbind(&request, &mut |what, on| session.permit(what, on))?;
     if unbind.nowait {
+        session.note_unanswered(applied.durable_at);
         return Ok(());
     }
     let method = exchange::Unbind::ID;

@@ -46,6 +46,7 @@ fn on_declare(
     session.carry_out(&queue);
     session.channel(number)?.last_queue = Some(Arc::clone(queue.name()));
     if declare.nowait {
+        session.note_unanswered(applied.durable_at);
         return Ok(());
     }
     let status = queue.body().status();
@@ -90,6 +91,7 @@ fn on_bind(session: &mut Session, number: u16, bind: queue::Bind<'_>) -> Result<
     };
     let applied = vhost.bind(&request, &mut |what, on| session.permit(what, on))?;
     if bind.nowait {
+        session.note_unanswered(applied.durable_at);
         return Ok(());
     }
     let method = queue::Bind::ID;
@@ -126,6 +128,7 @@ fn on_purge(session: &mut Session, number: u16, purge: queue::Purge<'_>) -> Resu
     let durable_at = session.effects.durable_at;
     session.carry_out(&queue);
     if purge.nowait {
+        session.note_unanswered(durable_at);
         return Ok(());
     }
     let purged = queue::PurgeOk {
@@ -144,6 +147,7 @@ fn on_delete(session: &mut Session, number: u16, delete: queue::Delete<'_>) -> R
     let permitted = &mut |what, on: Resource<'_>| session.permit(what, on);
     let deleted = vhost.delete_queue(&name, session.id, conditions, permitted)?;
     if delete.nowait {
+        session.note_unanswered(deleted.applied.durable_at);
         return Ok(());
     }
     let deleted_ok = queue::DeleteOk {

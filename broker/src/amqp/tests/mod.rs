@@ -22,7 +22,7 @@ use tokio::io::{AsyncWriteExt as _, DuplexStream};
 
 use crate::amqp::connection::serve;
 use crate::config::Config;
-use crate::limits::UNCOMMITTED_BYTES_MAX;
+use crate::limits::{MESSAGE_OVERHEAD_BYTES, UNCOMMITTED_BYTES_MAX};
 use crate::node::Node;
 use stored_queue::FakeStore;
 
@@ -428,6 +428,39 @@ async fn a_publisher_far_ahead_of_the_store_is_not_read() {
     // More than the pipe and the buffers hold.
     let mut more = BytesMut::new();
     (0..10).for_each(|_| publish(1, "q", PERSISTENT, &body, &mut more));
+    write_method(1, basic::Qos::default(), &mut more);
+    let (mut reader, mut writer) = client.split();
+    let mut writing = tokio::spawn(async move { writer.write_all(&more).await });
+    let held_up = tokio::time::timeout(HELD_UP, &mut writing).await;
+    assert!(held_up.is_err(), "{held_up:?}");
+    store.commit();
+    reader.expect(basic::QosOk::ID).await;
+    writing.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn who_asks_for_no_answers_is_held_up_by_a_slow_store_too() {
+    let store = Arc::new(FakeStore::default());
+    let node = store.node();
+    let mut client = connect(&node).await;
+    declare(&mut client, "q").await;
+    let purge = queue::Purge {
+        queue: ShortStr(b"q"),
+        nowait: true,
+        ..Default::default()
+    };
+    // Nearly as much as may be uncommitted, and what makes it too much.
+    let body = vec![7; 100_000];
+    let mut sent = BytesMut::new();
+    let counted = body.len() + MESSAGE_OVERHEAD_BYTES as usize;
+    (0..UNCOMMITTED_BYTES_MAX / counted)
+        .for_each(|_| publish(1, "q", PERSISTENT, &body, &mut sent));
+    let left = UNCOMMITTED_BYTES_MAX % counted;
+    (0..=left / MESSAGE_OVERHEAD_BYTES as usize).for_each(|_| write_method(1, purge, &mut sent));
+    client.stream.write_all(&sent).await.unwrap();
+    // More than the pipe and the buffers hold, and nothing of it for the store.
+    let mut more = BytesMut::new();
+    (0..10).for_each(|_| publish(1, "q", TRANSIENT, &body, &mut more));
     write_method(1, basic::Qos::default(), &mut more);
     let (mut reader, mut writer) = client.split();
     let mut writing = tokio::spawn(async move { writer.write_all(&more).await });

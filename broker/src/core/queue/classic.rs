@@ -31,8 +31,9 @@ use super::entry::{Entry, NEVER, counted_len, sort_by_position};
 use super::options::{ClassicOptions, Overflow};
 use super::ready::Ready;
 use super::{
-    AttachRefused, DeadLetter, DeathReason, DeleteConditions, DeleteRefused, Delivery, DeliveryId,
-    Effects, Got, Offered, Port, Pulled, QueueStatus, Room, SlotId, SlotSpec, Unsettled, Verdict,
+    AttachRefused, Buried, DeadLetter, DeathReason, DeleteConditions, DeleteRefused, Delivery,
+    DeliveryId, Effects, Got, Offered, Port, Pulled, QueueStatus, Room, SlotId, SlotSpec,
+    Unsettled, Verdict,
 };
 use crate::core::{Message, Moment};
 
@@ -386,7 +387,7 @@ impl Classic {
     fn requeue(&mut self, returned: &mut Vec<Entry>, call: &mut Call<'_>) {
         if !returned.is_empty() {
             returned.iter_mut().for_each(Entry::mark_returned);
-            self.write_returned(returned, &mut call.aftermath.records);
+            self.write_returned(returned, call.aftermath);
             self.ready.put_back(returned);
             self.trim(call);
         }
@@ -461,12 +462,22 @@ impl Classic {
         }
     }
 
-    /// Removes a message that the queue had taken.
+    /// Removes a message that the queue had taken. A dead letter stays in the store until it is with its
+    /// next queue.
     fn bury_held(&mut self, entry: Entry, reason: DeathReason, call: &mut Call<'_>) {
         self.held_bytes -= entry.body_len() as u64;
         if let (true, Some(durable)) = (entry.logged, &self.durable) {
-            let (at, bytes) = (entry.position, entry.body_bytes());
-            durable::write_settled(durable.log, at, bytes, &mut call.aftermath.records);
+            let (position, body_bytes) = (entry.position, entry.body_bytes());
+            if self.options.dead_letters {
+                let buried = Buried {
+                    position,
+                    body_bytes,
+                };
+                call.effects.buried.push(buried);
+            } else {
+                let records = &mut call.aftermath.records;
+                durable::write_settled(durable.log, position, body_bytes, records);
+            }
         }
         self.bury(entry.message, reason, call);
     }

@@ -16,14 +16,14 @@
 //!
 //! Invariant: a call does the work of a few blocks at most, or places one load.
 
-use leveret_storage::{Epoch, LogId, Records, RecoveredLog};
+use leveret_storage::{Epoch, LogId, RecoveredLog};
 
 use super::aftermath::{Aftermath, Call};
 use super::classic::Classic;
 use super::durable::{self, Durable};
 use super::entry::Entry;
 use super::ready::{Block, Head, Paged};
-use super::{ClassicOptions, Effects, Got, Load, Loaded, LoadedMessage, SlotId};
+use super::{Buried, ClassicOptions, Effects, Got, Load, Loaded, LoadedMessage, SlotId};
 
 /// How many blocks of 256 messages one call looks at to page them out: more than one call can add,
 /// few enough to hold the lock for some microseconds.
@@ -134,13 +134,27 @@ impl Classic {
     }
 
     /// Writes that messages came back.
-    pub(super) fn write_returned(&self, returned: &[Entry], records: &mut Records) {
+    pub(super) fn write_returned(&self, returned: &[Entry], aftermath: &mut Aftermath) {
         let Some(durable) = &self.durable else {
             return;
         };
         for entry in returned.iter().filter(|entry| entry.logged) {
             let count = u32::from(entry.return_count);
+            let records = &mut aftermath.records;
             records.returned(durable.log, entry.position, count);
+            // Whoever returns messages again and again is held up while the store is behind.
+            aftermath.is_awaited = true;
+        }
+    }
+
+    /// Dead letters have been sent on.
+    pub(super) fn forget(&self, buried: &[Buried], call: &mut Call<'_>) {
+        let Some(durable) = &self.durable else {
+            return;
+        };
+        for letter in buried {
+            let records = &mut call.aftermath.records;
+            durable::write_settled(durable.log, letter.position, letter.body_bytes, records);
         }
     }
 
@@ -281,7 +295,9 @@ impl Classic {
             }
         }
         let written_below = durable.written.below();
-        self.ready.page_out(durable.page_from, written_below)
+        let last_min = durable.last_block_bytes_min();
+        self.ready
+            .page_out(durable.page_from, written_below, last_min)
     }
 
     fn page_on_from(&mut self, next: u64) {

@@ -19,7 +19,7 @@ use leveret_storage::{Epoch, LogId, NewMessage, Records, RecoveredLog, Settled};
 use super::aftermath::Aftermath;
 use super::entry::Entry;
 use super::marks::Marks;
-use super::ready::{FRONT_BYTES_MIN, Ready, StoredRun};
+use super::ready::{FRONT_BYTES_MIN, LAST_BLOCK_BYTES_MIN, Ready, StoredRun};
 use super::written::Written;
 use super::{Effects, Load, SlotId};
 use crate::core::{Moment, stored_message};
@@ -27,7 +27,7 @@ use crate::core::{Moment, stored_message};
 /// A queue keeps about this many bytes of ready messages in memory, each counted with
 /// [`MESSAGE_OVERHEAD_BYTES`](crate::limits::MESSAGE_OVERHEAD_BYTES); what is more is paged out. Some three times what its front keeps, so
 /// that small backlogs never touch the disk again.
-pub(super) const RESIDENT_BYTES_MAX: u64 = 4 << 20;
+pub const RESIDENT_BYTES_MAX: u64 = 4 << 20;
 
 /// The most of a [`Load`]: a few milliseconds of reading, and of a fast consumer's work.
 const LOAD_MESSAGES_MAX: usize = 4096;
@@ -92,9 +92,11 @@ impl Durable {
         }
     }
 
-    /// The tick that was asked for has come, or another one that does as well.
+    /// A tick: the one that was asked for, if the store has got so far. Any other leaves it on its way, so
+    /// that one that comes often does not ask for another each time.
     pub(super) fn tick(&mut self) {
-        self.tick_at = None;
+        let has_come = |asked: &mut Epoch| *asked <= self.committed || self.has_failed;
+        let _ = self.tick_at.take_if(has_come);
     }
 
     /// The call's records were submitted under this epoch; `next_position` is behind all of them.
@@ -172,6 +174,11 @@ impl Durable {
     /// How much of the front stays in memory whatever is paged out.
     pub(super) fn front_bytes(&self) -> u64 {
         FRONT_BYTES_MIN.min(self.resident_bytes_max / 4)
+    }
+
+    /// How many bytes the last block must hold to be paged out.
+    pub(super) fn last_block_bytes_min(&self) -> u64 {
+        LAST_BLOCK_BYTES_MIN.min(self.resident_bytes_max / 4)
     }
 
     /// True when the ready messages need more memory than their share, and some could be paged out.

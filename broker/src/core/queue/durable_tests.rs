@@ -182,7 +182,15 @@ impl Rig {
         self.queue.status()
     }
 
+    /// The dead letters are with their next queues.
+    fn forget_dead(&mut self) {
+        let (buried, now) = (std::mem::take(&mut self.effects.buried), self.now());
+        self.queue.forget(&buried, now, &mut self.effects);
+        self.backing.note(&mut self.effects);
+    }
+
     fn dead(&mut self) -> String {
+        self.forget_dead();
         let dead = self.effects.dead_letters.drain(..);
         let words = dead.map(|d| format!("{}:{}", name(&d.message), d.reason.as_str()));
         words.collect::<Vec<_>>().join(" ")
@@ -429,6 +437,25 @@ fn a_long_backlog_leaves_memory_and_comes_back_in_order() {
         }
     );
     assert_eq!(rig.left(), "");
+}
+
+#[test]
+fn who_returns_messages_is_told_the_epoch_and_who_acks_is_not() {
+    let mut rig = Rig::plain();
+    rig.offer(vec![message_of("a", None, true)]);
+    let slot = rig.attach(consumer(0));
+    // A tick that comes before the mark is on disk does not ask again for the one that waits for it.
+    rig.queue.tick(rig.now(), &mut rig.effects);
+    assert_eq!(rig.effects.tick_at_epoch, None);
+    rig.settle_down();
+    for (verdict, is_told) in [(Verdict::Requeue, true), (Verdict::Ack, false)] {
+        let out = rig.pull_all(slot);
+        rig.effects.durable_at = None;
+        let now = rig.now();
+        rig.queue
+            .settle(slot, verdict, &ids(&out), now, &mut rig.effects);
+        assert_eq!(rig.effects.durable_at.is_some(), is_told, "{verdict:?}");
+    }
 }
 
 #[test]
@@ -792,6 +819,7 @@ impl Paging {
     }
 
     fn check(&mut self) {
+        self.rig.forget_dead();
         let left: BTreeSet<u64> = self.rig.backing.journal.left().into_keys().collect();
         let status = self.rig.status();
         let unsettled = self

@@ -8,8 +8,11 @@
 //!
 //! ```text
 //!    open ──ask──▶ asked ──submitted──▶ on its way ──committed──▶ open, further ahead
-//!                    └── the store has failed: all is open, there is no restart to be right for ──▶
+//!                    └── the store has failed: all is open, nothing can be written any more ──▶
 //! ```
+//!
+//! A failed store cannot write marks, and holding everything back would end all deliveries. So what is
+//! delivered from then on may come again after a restart, and not marked.
 //!
 //! What it is not: it sees no messages and asks for no tick; it says what to wait for.
 //!

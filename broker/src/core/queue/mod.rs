@@ -43,7 +43,7 @@ pub mod shared;
 #[cfg(test)]
 mod store_tests;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 mod unsettled;
 mod written;
 
@@ -51,6 +51,7 @@ use std::sync::Arc;
 
 use leveret_storage::Epoch;
 
+pub use durable::RESIDENT_BYTES_MAX;
 pub use journal::Journal;
 pub use options::{ClassicOptions, Overflow};
 pub use shared::ClassicQueue;
@@ -254,6 +255,9 @@ pub struct Effects {
     /// Messages for the queue's dead-letter exchange, in queue order (DLX-20). Stays empty for a
     /// queue without one.
     pub dead_letters: Vec<DeadLetter>,
+    /// Which of them are still in the store. Hand this to [`Queue::forget`] once they are with their next
+    /// queues, so that a crash in between loses none: one that was sent on twice is the lesser evil.
+    pub buried: Vec<Buried>,
     /// Indexes into the offered batch of messages that the queue refused (LEN-04).
     pub rejected: Vec<u32>,
     /// The queue is to be deleted unless it has a consumer: it has lost its last one (AUTODEL-01), or
@@ -269,6 +273,15 @@ pub struct Effects {
     pub tick_at_epoch: Option<Epoch>,
     /// Read these messages from the store and hand them to [`Queue::loaded`].
     pub load: Option<Load>,
+}
+
+/// A stored message that its queue has given away as a dead letter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Buried {
+    /// Its position in the queue.
+    pub position: u64,
+    /// Its body bytes, as they are stored.
+    pub body_bytes: u32,
 }
 
 /// Stored messages that a queue wants back in memory. It asks for one such part at a time.
@@ -404,6 +417,12 @@ pub trait Queue: Send + Sync + std::fmt::Debug {
 
     /// Does what is due by now: expires messages, and the queue itself.
     fn tick(&self, now: Moment, effects: &mut Effects);
+
+    /// The dead letters of [`Effects::buried`] are with their next queues, or lead nowhere: they can go
+    /// from the store. A queue that stores nothing takes no notice.
+    fn forget(&self, buried: &[Buried], now: Moment, effects: &mut Effects) {
+        let _ = (buried, now, effects);
+    }
 
     /// Takes what was asked for in [`Effects::load`].
     fn loaded(&self, loaded: Loaded, now: Moment, effects: &mut Effects);

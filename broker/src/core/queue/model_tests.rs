@@ -757,6 +757,10 @@ impl Pair {
             self.model.published,
             "lost or doubled"
         );
+        let (buried, now) = (std::mem::take(&mut self.effects.buried), self.now());
+        let mut nothing_more = Effects::default();
+        self.queue.forget(&buried, now, &mut nothing_more);
+        assert_eq!(nothing_more.tick_at_epoch, None);
         let dead = self.effects.dead_letters.drain(..);
         let dead: Vec<_> = dead.map(|d| (body(&d.message), d.reason)).collect();
         let expected = std::mem::take(&mut self.model.dead).into_iter();

@@ -27,7 +27,7 @@ mod paging;
 use std::collections::VecDeque;
 
 pub(super) use super::entry::{Entry, NEVER, sort_by_position};
-pub(super) use paging::{FRONT_BYTES_MIN, Paged};
+pub(super) use paging::{FRONT_BYTES_MIN, LAST_BLOCK_BYTES_MIN, Paged};
 
 use crate::core::Moment;
 

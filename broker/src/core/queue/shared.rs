@@ -14,9 +14,9 @@ use leveret_storage::{LogId, RecoveredLog};
 use super::aftermath::{Aftermath, Call};
 use super::classic::Classic;
 use super::{
-    AttachRefused, ClassicOptions, DeleteConditions, DeleteRefused, Delivery, DeliveryId, Effects,
-    Got, Journal, Loaded, Offered, Port, Pulled, Queue, QueueStatus, Room, SlotId, SlotSpec,
-    Unsettled, Verdict,
+    AttachRefused, Buried, ClassicOptions, DeleteConditions, DeleteRefused, Delivery, DeliveryId,
+    Effects, Got, Journal, Loaded, Offered, Port, Pulled, Queue, QueueStatus, Room, SlotId,
+    SlotSpec, Unsettled, Verdict,
 };
 use crate::core::{Message, Moment};
 
@@ -185,6 +185,10 @@ impl Queue for ClassicQueue {
 
     fn tick(&self, now: Moment, effects: &mut Effects) {
         self.call(now, effects, |machine, call| machine.tick(call));
+    }
+
+    fn forget(&self, buried: &[Buried], now: Moment, effects: &mut Effects) {
+        self.call(now, effects, |machine, call| machine.forget(buried, call));
     }
 
     fn loaded(&self, loaded: Loaded, now: Moment, effects: &mut Effects) {

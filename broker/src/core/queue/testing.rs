@@ -8,17 +8,17 @@ use super::{Bell, Port, SlotKind, SlotSpec};
 use crate::core::{Message, MessageParts};
 
 /// A message with this body.
-pub(super) fn message(body: &str) -> Message {
+pub(crate) fn message(body: &str) -> Message {
     expiring(body, None)
 }
 
 /// A message with this body and expiration.
-pub(super) fn expiring(body: &str, expiration_ms: Option<u64>) -> Message {
+pub(crate) fn expiring(body: &str, expiration_ms: Option<u64>) -> Message {
     message_of(body, expiration_ms, false)
 }
 
 /// A message with this body and expiration that is to be kept, or not.
-pub(super) fn message_of(body: &str, expiration_ms: Option<u64>, persistent: bool) -> Message {
+pub(crate) fn message_of(body: &str, expiration_ms: Option<u64>, persistent: bool) -> Message {
     let parts = MessageParts {
         exchange: b"",
         routing_key: b"q",
@@ -32,18 +32,18 @@ pub(super) fn message_of(body: &str, expiration_ms: Option<u64>, persistent: boo
 }
 
 /// The body of a message made here.
-pub(super) fn body(message: &Message) -> String {
+pub(crate) fn body(message: &Message) -> String {
     let parts: Vec<&[u8]> = message.body_parts().collect();
     String::from_utf8_lossy(&parts.concat()).into_owned()
 }
 
 /// Notes the token of every ring.
 #[derive(Default)]
-pub(super) struct NotedBell(Mutex<Vec<u64>>);
+pub(crate) struct NotedBell(Mutex<Vec<u64>>);
 
 impl NotedBell {
     /// The tokens rung since the last call, in order.
-    pub(super) fn take(&self) -> Vec<u64> {
+    pub(crate) fn take(&self) -> Vec<u64> {
         self.0
             .lock()
             .map(|mut rung| std::mem::take(&mut *rung))
@@ -60,13 +60,13 @@ impl Bell for NotedBell {
 }
 
 /// A port that rings `bell` with `token`.
-pub(super) fn port(bell: &Arc<NotedBell>, token: u64) -> Port {
+pub(crate) fn port(bell: &Arc<NotedBell>, token: u64) -> Port {
     let bell = bell.clone();
     Port { bell, token }
 }
 
 /// A consumer that acknowledges and has this prefetch.
-pub(super) fn consumer(prefetch: u16) -> SlotSpec {
+pub(crate) fn consumer(prefetch: u16) -> SlotSpec {
     SlotSpec {
         kind: SlotKind::Consumer {
             exclusive: false,
@@ -79,7 +79,7 @@ pub(super) fn consumer(prefetch: u16) -> SlotSpec {
 }
 
 /// The same, changed by `change`.
-pub(super) fn changed(
+pub(crate) fn changed(
     mut spec: SlotSpec,
     change: impl FnOnce(&mut bool, &mut bool, &mut i64),
 ) -> SlotSpec {
@@ -96,7 +96,7 @@ pub(super) fn changed(
 }
 
 /// A place to get from.
-pub(super) fn getter(no_ack: bool) -> SlotSpec {
+pub(crate) fn getter(no_ack: bool) -> SlotSpec {
     SlotSpec {
         kind: SlotKind::Getter,
         no_ack,

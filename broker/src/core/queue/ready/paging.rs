@@ -22,8 +22,8 @@ pub(in crate::core::queue) const FRONT_BYTES_MIN: u64 = 1 << 20;
 /// milliseconds at most; this many small messages last a fast consumer about as long.
 const FRONT_LOW_MESSAGES: u64 = 1024;
 /// The last block goes only when it is full or holds this many bytes: a block that new messages still
-/// go to would soon be needed again.
-const LAST_BLOCK_BYTES_MIN: u64 = 256 << 10;
+/// go to would soon be needed again. In a queue with a small share less has to do.
+pub(in crate::core::queue) const LAST_BLOCK_BYTES_MIN: u64 = 256 << 10;
 
 /// What became of one block.
 #[derive(Debug)]
@@ -99,7 +99,12 @@ impl Ready {
     /// Drops the first block from memory that begins at `from` or later, if all its messages are in
     /// the store, follow each other without a gap, and lie below `written_below`. None may have come
     /// back: whether the store knows of that already is not known here.
-    pub(in crate::core::queue) fn page_out(&mut self, from: u64, written_below: u64) -> Paged {
+    pub(in crate::core::queue) fn page_out(
+        &mut self,
+        from: u64,
+        written_below: u64,
+        last_block_bytes_min: u64,
+    ) -> Paged {
         let begins_before = |block: &Block| block.first().is_some_and(|first| first < from);
         let at = self.blocks.partition_point(begins_before);
         let is_last = at + 1 == self.blocks.len();
@@ -117,7 +122,7 @@ impl Ready {
             count: entries.len() as u64,
             bytes: entries.iter().map(|entry| entry.body_len() as u64).sum(),
         };
-        if is_last && entries.len() < BLOCK_ENTRIES_MAX && run.bytes < LAST_BLOCK_BYTES_MIN {
+        if is_last && entries.len() < BLOCK_ENTRIES_MAX && run.bytes < last_block_bytes_min {
             return Paged::Nothing;
         }
         let next = run.last + 1;
@@ -296,7 +301,7 @@ mod tests {
     fn paged(entries: impl IntoIterator<Item = Entry>) -> Ready {
         let mut ready = filled(entries);
         let mut from = BLOCK;
-        while let Paged::Out { next, .. } = ready.page_out(from, u64::MAX) {
+        while let Paged::Out { next, .. } = ready.page_out(from, u64::MAX, LAST_BLOCK_BYTES_MIN) {
             from = next;
         }
         ready
@@ -343,14 +348,14 @@ mod tests {
         for other in others {
             let entries = (0..BLOCK - 1).map(logged).chain([other(BLOCK - 1)]);
             let mut ready = filled(entries);
-            let passed = ready.page_out(0, u64::MAX);
+            let passed = ready.page_out(0, u64::MAX, LAST_BLOCK_BYTES_MIN);
             assert!(matches!(passed, Paged::Passed { .. }), "{passed:?}");
             assert_eq!(ready.stored_len(), 0);
         }
         let mut ready = filled((0..BLOCK).map(logged));
-        let waits = ready.page_out(0, BLOCK - 1);
+        let waits = ready.page_out(0, BLOCK - 1, LAST_BLOCK_BYTES_MIN);
         assert!(matches!(waits, Paged::NotWritten), "{waits:?}");
-        let out = ready.page_out(0, BLOCK);
+        let out = ready.page_out(0, BLOCK, LAST_BLOCK_BYTES_MIN);
         assert!(matches!(&out, Paged::Out { next: BLOCK, entries } if entries.len() == 256));
         assert_eq!(runs(&ready), [run(0, BLOCK - 1)]);
         assert!(ready.take().is_none());
@@ -360,7 +365,10 @@ mod tests {
     #[test]
     fn the_last_block_stays_until_it_is_full() {
         let mut ready = filled((0..BLOCK - 1).map(logged));
-        assert!(matches!(ready.page_out(0, u64::MAX), Paged::Nothing));
+        let not_full = ready.page_out(0, u64::MAX, LAST_BLOCK_BYTES_MIN);
+        assert!(matches!(not_full, Paged::Nothing), "{not_full:?}");
+        let heavy = ready.page_out(0, u64::MAX, 2);
+        assert!(matches!(heavy, Paged::Out { .. }), "{heavy:?}");
     }
 
     #[test]
@@ -424,7 +432,7 @@ mod tests {
         assert!((0..100).all(|_| ready.take().is_some()));
         let end = FRONT_MESSAGES_MIN + 100;
         assert_eq!(ready.end_of_front(FRONT_BYTES_MIN), Some(end));
-        let out = ready.page_out(end, u64::MAX);
+        let out = ready.page_out(end, u64::MAX, LAST_BLOCK_BYTES_MIN);
         assert!(matches!(out, Paged::Out { next, .. } if next == end + BLOCK - 100));
         assert!(ready.wanted().is_none());
         assert_eq!(
@@ -447,7 +455,7 @@ mod tests {
         let first = [transient(0), logged(1), transient(2), logged(3), logged(5)];
         let rest = (6..BLOCK + 1).chain(BLOCK + 2..2 * BLOCK + 2).map(logged);
         let mut ready = filled(first.into_iter().chain(rest));
-        let from = ready.page_out(BLOCK + 1, u64::MAX);
+        let from = ready.page_out(BLOCK + 1, u64::MAX, LAST_BLOCK_BYTES_MIN);
         assert!(matches!(from, Paged::Out { .. }));
         ready.push(transient(2 * BLOCK + 2));
         let mut ranges = Vec::new();
