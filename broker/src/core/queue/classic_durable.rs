@@ -55,13 +55,30 @@ impl Classic {
         };
         let is_less = bytes_max < durable.resident_bytes_max;
         durable.resident_bytes_max = bytes_max;
-        if is_less && durable.is_over_share(&self.ready) {
-            // What was spared before is looked at again.
-            if let Some(position) = self.ready.end_of_front(durable.front_bytes()) {
-                durable.page_from = position;
-            }
+        if is_less {
+            self.page_anew();
         }
         self.finish(call);
+    }
+
+    /// The share has become less: what was spared before is looked at again.
+    fn page_anew(&mut self) {
+        if let Some(durable) = &mut self.durable
+            && durable.is_over_share(&self.ready)
+            && let Some(position) = self.ready.end_of_front(durable.front_bytes())
+        {
+            durable.page_from = position;
+        }
+    }
+
+    fn note_readers(&mut self) {
+        let consumers = self.consumers.count();
+        if let Some(durable) = &mut self.durable {
+            let is_read = consumers > 0 || !durable.getters.is_empty();
+            if durable.set_read(is_read) {
+                self.page_anew();
+            }
+        }
     }
 
     /// A call begins, and the store has got this far.
@@ -209,6 +226,7 @@ impl Classic {
 
     /// Ends a call to a durable queue: asks for what its head waits for.
     pub(super) fn finish_durable(&mut self, call: &mut Call<'_>) {
+        self.note_readers();
         self.open_head(call);
         self.renew_mark(call.aftermath);
         self.fill_front(call);

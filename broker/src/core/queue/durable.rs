@@ -24,10 +24,14 @@ use super::written::Written;
 use super::{Effects, Load, SlotId};
 use crate::core::{Moment, stored_message};
 
-/// A queue keeps about this many bytes of ready messages in memory, each counted with
+/// A queue that is read keeps about this many bytes of ready messages in memory, each counted with
 /// [`MESSAGE_OVERHEAD_BYTES`](crate::limits::MESSAGE_OVERHEAD_BYTES); what is more is paged out. Some three times what its front keeps, so
 /// that small backlogs never touch the disk again.
 pub const RESIDENT_BYTES_MAX: u64 = 4 << 20;
+
+/// The share of a queue that nobody reads: twice what is loaded of such a one. Whoever comes to read
+/// waits for one load; until then memory is better used by others.
+const UNREAD_BYTES_MAX: u64 = 128 << 10;
 
 /// The most of a [`Load`]: a few milliseconds of reading, and of a fast consumer's work.
 const LOAD_MESSAGES_MAX: usize = 4096;
@@ -49,6 +53,8 @@ pub(super) struct Durable {
     pub(super) page_from: u64,
     /// How much memory the ready messages may need; [`RESIDENT_BYTES_MAX`] until told otherwise.
     pub(super) resident_bytes_max: u64,
+    /// Somebody reads: there is a consumer, or a getter waits.
+    is_read: bool,
     /// Getters that wait for the head.
     pub(super) getters: Vec<SlotId>,
     /// How far the store has got.
@@ -72,6 +78,7 @@ impl Durable {
             load: None,
             page_from: next_position,
             resident_bytes_max: RESIDENT_BYTES_MAX,
+            is_read: false,
             getters: Vec::new(),
             committed: Epoch(0),
             has_failed: false,
@@ -173,17 +180,30 @@ impl Durable {
 
     /// How much of the front stays in memory whatever is paged out.
     pub(super) fn front_bytes(&self) -> u64 {
-        FRONT_BYTES_MIN.min(self.resident_bytes_max / 4)
+        FRONT_BYTES_MIN.min(self.share() / 4)
     }
 
     /// How many bytes the last block must hold to be paged out.
     pub(super) fn last_block_bytes_min(&self) -> u64 {
-        LAST_BLOCK_BYTES_MIN.min(self.resident_bytes_max / 4)
+        LAST_BLOCK_BYTES_MIN.min(self.share() / 4)
     }
 
     /// True when the ready messages need more memory than their share, and some could be paged out.
     pub(super) fn is_over_share(&self, ready: &Ready) -> bool {
-        !self.has_failed && resident_bytes(ready) > self.resident_bytes_max
+        !self.has_failed && resident_bytes(ready) > self.share()
+    }
+
+    /// How much memory the ready messages may need now.
+    fn share(&self) -> u64 {
+        match self.is_read {
+            true => self.resident_bytes_max,
+            false => self.resident_bytes_max.min(UNREAD_BYTES_MAX),
+        }
+    }
+
+    /// Notes whether somebody reads; true when the last one has gone.
+    pub(super) fn set_read(&mut self, is_read: bool) -> bool {
+        std::mem::replace(&mut self.is_read, is_read) && !is_read
     }
 }
 

@@ -461,6 +461,7 @@ fn who_returns_messages_is_told_the_epoch_and_who_acks_is_not() {
 #[test]
 fn a_smaller_share_takes_hold_at_once() {
     let mut rig = Rig::plain();
+    rig.attach(consumer(1));
     for first in (0..60).step_by(4) {
         rig.publish_large(first..first + 4);
     }
@@ -470,6 +471,24 @@ fn a_smaller_share_takes_hold_at_once() {
     rig.settle_down();
     let resident = rig.status().resident_messages;
     assert!(resident <= 8, "{resident}");
+    assert_eq!(rig.status().ready, 59, "and one is the consumer's");
+}
+
+#[test]
+fn a_queue_that_nobody_reads_keeps_little_in_memory() {
+    let mut rig = Rig::plain();
+    let slot = rig.attach(consumer(1));
+    for first in (0..60).step_by(4) {
+        rig.publish_large(first..first + 4);
+    }
+    rig.settle_down();
+    assert_eq!(rig.status().resident_messages, 60);
+    let now = rig.now();
+    rig.queue
+        .detach(slot, Unsettled::Keep, now, &mut rig.effects);
+    rig.settle_down();
+    let resident = rig.status().resident_messages;
+    assert!(resident < 40, "{resident}");
     assert_eq!(rig.status().ready, 60);
 }
 
