@@ -123,7 +123,7 @@ mod tests {
     use super::*;
     use crate::access::Access;
     use crate::config::Config;
-    use crate::core::queue::testing::message_of;
+    use crate::core::queue::testing::{NotedBell, consumer, message_of, port};
     use crate::core::topology::QueueDeclare;
     use crate::core::topology::tests::{allow, queue};
     use crate::durable::keeping::open_on;
@@ -139,7 +139,7 @@ mod tests {
         }
     }
 
-    /// Eight durable queues, each with a megabyte in memory that is on disk too.
+    /// Eight durable queues that are read, each with a megabyte in memory that is on disk too.
     fn filled_node() -> Node {
         let config = Config {
             memory_high_watermark_bytes: 10 << 20,
@@ -156,6 +156,9 @@ mod tests {
                 ..queue(name)
             };
             let (queue, _) = vhost.declare_queue(&request, &mut allow).unwrap();
+            let port = port(&Arc::<NotedBell>::default(), 0);
+            let attached = queue.body().attach(consumer(1), port, now, &mut effects);
+            attached.unwrap();
             let message = message_of(&"x".repeat(1024), None, true);
             let mut batch = vec![message; 1024];
             queue.body().offer(&mut batch, now, &mut effects);
