@@ -271,6 +271,13 @@ pub(super) fn message(log: u64, index: u64, bytes: &[u8]) -> Records {
     records
 }
 
+impl Drop for Running {
+    /// A test that fails while it holds the disk must end all the same: the store waits for its threads.
+    fn drop(&mut self) {
+        self.disk.release();
+    }
+}
+
 impl Running {
     fn open(options: &StoreOptions) -> Self {
         let disk = FakeDisk::new();
