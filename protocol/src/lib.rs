@@ -7,7 +7,7 @@
 //! |---|---|
 //! | [`framer`] | cuts frames out of a buffer without copying |
 //! | [`method`] | every class and method, from one table |
-//! | [`content`] | content headers and the basic properties |
+//! | [`content`], [`outline`] | content headers and the basic properties, in full and at a glance |
 //! | [`value`] | strings, field tables and arrays |
 //! | [`parse`], [`encode`] | the primitive types |
 //! | [`reply`] | reply codes and [`Fault`] |
@@ -22,6 +22,7 @@ pub mod encode;
 pub mod framer;
 pub mod heartbeat;
 pub mod method;
+pub mod outline;
 pub mod parse;
 pub mod reply;
 pub mod server;
@@ -29,6 +30,7 @@ pub mod value;
 
 pub use content::{ContentHeader, Properties};
 pub use method::Method;
+pub use outline::Outline;
 pub use parse::Malformed;
 pub use reply::{Fault, MethodId, ReplyCode};
 pub use value::{Array, ArrayBuf, LongStr, ShortStr, Table, TableBuf, Value};

@@ -322,6 +322,12 @@ impl std::fmt::Debug for Table<'_> {
     }
 }
 
+/// What follows the tagged value at the start of these bytes, which stand in a message's headers; `None`
+/// if it is not well formed.
+pub(crate) fn after_header_value(tagged: &[u8]) -> Option<&[u8]> {
+    value(tagged, 1).ok().map(|(rest, _)| rest)
+}
+
 /// Parses a table with its 4-byte length.
 pub(crate) fn table(input: &[u8]) -> Parsed<'_, Table<'_>> {
     let (rest, bytes) = parse::long_bytes(input)?;

@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use crate::amqp::confirms::Confirms;
 use crate::amqp::transaction::Transaction;
-use crate::amqp::unacked::{SourceIndex, Unacked};
+use crate::amqp::unacked::{SourceIndex, Unacked, Waiting};
 use crate::core::Moment;
 use crate::core::queue::{DeliveryId, QueueId, SlotId, Verdict};
 use crate::core::queue_handle::QueueHandle;
@@ -77,7 +77,38 @@ pub(crate) struct Channel {
 /// Deliveries within this time share one age, which is exact enough for a timeout of minutes.
 const AGE_STEP_MS: u64 = 1_000;
 
+/// What became of a settlement that was to be staged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Staged {
+    /// It is the first one of its source.
+    First,
+    /// It is with the others of its source.
+    More,
+    /// The others have another verdict and must go first; it is not staged.
+    AfterOthers,
+}
+
 impl Channel {
+    /// Puts a settlement with the others of its source. One whose source has gone has nobody to be
+    /// told of it.
+    #[inline]
+    pub(crate) fn stage_settle(&mut self, waiting: Waiting, verdict: Verdict) -> Staged {
+        let Some(source) = self.source(waiting.source) else {
+            return Staged::More;
+        };
+        let is_first = source.staged.is_empty();
+        if !is_first && source.staged_verdict != verdict {
+            return Staged::AfterOthers;
+        }
+        source.staged_verdict = verdict;
+        source.staged.push(waiting.id);
+        if is_first {
+            Staged::First
+        } else {
+            Staged::More
+        }
+    }
+
     pub(crate) fn source(&mut self, index: SourceIndex) -> Option<&mut Source> {
         self.sources.get_mut(index.0 as usize)?.as_mut()
     }

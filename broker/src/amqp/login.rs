@@ -69,6 +69,7 @@ impl Session {
         let permissions = self.node.access.permissions(user, name);
         match (vhost, permissions) {
             (Some(vhost), Some(permissions)) => Ok(OpenVhost {
+                writable: None,
                 vhost,
                 permissions: Arc::clone(permissions),
             }),

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use leveret_protocol::server::content::Publish;
-use leveret_protocol::{Fault, Properties, ReplyCode, Table};
+use leveret_protocol::{Fault, Outline, Properties, ReplyCode, Table};
 
 use crate::access::permission_name;
 use crate::amqp::channel::PublishMode;
@@ -20,7 +20,8 @@ use crate::core::exchange::Routing;
 use crate::core::publishing::{Publisher, Publishing, distinct_routing_keys};
 use crate::core::queue::Offered;
 use crate::core::queue_handle::QueueHandle;
-use crate::core::{Message, MessageParts};
+use crate::core::route::Targets;
+use crate::core::{Message, MessageParts, Usual};
 use crate::limits::TRANSACTION_BYTES_MAX;
 
 impl Session {
@@ -32,23 +33,27 @@ impl Session {
         if publish.immediate {
             return Err(Fault::new(ReplyCode::NotImplemented, "immediate=true"));
         }
-        let known = self.routes.find(publish.address()).is_some();
-        if known && publish.properties() == NO_PROPERTIES {
-            let (address, scratch) = (publish.address(), &mut self.scratch);
-            let message = Message::plain(address, &NO_PROPERTIES, publish.body(), scratch);
-            return self.publish_known(number, publish, message);
+        let Some(usual) = usual(publish.properties()) else {
+            return self.publish_checked(number, publish);
+        };
+        let message = Message::plain(
+            publish.address(),
+            publish.properties(),
+            publish.body(),
+            usual,
+            &mut self.scratch,
+        );
+        if self.routes.find(publish.address()).is_some() {
+            self.publish_known(number, publish, message)
+        } else {
+            self.publish_anew(number, publish, message)
         }
-        self.publish_checked(number, publish, known)
     }
 
-    /// The usual publish needs none of this: properties, or a place where nothing was published yet.
+    /// The usual publish needs none of this: its properties are to be judged, or to be changed.
     #[inline(never)]
-    fn publish_checked(
-        &mut self,
-        number: u16,
-        publish: &Publish<'_>,
-        known: bool,
-    ) -> Result<(), Fault> {
+    fn publish_checked(&mut self, number: u16, publish: &Publish<'_>) -> Result<(), Fault> {
+        let known = self.routes.find(publish.address()).is_some();
         if !known {
             self.check_exchange(publish.exchange())?;
         }
@@ -59,11 +64,7 @@ impl Session {
         if known && !copied {
             return self.publish_known(number, publish, message);
         }
-        let targets = self.route(&message, properties.headers, copied)?;
-        if settles_one_of(&self.unsettled, &self.channels, &targets) {
-            self.hand_over();
-        }
-        self.publish_to(number, message, &targets, publish.mandatory)
+        self.publish_routed(number, publish, message, properties.headers, copied)
     }
 
     /// The exchange and key are in the cache, first place.
@@ -75,13 +76,10 @@ impl Session {
         message: Message,
     ) -> Result<(), Fault> {
         if !self.unsettled.is_empty() {
-            self.settle_before(publish);
+            self.settle_before();
         }
         let channel = self.channels.get_mut(&number).ok_or_else(internal_error)?;
-        let Some(targets) = self.routes.find(publish.address()) else {
-            // Somebody changed the way since it was looked up: it is found anew.
-            return self.publish_anew(number, publish, message);
-        };
+        let targets = self.routes.latest();
         let sequence = match &mut channel.mode {
             PublishMode::Plain => 0,
             PublishMode::Confirm(confirms) => {
@@ -111,7 +109,7 @@ impl Session {
         Ok(())
     }
 
-    /// Finds the way and stages the message for what it finds.
+    /// Nothing is known of the exchange and key.
     #[inline(never)]
     fn publish_anew(
         &mut self,
@@ -119,16 +117,31 @@ impl Session {
         publish: &Publish<'_>,
         message: Message,
     ) -> Result<(), Fault> {
-        self.check_exchange(publish.exchange())?;
+        self.check_write(publish.exchange())?;
         let properties = Properties::parse(publish.properties()).map_err(|_| internal_error())?;
-        let targets = self.route(&message, properties.headers, false)?;
-        self.publish_to(number, message, &targets, publish.mandatory)
+        self.publish_routed(number, publish, message, properties.headers, false)
+    }
+
+    /// Finds the way and stages the message for what it finds.
+    fn publish_routed(
+        &mut self,
+        number: u16,
+        publish: &Publish<'_>,
+        message: Message,
+        headers: Option<Table<'_>>,
+        copied: bool,
+    ) -> Result<(), Fault> {
+        let targets = self.route(&message, headers, copied)?;
+        if settles_one_of(&self.unsettled, &self.channels, targets.queues()) {
+            self.hand_over();
+        }
+        self.publish_to(number, message, targets.queues(), publish.mandatory)
     }
 
     /// A publish must not overtake a settlement of its queue, which may have made room for it: it
     /// could be dropped for want of a consumer (LEN-03).
-    fn settle_before(&mut self, publish: &Publish<'_>) {
-        let targets = self.routes.find(publish.address()).unwrap_or_default();
+    fn settle_before(&mut self) {
+        let targets = self.routes.latest();
         if settles_one_of(&self.unsettled, &self.channels, targets) {
             self.hand_over();
         }
@@ -250,13 +263,26 @@ impl Session {
     }
 
     /// May the user write to this exchange, and may anybody publish to it (PUB-21)?
-    fn check_exchange(&self, exchange: &[u8]) -> Result<(), Fault> {
+    fn check_exchange(&mut self, exchange: &[u8]) -> Result<(), Fault> {
+        self.check_write(exchange)?;
+        let vhost = self.vhost()?;
+        vhost.check_publish(exchange).map(|_| ())
+    }
+
+    /// May the user write to this exchange? The latest one that it may write to is remembered.
+    fn check_write(&mut self, exchange: &[u8]) -> Result<(), Fault> {
         let open = self.open.as_ref().ok_or_else(internal_error)?;
+        if open.writable.as_deref() == Some(exchange) {
+            return Ok(());
+        }
         let name = String::from_utf8_lossy(exchange);
         if !open.permissions.may_write(permission_name(&name)) {
             return Err(self.access_refused("exchange", permission_name(&name)));
         }
-        open.vhost.check_publish(exchange).map(|_| ())
+        if let Some(open) = &mut self.open {
+            open.writable = Some(Box::from(exchange));
+        }
+        Ok(())
     }
 
     fn publisher(&self) -> Publisher<'_> {
@@ -278,20 +304,21 @@ impl Session {
         message: &Message,
         headers: Option<Table<'_>>,
         copied: bool,
-    ) -> Result<Vec<Arc<QueueHandle>>, Fault> {
-        let keys: Vec<&[u8]> = if copied {
-            distinct_routing_keys(message, headers)
+    ) -> Result<Arc<Targets>, Fault> {
+        let (all, own);
+        let routing_keys: &[&[u8]] = if copied {
+            all = distinct_routing_keys(message, headers);
+            &all
         } else {
-            vec![message.routing_key()]
+            own = [message.routing_key()];
+            &own
         };
         let routing = Routing {
-            routing_keys: &keys,
+            routing_keys,
             headers,
         };
         let targets = self.vhost()?.route_publish(message.exchange(), &routing)?;
-        let queues = targets.queues().to_vec();
-        self.routes.keep(message.address(), targets);
-        Ok(queues)
+        Ok(self.routes.keep(message.address(), targets))
     }
 }
 
@@ -304,6 +331,25 @@ fn has_copies(headers: Table<'_>) -> bool {
 
 /// The property section of a message without properties.
 const NO_PROPERTIES: [u8; 2] = [0, 0];
+
+/// What there is to know of properties that need neither be judged nor changed; most are of this kind.
+#[inline]
+fn usual(properties: &[u8]) -> Option<Usual> {
+    if properties == NO_PROPERTIES {
+        return Some(Usual::default());
+    }
+    let outline = Outline::read(properties)?;
+    let is_special = outline.names_copies || outline.expires() || outline.claims_user();
+    let persistent = match outline.delivery_mode {
+        None | Some(1) => false,
+        Some(2) => true,
+        Some(_) => return None,
+    };
+    (!is_special).then(|| Usual {
+        persistent,
+        priority: outline.priority.unwrap_or_default(),
+    })
+}
 
 /// What a publish's properties ask of queues, and what must be changed in them.
 struct Asked<'a> {

@@ -39,6 +39,8 @@ use crate::node::Node;
 pub(crate) struct OpenVhost {
     pub(crate) vhost: Arc<Vhost>,
     pub(crate) permissions: Arc<Permissions>,
+    /// The exchange that was last found to be one that the user may write to.
+    pub(crate) writable: Option<Box<[u8]>>,
 }
 
 /// One client's connection.
@@ -181,6 +183,9 @@ impl Session {
                     failure(channel, fault, leveret_protocol::method::basic::Publish::ID)
                 })
             }
+            Event::Ack { channel, ack } => self
+                .on_ack(channel, ack)
+                .map_err(|fault| failure(channel, fault, leveret_protocol::method::basic::Ack::ID)),
             Event::Method { channel, method } => {
                 let id = method.id();
                 self.on_method(channel, method)

@@ -9,7 +9,7 @@ use leveret_protocol::method::basic;
 use leveret_protocol::{Fault, ReplyCode};
 use rustc_hash::FxHashMap;
 
-use crate::amqp::channel::{Channel, PublishMode};
+use crate::amqp::channel::{Channel, PublishMode, Staged};
 use crate::amqp::session::Session;
 use crate::amqp::transaction::PendingSettle;
 use crate::amqp::unacked::{SourceIndex, Waiting};
@@ -46,18 +46,12 @@ impl Session {
         multiple: bool,
         verdict: Verdict,
     ) -> Result<(), Fault> {
-        let unacked = &mut self.channel(number)?.unacked;
+        let channel = self.channel(number)?;
         if !multiple {
-            let waiting = unacked.take(tag).ok_or_else(|| unknown_tag(tag))?;
-            return self.settle_one(
-                number,
-                PendingSettle {
-                    tag,
-                    waiting,
-                    verdict,
-                },
-            );
+            let waiting = channel.unacked.take(tag).ok_or_else(|| unknown_tag(tag))?;
+            return self.settle_one(number, tag, waiting, verdict);
         }
+        let unacked = &mut channel.unacked;
         let mut taken = Vec::new();
         if tag == 0 {
             unacked.take_all(&mut taken);
@@ -65,49 +59,52 @@ impl Session {
             return Err(unknown_tag(tag));
         }
         for (tag, waiting) in taken {
-            self.settle_one(
-                number,
-                PendingSettle {
-                    tag,
-                    waiting,
-                    verdict,
-                },
-            )?;
+            self.settle_one(number, tag, waiting, verdict)?;
         }
         Ok(())
     }
 
-    fn settle_one(&mut self, number: u16, settle: PendingSettle) -> Result<(), Fault> {
+    #[inline]
+    fn settle_one(
+        &mut self,
+        number: u16,
+        tag: u64,
+        waiting: Waiting,
+        verdict: Verdict,
+    ) -> Result<(), Fault> {
         let channel = self.channel(number)?;
         if let PublishMode::Transaction(transaction) = &mut channel.mode {
-            transaction.counted += usize::from(settle.waiting.counted);
-            transaction.settles.push(settle);
-        } else {
-            self.stage_settle(number, settle.waiting, settle.verdict);
+            transaction.counted += usize::from(waiting.counted);
+            transaction.settles.push(PendingSettle {
+                tag,
+                waiting,
+                verdict,
+            });
+            return Ok(());
+        }
+        match channel.stage_settle(waiting, verdict) {
+            Staged::More => {}
+            Staged::First => self.unsettled.push((number, waiting.source)),
+            Staged::AfterOthers => self.settle_after_others(number, waiting, verdict),
         }
         Ok(())
     }
 
     /// Puts a settlement with the others of its source; one with another verdict goes first.
     pub(super) fn stage_settle(&mut self, number: u16, waiting: Waiting, verdict: Verdict) {
-        let Some(source) = self
-            .channels
-            .get_mut(&number)
-            .and_then(|c| c.source(waiting.source))
-        else {
-            return;
-        };
-        if !source.staged.is_empty() && source.staged_verdict != verdict {
-            // What was published before goes first (TX-12).
-            self.hand_over_publishes();
-            self.hand_over_source(number, waiting.source);
-            return self.stage_settle(number, waiting, verdict);
+        let channel = self.channels.get_mut(&number);
+        match channel.map(|channel| channel.stage_settle(waiting, verdict)) {
+            None | Some(Staged::More) => {}
+            Some(Staged::First) => self.unsettled.push((number, waiting.source)),
+            Some(Staged::AfterOthers) => self.settle_after_others(number, waiting, verdict),
         }
-        if source.staged.is_empty() {
-            self.unsettled.push((number, waiting.source));
-        }
-        source.staged_verdict = verdict;
-        source.staged.push(waiting.id);
+    }
+
+    /// What was published before the settlements of another verdict goes before them (TX-12).
+    fn settle_after_others(&mut self, number: u16, waiting: Waiting, verdict: Verdict) {
+        self.hand_over_publishes();
+        self.hand_over_source(number, waiting.source);
+        self.stage_settle(number, waiting, verdict);
     }
 
     /// Tells the queues what has been settled.

@@ -46,6 +46,15 @@ pub struct MessageParts<'a> {
     pub expiration_ms: Option<u64>,
 }
 
+/// What queues ask of a message that is not special in any other way.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usual {
+    /// True for delivery-mode 2.
+    pub persistent: bool,
+    /// The priority property, 0 when absent (PRIO-02).
+    pub priority: u8,
+}
+
 /// One message; cloning it shares it.
 #[derive(Clone)]
 pub struct Message(Storage);
@@ -109,11 +118,25 @@ impl Message {
         }
     }
 
-    /// Makes a message without properties, the usual one on a fast path. `address` is the exchange and
-    /// the routing key as two short strings.
-    pub fn plain(address: &[u8], properties: &[u8], body: Body<'_>, scratch: &mut Vec<u8>) -> Self {
+    /// Makes a message that neither expires nor has blind keys, the usual one on a fast path.
+    /// `address` is the exchange and the routing key as two short strings.
+    #[inline]
+    pub fn plain(
+        address: &[u8],
+        properties: &[u8],
+        body: Body<'_>,
+        usual: Usual,
+        scratch: &mut Vec<u8>,
+    ) -> Self {
+        let flags = u8::from(usual.persistent) * FLAG_PERSISTENT;
         scratch.clear();
-        scratch.extend_from_slice(&head(0, 0, address.len(), properties.len(), 0));
+        scratch.extend_from_slice(&head(
+            flags,
+            usual.priority,
+            address.len(),
+            properties.len(),
+            0,
+        ));
         scratch.extend_from_slice(address);
         scratch.extend_from_slice(properties);
         Self::finish(scratch, body)

@@ -27,5 +27,5 @@ pub mod topology;
 pub mod vhost;
 
 pub use argument_checks::EXPIRY_MS_MAX;
-pub use message::{Message, MessageParts};
+pub use message::{Message, MessageParts, Usual};
 pub use moment::Moment;

@@ -56,16 +56,45 @@ pub struct Targets {
     watch: Watch,
 }
 
+impl PartialEq for Targets {
+    /// True when both name the same queues and become stale by the same events.
+    fn eq(&self, other: &Self) -> bool {
+        let is_same =
+            |(one, another): (&Arc<QueueHandle>, &Arc<QueueHandle>)| Arc::ptr_eq(one, another);
+        self.queues.len() == other.queues.len()
+            && self.queues.iter().zip(&other.queues).all(is_same)
+            && self.watch == other.watch
+    }
+}
+
 /// What makes an answer stale.
 #[derive(Debug)]
 enum Watch {
     /// The answer holds for this one message.
     OneMessage,
     /// One of these exchanges moving on from the generation seen.
-    Exchanges(Vec<(Arc<AtomicU64>, u64)>),
+    Exchanges(Vec<Seen>),
     /// The queues going; found by name, they can only change by that.
     Queues,
 }
+
+impl PartialEq for Watch {
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::OneMessage, Self::OneMessage) | (Self::Queues, Self::Queues) => true,
+            (Self::Exchanges(one), Self::Exchanges(another)) => {
+                let is_same = |((at, seen), (other_at, other_seen)): (&Seen, &Seen)| {
+                    Arc::ptr_eq(at, other_at) && seen == other_seen
+                };
+                one.len() == another.len() && one.iter().zip(another).all(is_same)
+            }
+            _ => false,
+        }
+    }
+}
+
+/// An exchange's generation counter, and what it said.
+type Seen = (Arc<AtomicU64>, u64);
 
 impl Targets {
     /// The queues, each once, in the order in which they were declared.
@@ -157,7 +186,7 @@ struct Walk {
     /// The exchanges visited after the first; most walks end there.
     seen: FxHashSet<ExchangeId>,
     queues: Vec<QueueId>,
-    generations: Vec<(Arc<AtomicU64>, u64)>,
+    generations: Vec<Seen>,
     may_be_kept: bool,
 }
 

@@ -8,11 +8,15 @@
 //! comparing bytes; then a map. An entry is looked at again each time it is used
 //! ([`Targets::is_valid`]), so declaring or deleting queues elsewhere invalidates nothing.
 //!
+//! A publisher with more pairs than there is room for would only push out what it needs next; so once
+//! the cache is full, only one answer in [`ADMITTED_WHEN_FULL`] takes the place of the oldest.
+//!
 //! What it is not: shared. One task owns it, no lock guards it.
 //!
-//! Invariants: at most [`ENTRIES_MAX`] entries; the index leads to an entry of the hash it was asked
-//! for; an entry without targets is stale and holds no queue in memory. Of two pairs with one hash
-//! only the later is found, so an entry is compared by its bytes before it is believed.
+//! Invariants: at most [`ENTRIES_MAX`] entries, which refer to at most [`QUEUES_MAX`] queues when they
+//! are added; the index leads to an entry of the hash it was asked for; an entry without targets is
+//! stale and holds no queue in memory. Of two pairs with one hash only the later is found, so an entry
+//! is compared by its bytes before it is believed.
 
 use std::hash::Hasher;
 use std::sync::Arc;
@@ -22,9 +26,18 @@ use rustc_hash::{FxHashMap, FxHasher};
 use super::queue_handle::QueueHandle;
 use super::route::Targets;
 
-/// The most pairs remembered: enough for a publisher that deals to some hundred queues by name; with
-/// small answers the cache of a busy connection stays below 100 KiB.
-pub const ENTRIES_MAX: usize = 512;
+/// The most pairs remembered: enough for a publisher whose keys are the names of ten thousand things.
+/// Neighbours that lead to the same queues share one answer, so that so many cost about 1 MiB, and only
+/// the connection that publishes to so many places.
+pub const ENTRIES_MAX: usize = 16_384;
+/// The most queues that the answers name together: half a MiB of references. Answers that name many
+/// queues make the cache begin anew earlier.
+pub const QUEUES_MAX: usize = 65_536;
+/// Of so many answers that find the cache full, one is remembered: a pair that comes often gets its
+/// place soon, and one that does not is not worth moving the others.
+const ADMITTED_WHEN_FULL: u32 = 16;
+/// More than one, so that the search overtakes the growth.
+const SWEPT_PER_ADDED: usize = 4;
 
 /// Where the last pairs led.
 #[derive(Debug, Default)]
@@ -36,13 +49,28 @@ pub struct RouteCache {
     last: usize,
     /// The entry to be overwritten next once the cache is full.
     oldest: usize,
+    /// Answers that found the cache full since one was remembered.
+    passed_over: u32,
+    /// How many queues were named by the answers that were added.
+    queues: usize,
+    /// Where the search for stale entries goes on.
+    swept: usize,
+    /// The answer that was added last; the next is often the same.
+    latest_answer: Option<Arc<Targets>>,
 }
 
 #[derive(Debug)]
 struct Entry {
     hash: u64,
     address: Box<[u8]>,
-    targets: Option<Targets>,
+    targets: Option<Arc<Targets>>,
+}
+
+impl Entry {
+    fn forget_if_stale(&mut self) -> bool {
+        let is_stale = |targets: &mut Arc<Targets>| !targets.is_valid();
+        self.targets.take_if(is_stale).is_some()
+    }
 }
 
 impl RouteCache {
@@ -59,32 +87,76 @@ impl RouteCache {
             self.last = self.search(address)?;
         }
         let entry = self.entries.get_mut(self.last)?;
-        if entry
-            .targets
-            .as_ref()
-            .is_some_and(|found| !found.is_valid())
-        {
-            entry.targets = None;
+        if entry.forget_if_stale() {
+            self.latest_answer = None;
         }
-        entry.targets.as_ref().map(Targets::queues)
+        entry.targets.as_deref().map(Targets::queues)
     }
 
-    /// Remembers where the pair leads, if that may be remembered.
-    pub fn keep(&mut self, address: &[u8], targets: Targets) {
-        if !targets.may_be_kept() {
-            return;
+    /// What [`Self::find`] found last, if that was anything.
+    #[inline]
+    pub fn latest(&self) -> &[Arc<QueueHandle>] {
+        let entry = self.entries.get(self.last);
+        let targets = entry.and_then(|entry| entry.targets.as_deref());
+        targets.map_or(&[], Targets::queues)
+    }
+
+    /// Remembers where the pair leads, if that may be remembered. Gives the answer back, shared.
+    pub fn keep(&mut self, address: &[u8], targets: Targets) -> Arc<Targets> {
+        let targets = self.shared(targets);
+        if targets.may_be_kept() {
+            self.remember(address, &targets);
         }
+        targets
+    }
+
+    /// The answer that was added last, if this is the same.
+    fn shared(&self, targets: Targets) -> Arc<Targets> {
+        match &self.latest_answer {
+            Some(latest) if **latest == targets => Arc::clone(latest),
+            _ => Arc::new(targets),
+        }
+    }
+
+    fn remember(&mut self, address: &[u8], targets: &Arc<Targets>) {
         if let Some(known) = self.search(address) {
-            self.entries[known].targets = Some(targets);
+            self.entries[known].targets = Some(Arc::clone(targets));
             self.last = known;
             return;
         }
-        let entry = Entry {
+        if self.entries.len() >= ENTRIES_MAX && !self.is_admitted() {
+            return;
+        }
+        self.queues += targets.queues().len();
+        if self.queues > QUEUES_MAX {
+            *self = Self {
+                queues: targets.queues().len(),
+                ..Self::default()
+            };
+        }
+        self.latest_answer = Some(Arc::clone(targets));
+        self.sweep();
+        self.last = self.add(Entry {
             hash: hash(address),
             address: Box::from(address),
-            targets: Some(targets),
-        };
-        self.last = self.add(entry);
+            targets: Some(Arc::clone(targets)),
+        });
+    }
+
+    /// Looks at the next few entries, so that queues that are gone do not stay in memory for as long as
+    /// nobody asks for them: whoever answers to a new queue each time never asks again.
+    fn sweep(&mut self) {
+        for _ in 0..SWEPT_PER_ADDED {
+            self.swept = (self.swept + 1) % self.entries.len().max(1);
+            if let Some(entry) = self.entries.get_mut(self.swept) {
+                entry.forget_if_stale();
+            }
+        }
+    }
+
+    fn is_admitted(&mut self) -> bool {
+        self.passed_over = (self.passed_over + 1) % ADMITTED_WHEN_FULL;
+        self.passed_over == 0
     }
 
     /// Forgets everything.
@@ -158,7 +230,7 @@ mod tests {
             .route(exchange, &routing)
             .unwrap_or_else(|error| panic!("{error}"));
         let found = names(targets.queues());
-        cache.keep(&address(exchange, key), targets);
+        let _ = cache.keep(&address(exchange, key), targets);
         (false, found)
     }
 
@@ -227,6 +299,23 @@ mod tests {
     }
 
     #[test]
+    fn queues_that_nobody_asks_for_again_are_let_go() {
+        let (mut topology, mut cache) = (small(), RouteCache::new());
+        let mut gone = Vec::new();
+        for n in 0..1000 {
+            let name = format!("q{n}");
+            topology.add_queue(queue(&name));
+            publish(&mut cache, &topology, "", &name);
+            gone.push(Arc::downgrade(
+                topology.queue(name.as_bytes()).unwrap_or_else(|| panic!()),
+            ));
+            topology.drop_queue(&name);
+        }
+        let held = gone.iter().filter(|queue| queue.strong_count() > 0);
+        assert!(held.count() < 1000 / 2);
+    }
+
+    #[test]
     fn pairs_are_told_apart_by_where_they_split() {
         let mut topology = small();
         topology.add_exchange(exchange("dk", "direct"));
@@ -257,7 +346,10 @@ mod tests {
     #[test]
     fn the_cache_is_bounded_and_drops_the_oldest() {
         let (mut topology, mut cache) = (small(), RouteCache::new());
-        let names: Vec<_> = (0..ENTRIES_MAX + 10).map(|n| format!("q{n}")).collect();
+        let admitted = ADMITTED_WHEN_FULL as usize;
+        let names: Vec<_> = (0..ENTRIES_MAX + 3 * admitted)
+            .map(|n| format!("q{n}"))
+            .collect();
         for name in &names {
             topology.add_queue(queue(name));
             publish(&mut cache, &topology, "", name);
@@ -267,9 +359,46 @@ mod tests {
         let known = |cache: &mut RouteCache, at: usize| {
             cache.find(&address(b"", names[at].as_bytes())).is_some()
         };
-        assert!(!known(&mut cache, 0) && !known(&mut cache, 9));
-        assert!((10..names.len()).all(|at| known(&mut cache, at)));
+        assert!((0..3).all(|at| !known(&mut cache, at)), "the oldest went");
+        assert!((3..ENTRIES_MAX).all(|at| known(&mut cache, at)));
+        let late = (ENTRIES_MAX..names.len()).filter(|at| known(&mut cache, *at));
+        assert_eq!(late.count(), 3, "one in so many was remembered");
         cache.clear();
         assert!(!known(&mut cache, 20));
+    }
+
+    #[test]
+    fn answers_with_many_queues_do_not_add_up_without_end() {
+        let (mut topology, mut cache) = (small(), RouteCache::new());
+        topology.add_exchange(exchange("t", "topic"));
+        for n in 0..1000 {
+            topology.add_queue(queue(&format!("q{n}")));
+            topology.add_binding(to_queue("t", &format!("q{n}"), "#"));
+        }
+        for n in 0..2 * QUEUES_MAX / 1000 {
+            // A change in between, so that no two answers are one.
+            publish(&mut cache, &topology, "d", "k");
+            publish(&mut cache, &topology, "t", &n.to_string());
+            let named = cache.entries.iter().flat_map(|entry| &entry.targets);
+            let named: usize = named.map(|targets| targets.queues().len()).sum();
+            assert!(named <= QUEUES_MAX);
+        }
+    }
+
+    #[test]
+    fn keys_that_lead_to_the_same_queues_share_the_answer() {
+        let (mut topology, mut cache) = (small(), RouteCache::new());
+        topology.add_exchange(exchange("t", "topic"));
+        topology.add_binding(to_queue("t", "q", "#"));
+        for key in ["a", "b", "c"] {
+            assert_eq!(publish(&mut cache, &topology, "t", key).1, ["q"]);
+        }
+        let answers: Vec<_> = cache.entries.iter().flat_map(|e| &e.targets).collect();
+        assert!(answers.len() == 3 && answers.iter().all(|a| Arc::ptr_eq(a, answers[0])));
+        topology.drop_queue("q");
+        assert_eq!(
+            publish(&mut cache, &topology, "t", "a").1,
+            Vec::<String>::new()
+        );
     }
 }

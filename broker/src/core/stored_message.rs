@@ -142,6 +142,7 @@ mod tests {
 
     use super::*;
     use crate::core::MessageParts;
+    use crate::core::Usual;
     use crate::core::message::COPY_BODY_BYTES_MAX;
 
     fn encode(message: &Message, expires_at: Option<Moment>) -> Vec<u8> {
@@ -279,7 +280,13 @@ mod tests {
             redelivered: true,
             bytes,
         };
-        let message = Message::plain(b"\0\0", &[0, 0], Body::Whole(b"body"), &mut Vec::new());
+        let message = Message::plain(
+            b"\0\0",
+            &[0, 0],
+            Body::Whole(b"body"),
+            Usual::default(),
+            &mut Vec::new(),
+        );
         let good = encode(&message, None);
         let read = Read {
             messages: vec![stored(4, good[..9].to_vec()), stored(5, good)],

@@ -183,10 +183,12 @@ impl Driver {
                 self.open_channels.remove(&channel);
                 self.connection.release_channel(channel, sent);
             }
-            Event::Method { channel, .. } if self.flags & FAIL_METHODS != 0 => {
+            Event::Method { channel, .. } | Event::Ack { channel, .. }
+                if self.flags & FAIL_METHODS != 0 =>
+            {
                 self.on_failure(failure(channel, ReplyCode::NotFound));
             }
-            Event::Method { .. } => {}
+            Event::Method { .. } | Event::Ack { .. } => {}
             Event::Publish { channel, publish } => {
                 let len = publish.body().len() as u64;
                 self.record.messages.push((channel, len));
@@ -221,7 +223,9 @@ impl Driver {
                 assert!(!self.open_channels.contains(channel));
                 assert!(self.open_channels.len() < usize::from(CHANNEL_MAX));
             }
-            Event::CloseChannel { channel } | Event::Method { channel, .. } => {
+            Event::CloseChannel { channel }
+            | Event::Method { channel, .. }
+            | Event::Ack { channel, .. } => {
                 assert!(self.open_channels.contains(channel));
             }
             Event::Publish { channel, publish } => {

@@ -42,7 +42,7 @@ use bytes::{Bytes, BytesMut};
 
 use crate::Method;
 use crate::heartbeat::{Heartbeat, Traffic};
-use crate::method::{channel, connection, write_frame};
+use crate::method::{basic, channel, connection, write_frame};
 use crate::reply::Fault;
 use crate::value::{LongStr, Table};
 
@@ -95,6 +95,13 @@ pub enum Event<'a> {
         channel: u16,
         /// The message and where it goes.
         publish: Publish<'a>,
+    },
+    /// It acknowledges deliveries: like any other method, but it comes as often as a publish.
+    Ack {
+        /// The channel's number.
+        channel: u16,
+        /// Which deliveries.
+        ack: basic::Ack,
     },
     /// It closes the connection: release everything, then [`Connection::accept_close`].
     Close,

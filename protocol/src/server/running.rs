@@ -109,6 +109,12 @@ impl Connection {
         {
             return Ok(self.on_publish(number, publish, input));
         }
+        if let Some(ack) = frame.payload.strip_prefix(&ACK_IDS).and_then(parse_ack) {
+            return Ok(Some(Event::Ack {
+                channel: number,
+                ack,
+            }));
+        }
         match parse_method(frame)? {
             method if !method.is_text() => Err(malformed_text()),
             Method::Channel(method) => on_channel_method(number, method).map(Some),
@@ -236,6 +242,20 @@ impl Connection {
 
 /// Class and method number of `basic.publish`, which comes far more often than anything else.
 const PUBLISH_IDS: [u8; 4] = [0, 60, 0, 40];
+
+/// The same of `basic.ack`, which comes second.
+const ACK_IDS: [u8; 4] = [0, 60, 0, 80];
+
+/// The arguments of a `basic.ack`: a delivery tag, an octet of bits, and nothing else.
+#[inline]
+fn parse_ack(arguments: &[u8]) -> Option<basic::Ack> {
+    let (tag, bits) = arguments.split_first_chunk::<8>()?;
+    let &[bits] = bits else { return None };
+    Some(basic::Ack {
+        delivery_tag: u64::from_be_bytes(*tag),
+        multiple: bits & 1 != 0,
+    })
+}
 
 /// The frame's type exists, and the frame is long enough to be one (FRAME-02, FRAME-03, HB-06).
 #[inline]

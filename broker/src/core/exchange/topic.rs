@@ -22,7 +22,7 @@
 //! Invariants: every node except the root holds a destination or leads to one; a free node is in the
 //! free list and nowhere else.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 
 use rustc_hash::FxHashSet;
 
@@ -45,8 +45,8 @@ pub(super) struct Topic {
 
 #[derive(Debug, Default)]
 struct Node {
-    // Ordered, not hashed: peers choose the words.
-    words: BTreeMap<Box<[u8]>, NodeIndex>,
+    // Peers choose the words, so the hashes are keyed with what no peer knows.
+    words: HashMap<Box<[u8]>, NodeIndex>,
     any_word: Option<NodeIndex>,
     any_words: Option<NodeIndex>,
     ends: DestinationCounts,
