@@ -261,7 +261,6 @@ mod tests {
             body_frame_max,
         };
         write_delivery(&mut outbox, to, b"tag", 258, true, message);
-        outbox.end_batch();
         frames(&mut outbox)
     }
 

@@ -5,9 +5,13 @@
 //! from the publisher's socket to the consumer's without being copied.
 //!
 //! ```text
-//!   sealed: [bytes][large body][bytes][large body] ... | tail: bytes being written
-//!   ▲ sent from here                                                    written here ▲
+//!   sealed: [bytes][large body][bytes][large body] ... | tail: methods | batch: deliveries
+//!   ▲ sent from here                                       small deliveries written here ▲
 //! ```
+//!
+//! Deliveries of small messages, which are most of what is ever sent, are put together in a plain
+//! vector, the batch, and sent from where they lie. They move to the tail only when something else is
+//! written behind them.
 //!
 //! What it is not: a limit. Whoever fills it asks [`Outbox::len`] first and stops at the water
 //! marks of [`crate::limits`].
@@ -25,10 +29,15 @@ pub(crate) struct Outbox {
     sealed: VecDeque<Bytes>,
     sealed_len: usize,
     tail: BytesMut,
-    /// Deliveries of the batch under way; behind everything else until [`Outbox::buffer`] is asked
-    /// for. Plain vectors take many small pieces at half the cost.
+    /// Small deliveries, behind everything else. Plain vectors take many small pieces at half the
+    /// cost.
     batch: Vec<u8>,
+    /// How much of the batch has been sent.
+    batch_sent: usize,
 }
+
+/// What was sent of a batch that keeps growing is cut off at this length, which costs moving the rest.
+const BATCH_SENT_BYTES_MAX: usize = 65_536;
 
 impl Outbox {
     /// Where to write what goes out next.
@@ -37,16 +46,37 @@ impl Outbox {
         &mut self.tail
     }
 
-    /// Where to write a small delivery; [`Outbox::end_batch`] must follow before anything is sent.
+    /// Where to write a small delivery.
+    #[inline]
     pub(crate) fn batch(&mut self) -> &mut Vec<u8> {
         &mut self.batch
     }
 
-    /// Puts a batch of deliveries behind what was written before it.
-    pub(crate) fn end_batch(&mut self) {
+    /// Puts the batch behind what was written before it, so that something else can follow.
+    fn end_batch(&mut self) {
         if !self.batch.is_empty() {
-            self.tail.extend_from_slice(&self.batch);
-            self.batch.clear();
+            let unsent = self.batch.get(self.batch_sent..).unwrap_or_default();
+            self.tail.extend_from_slice(unsent);
+            self.clear_batch();
+        }
+    }
+
+    fn unsent_batch(&self) -> &[u8] {
+        self.batch.get(self.batch_sent..).unwrap_or_default()
+    }
+
+    fn clear_batch(&mut self) {
+        self.batch.clear();
+        self.batch_sent = 0;
+    }
+
+    fn advance_batch(&mut self, sent: usize) {
+        self.batch_sent += sent;
+        if self.batch_sent == self.batch.len() {
+            self.clear_batch();
+        } else if self.batch_sent > BATCH_SENT_BYTES_MAX {
+            self.batch.drain(..self.batch_sent);
+            self.batch_sent = 0;
         }
     }
 
@@ -64,7 +94,7 @@ impl Outbox {
 
     /// How many bytes wait to be sent.
     pub(crate) fn len(&self) -> usize {
-        self.sealed_len + self.tail.len() + self.batch.len()
+        self.sealed_len + self.tail.len() + self.unsent_batch().len()
     }
 
     /// True when everything has been sent.
@@ -77,7 +107,7 @@ impl Outbox {
         if self.is_empty() && self.tail.capacity() > IDLE_BUFFER_BYTES_MAX {
             self.tail = BytesMut::new();
         }
-        if self.batch.capacity() > IDLE_BUFFER_BYTES_MAX {
+        if self.batch.is_empty() && self.batch.capacity() > IDLE_BUFFER_BYTES_MAX {
             self.batch = Vec::new();
         }
     }
@@ -85,20 +115,21 @@ impl Outbox {
 
 impl Buf for Outbox {
     fn remaining(&self) -> usize {
-        debug_assert!(self.batch.is_empty(), "a batch was not ended");
         self.len()
     }
 
     fn chunk(&self) -> &[u8] {
-        self.sealed
-            .front()
-            .map_or(&self.tail[..], |bytes| &bytes[..])
+        match self.sealed.front() {
+            Some(bytes) => bytes,
+            None if self.tail.is_empty() => self.unsent_batch(),
+            None => &self.tail,
+        }
     }
 
     fn chunks_vectored<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
         let pieces = self.sealed.iter().map(|bytes| &bytes[..]);
         let pieces = pieces
-            .chain(std::iter::once(&self.tail[..]))
+            .chain([&self.tail[..], self.unsent_batch()])
             .filter(|piece| !piece.is_empty());
         let mut count = 0;
         for (slice, piece) in slices.iter_mut().zip(pieces) {
@@ -119,11 +150,13 @@ impl Buf for Outbox {
             }
             self.sealed.pop_front();
         }
-        self.tail.advance(sent);
+        let step = sent.min(self.tail.len());
+        self.tail.advance(step);
         if self.tail.is_empty() {
             // Clearing moves the write position back to the start, so the buffer is reused whole.
             self.tail.clear();
         }
+        self.advance_batch(sent - step);
     }
 }
 
@@ -134,9 +167,11 @@ mod tests {
     fn drain(outbox: &mut Outbox, step: usize) -> Vec<u8> {
         let mut sent = Vec::new();
         while outbox.has_remaining() {
+            let first = outbox.chunk().to_vec();
             let mut slices = [IoSlice::new(&[]); 2];
             let count = outbox.chunks_vectored(&mut slices);
             let bytes: Vec<u8> = slices[..count].iter().flat_map(|s| s.to_vec()).collect();
+            assert!(!first.is_empty() && bytes.starts_with(&first));
             let taken = step.min(bytes.len());
             sent.extend_from_slice(&bytes[..taken]);
             outbox.advance(taken);
@@ -152,9 +187,30 @@ mod tests {
             outbox.push_shared(Bytes::from_static(b"TWO"));
             outbox.push_shared(Bytes::from_static(b"THREE"));
             outbox.buffer().extend_from_slice(b"four");
-            assert_eq!(outbox.len(), 15);
-            assert_eq!(drain(&mut outbox, step), b"oneTWOTHREEfour");
+            outbox.batch().extend_from_slice(b"5");
+            outbox.buffer().extend_from_slice(b"six");
+            outbox.batch().extend_from_slice(b"seven");
+            assert_eq!(outbox.len(), 24);
+            assert_eq!(drain(&mut outbox, step), b"oneTWOTHREEfour5sixseven");
             assert!(outbox.is_empty());
         }
+    }
+
+    #[test]
+    fn a_batch_that_is_never_sent_whole_does_not_grow_without_end() {
+        let mut outbox = Outbox::default();
+        let mut written = 0_usize;
+        for _ in 0..1000 {
+            for _ in 0..1000 {
+                outbox.batch().push(written as u8);
+                written += 1;
+            }
+            while outbox.len() > 100 {
+                let at = written - outbox.len();
+                assert_eq!(outbox.chunk()[0], at as u8);
+                outbox.advance(outbox.len().min(700) - 1);
+            }
+        }
+        assert!(outbox.batch.capacity() < 4 * BATCH_SENT_BYTES_MAX);
     }
 }

@@ -265,7 +265,6 @@ impl Session {
                 &message,
             );
         }
-        self.outbox.end_batch();
     }
 
     /// The queue was deleted: the consumer ends, and a client that asked to know is told (CANCEL-10,

@@ -160,6 +160,12 @@ impl Session {
     pub(crate) fn on_bytes(&mut self, received: &Bytes) -> (usize, usize) {
         let mut input = Input::new(received);
         while self.parked.is_none() {
+            if let Some(event) = self.machine.next_usual(&mut input) {
+                if let Err(failure) = self.on_event(event) {
+                    self.fail(failure);
+                }
+                continue;
+            }
             match self
                 .machine
                 .next_event(&mut input, self.now, self.outbox.buffer())

@@ -1,14 +1,15 @@
 //! The frames of a running connection: what each one means on its channel, and which are faults.
 //!
-//! The usual frame is the method of a publish whose content lies right behind it; everything on its
-//! way is inlined into [`Connection::next_event`].
+//! The usual frame is the method of a publish whose content lies right behind it, or an ack; for these
+//! there is a short way, [`Connection::next_usual`], which is tried first. Whatever is unusual about a
+//! frame, or wrong, is found on the long way.
 
 use bytes::{Bytes, BytesMut};
 use std::sync::Arc;
 
 use super::channels::ChannelState;
 use super::content::{self, Assembled, Assembly, PublishMethod};
-use super::{Connection, Event, Failure, Input, describe};
+use super::{Connection, Event, Failure, Input, State, describe};
 use crate::content::{FRAME_BODY, FRAME_HEADER, HEADER_FIXED_LEN};
 use crate::framer::{self, Cut, FRAME_HEARTBEAT, Frame};
 use crate::method::{FRAME_METHOD, basic, channel, connection, write_frame};
@@ -45,7 +46,13 @@ impl Connection {
         input: &mut Input<'a>,
         out: &mut BytesMut,
     ) -> Result<Option<Event<'a>>, Failure> {
-        while let Some(frame) = self.cut(input)? {
+        loop {
+            if let Some(event) = self.next_usual(input) {
+                return Ok(Some(event));
+            }
+            let Some(frame) = self.cut(input)? else {
+                return Ok(None);
+            };
             let event = match frame.channel {
                 0 => self.on_connection_frame(frame),
                 number => self
@@ -59,7 +66,52 @@ impl Connection {
                 return Ok(Some(event));
             }
         }
-        Ok(None)
+    }
+
+    /// The next event if it is one of the two that nearly all are: a publish that lies whole in the
+    /// buffer, or an ack. `None` says nothing: [`Connection::next_event`] knows.
+    #[inline]
+    pub fn next_usual<'a>(&mut self, input: &mut Input<'a>) -> Option<Event<'a>> {
+        if self.state != State::Running {
+            return None;
+        }
+        let rest = input.rest();
+        let Ok(Cut::Frame(frame)) = framer::cut(rest, self.payload_max) else {
+            return None;
+        };
+        let is_open = matches!(
+            self.channels.state(frame.channel),
+            Some(ChannelState::Open(None))
+        );
+        if frame.kind != FRAME_METHOD || !is_open {
+            return None;
+        }
+        let (ids, arguments) = frame.payload.split_first_chunk::<4>()?;
+        let (event, len) = match *ids {
+            PUBLISH_IDS => self.whole_publish(frame, arguments, rest)?,
+            ACK_IDS => {
+                let (channel, ack) = (frame.channel, parse_ack(arguments)?);
+                (Event::Ack { channel, ack }, 0)
+            }
+            _ => return None,
+        };
+        input.at += frame.wire_len() + len;
+        Some(event)
+    }
+
+    #[inline]
+    fn whole_publish<'a>(
+        &self,
+        frame: Frame<'a>,
+        arguments: &'a [u8],
+        rest: &'a [u8],
+    ) -> Option<(Event<'a>, usize)> {
+        let channel = frame.channel;
+        let publish = PublishMethod::parse(arguments)?;
+        let content = rest.get(frame.wire_len()..)?;
+        let body_max = self.options.whole_body_max_bytes();
+        let (publish, len) = content::whole(channel, publish, content, self.payload_max, body_max)?;
+        Some((Event::Publish { channel, publish }, len))
     }
 
     fn on_connection_frame<'a>(&mut self, frame: Frame<'a>) -> Result<Option<Event<'a>>, Failure> {
@@ -75,7 +127,6 @@ impl Connection {
         }
     }
 
-    #[inline]
     fn on_channel_frame<'a>(
         &mut self,
         frame: Frame<'a>,
@@ -87,19 +138,14 @@ impl Connection {
             return Err(describe::unexpected_frame(frame));
         }
         match self.channels.state(frame.channel) {
-            Some(ChannelState::Open(None)) => self.on_open_channel(frame, input),
+            Some(ChannelState::Open(None)) => self.on_open_channel(frame),
             Some(ChannelState::Open(Some(_))) => self.on_content_frame(frame, input.buffer),
             Some(_) => self.on_closing_channel(frame, out),
             None => self.on_unused_channel(frame),
         }
     }
 
-    #[inline]
-    fn on_open_channel<'a>(
-        &mut self,
-        frame: Frame<'a>,
-        input: &mut Input<'a>,
-    ) -> Result<Option<Event<'a>>, Fault> {
+    fn on_open_channel<'a>(&mut self, frame: Frame<'a>) -> Result<Option<Event<'a>>, Fault> {
         if frame.kind != FRAME_METHOD {
             return Err(expected_method_frame());
         }
@@ -107,13 +153,8 @@ impl Connection {
         if let Some(arguments) = frame.payload.strip_prefix(&PUBLISH_IDS)
             && let Some(publish) = PublishMethod::parse(arguments)
         {
-            return Ok(self.on_publish(number, publish, input));
-        }
-        if let Some(ack) = frame.payload.strip_prefix(&ACK_IDS).and_then(parse_ack) {
-            return Ok(Some(Event::Ack {
-                channel: number,
-                ack,
-            }));
+            self.begin_publish(number, publish);
+            return Ok(None);
         }
         match parse_method(frame)? {
             method if !method.is_text() => Err(malformed_text()),
@@ -125,29 +166,10 @@ impl Connection {
         }
     }
 
-    /// Hands out a publish that lies whole in the buffer, or begins to put one together.
-    #[inline]
-    fn on_publish<'a>(
-        &mut self,
-        number: u16,
-        publish: PublishMethod<'a>,
-        input: &mut Input<'a>,
-    ) -> Option<Event<'a>> {
-        let body_max = self.options.whole_body_max_bytes();
-        match content::whole(number, publish, input.rest(), self.payload_max, body_max) {
-            Some((publish, len)) => {
-                input.at += len;
-                Some(Event::Publish {
-                    channel: number,
-                    publish,
-                })
-            }
-            None => {
-                if let Some(ChannelState::Open(assembly)) = self.channels.state(number) {
-                    *assembly = Some(Box::new(Assembly::begin(publish)));
-                }
-                None
-            }
+    /// Begins to put a publish together; one that lay whole in the buffer went the short way.
+    fn begin_publish(&mut self, number: u16, publish: PublishMethod<'_>) {
+        if let Some(ChannelState::Open(assembly)) = self.channels.state(number) {
+            *assembly = Some(Box::new(Assembly::begin(publish)));
         }
     }
 
