@@ -20,6 +20,9 @@ extern crate self as leveret;
 pub mod access;
 mod alarm;
 mod amqp;
+#[cfg(feature = "bench-parts")]
+#[doc(hidden)]
+pub mod bench_parts;
 pub mod broker;
 mod clock;
 pub mod config;
