@@ -15,10 +15,6 @@ use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::sync::oneshot::{Receiver, Sender, channel};
 use tracing::{info, warn};
 
-/// Tasks between two looks at the sockets. Tokio's 61 is for tasks of microseconds; a turn of a busy
-/// connection takes hundreds of them, and whoever is quiet would wait for all.
-const TASKS_BETWEEN_POLLS: u32 = 61;
-
 /// Running threads. They end when this is dropped; [`Threads::end`] also waits for them.
 pub(super) struct Threads(Vec<Worker>);
 
@@ -78,10 +74,7 @@ impl Threads {
 
 impl Worker {
     fn start(number: usize, cpu: Option<usize>) -> io::Result<Self> {
-        let runtime = Builder::new_current_thread()
-            .enable_all()
-            .event_interval(TASKS_BETWEEN_POLLS)
-            .build()?;
+        let runtime = Builder::new_current_thread().enable_all().build()?;
         let handle = runtime.handle().clone();
         let (end, ended) = channel();
         let thread = thread::Builder::new()
