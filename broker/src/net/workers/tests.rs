@@ -29,11 +29,11 @@ fn connections_go_to_whoever_has_the_fewest_and_else_in_turn() {
     let mut seats = seats(3);
     let dealt: Vec<_> = (0..4).filter_map(|_| seats.take()).collect();
     assert_eq!(dealt, [0, 1, 2, 0]);
-    // All of the second's end, and one of the first's.
-    seats.taken = vec![1, 0, 1];
+    // Others come to the first two, and all of the third's end.
+    seats.taken = vec![2, 2, 0];
     let dealt: Vec<_> = (0..3).filter_map(|_| seats.take()).collect();
-    assert_eq!(dealt, [1, 2, 0]);
-    assert_eq!(seats.taken, [2, 1, 2]);
+    assert_eq!(dealt, [2, 2, 0]);
+    assert_eq!(seats.taken, [3, 2, 2]);
 }
 
 #[test]
