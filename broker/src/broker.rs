@@ -16,6 +16,7 @@ use crate::amqp::connection::serve;
 use crate::config::{Config, ConfigError};
 use crate::durable::{Health, KeepError};
 use crate::net::listener::accept_all;
+use crate::net::workers::Workers;
 use crate::node::Node;
 
 /// A running broker. Clones are handles to the same one.
@@ -89,11 +90,25 @@ impl Broker {
     /// # Errors
     /// The system refuses the address.
     pub async fn listen(&self, address: SocketAddr) -> Result<SocketAddr, ListenError> {
+        self.listen_with(address, &Workers::default()).await
+    }
+
+    /// As [`Broker::listen`], and has the connections served by these workers. They must live until
+    /// [`Broker::shutdown`] has returned: a connection ends at once with its worker.
+    ///
+    /// # Errors
+    /// The system refuses the address.
+    pub async fn listen_with(
+        &self,
+        address: SocketAddr,
+        workers: &Workers,
+    ) -> Result<SocketAddr, ListenError> {
         let refused = |source| ListenError { address, source };
         let listener = TcpListener::bind(address).await.map_err(refused)?;
         let bound = listener.local_addr().map_err(refused)?;
         self.start_tasks();
-        let accepting = tokio::spawn(accept_all(Arc::clone(&self.inside.node), listener));
+        let node = Arc::clone(&self.inside.node);
+        let accepting = tokio::spawn(accept_all(node, listener, workers.clone()));
         let mut tasks = self.inside.lock();
         if tasks.stopped {
             accepting.abort();

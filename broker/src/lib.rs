@@ -7,7 +7,7 @@
 //! |---|---|
 //! | [`core`] | the routing core: exchanges, bindings, queues, messages; no I/O |
 //! | `amqp` | the front end for AMQP 0-9-1: one task per connection |
-//! | `net` | sockets |
+//! | `net` | sockets, and the workers that serve them |
 //! | [`broker`] | [`Broker`]: start, listen, shut down |
 //! | [`durable`] | what outlives a restart: the catalog, and the way to the store |
 //! | [`config`], [`access`] | what an operator decides: limits, identity, users |
@@ -20,6 +20,9 @@ extern crate self as leveret;
 pub mod access;
 mod alarm;
 mod amqp;
+#[cfg(feature = "bench-parts")]
+#[doc(hidden)]
+pub mod bench_parts;
 pub mod broker;
 mod clock;
 pub mod config;
@@ -36,3 +39,4 @@ mod timers;
 pub use broker::{Broker, ListenError, StartError};
 pub use config::Config;
 pub use durable::{Health, Problem};
+pub use net::workers::Workers;

@@ -27,6 +27,9 @@ pub const OUTBOX_LOW_BYTES: usize = 65_536;
 pub const OUTBOX_READ_STOP_BYTES: usize = 1_048_576;
 /// Turns in a row before the task lets others run.
 pub const TURNS_IN_A_ROW_MAX: u32 = 8;
+/// A turn that has read this many bytes is the last in a row. Whoever sends without pause would else have
+/// eight turns for each one of those who consume what it sends, and the queue between them would grow.
+pub const READ_BEFORE_OTHERS_BYTES: usize = 16_384;
 /// Uncommitted transactions hold at most this many bytes per channel; the next publish closes the
 /// connection with 506.
 pub const TRANSACTION_BYTES_MAX: usize = 134_217_728;

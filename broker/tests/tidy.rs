@@ -97,7 +97,9 @@ fn only_the_shell_knows_tokio() {
         "memory.rs",
         "serve.rs",
         "signals.rs",
+        "threads.rs",
         "timers.rs",
+        "workers.rs",
     ];
     let mut users = using("broker/src", &["tokio::"]);
     // The load generator is a client: it shares nothing with the broker but the protocol.

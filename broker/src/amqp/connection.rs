@@ -11,8 +11,8 @@
 //! The task reads when the outbox has room for answers, so a peer that never reads is held up and
 //! nobody else is; deliveries stop earlier, at the outbox's high-water mark. It does not read what
 //! publishes far ahead of the store. While an answer is parked, it reads what its buffer holds, which
-//! shows whether the peer is still there, and handles it later. After a few turns in a row it lets
-//! other connections run.
+//! shows whether the peer is still there, and handles it later. After a few turns in a row, or one in
+//! which it has read much, it lets other connections run.
 
 use std::future::Future;
 use std::io;
@@ -33,7 +33,7 @@ use tokio_util::io::{poll_read_buf, poll_write_buf};
 use crate::amqp::session::Session;
 use crate::limits::{
     CONSUMER_TIMEOUT_CHECK_MS, IDLE_BUFFER_BYTES_MAX, OUTBOX_READ_STOP_BYTES,
-    READ_BUFFER_BYTES_MIN, READ_TURN_BYTES_MAX, TURNS_IN_A_ROW_MAX,
+    READ_BEFORE_OTHERS_BYTES, READ_BUFFER_BYTES_MIN, READ_TURN_BYTES_MAX, TURNS_IN_A_ROW_MAX,
 };
 use crate::node::Node;
 
@@ -55,6 +55,7 @@ where
         received: BytesMut::new(),
         wanted: 0,
         read_size: READ_BUFFER_BYTES_MIN,
+        read_last: 0,
         traffic: Traffic::default(),
         timer: Box::pin(tokio::time::sleep_until(now.into())),
         check_consumers_at,
@@ -75,6 +76,8 @@ struct ConnectionTask<S> {
     wanted: usize,
     /// How much room the next read gets; grows while reads fill it.
     read_size: usize,
+    /// How many bytes the last turn has read.
+    read_last: usize,
     traffic: Traffic,
     timer: Pin<Box<Sleep>>,
     check_consumers_at: Option<Instant>,
@@ -101,6 +104,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Future for ConnectionTask<S> {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         for _ in 0..TURNS_IN_A_ROW_MAX {
             match self.turn(cx)? {
+                Step::Did if self.read_last >= READ_BEFORE_OTHERS_BYTES => break,
                 Step::Did => {}
                 Step::Waits => return Poll::Pending,
                 Step::End => return Poll::Ready(Ok(())),
@@ -161,6 +165,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> ConnectionTask<S> {
     }
 
     fn read(&mut self, cx: &mut Context<'_>) -> io::Result<Step> {
+        self.read_last = 0;
         self.session.block_if_alarmed();
         self.reading_stopped = self.session.outbox.len() >= OUTBOX_READ_STOP_BYTES;
         let parked = self.session.parked.is_some();
@@ -180,6 +185,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> ConnectionTask<S> {
             return Ok(Step::End);
         }
         self.traffic.received += read as u64;
+        self.read_last = read;
         if read >= self.read_size && self.read_size < READ_TURN_BYTES_MAX {
             self.read_size *= 2;
         }

@@ -25,6 +25,7 @@ mod serve;
 mod signals;
 mod sources;
 mod store;
+mod threads;
 
 use std::io;
 use std::process::ExitCode;

@@ -6,11 +6,13 @@
 //!                  └──▶ exit 1                                  └──▶ exit 1 at once
 //! ```
 
-use leveret::{Broker, Config};
+use leveret::config::WorkerScheduling;
+use leveret::{Broker, Config, Workers};
 use tokio::runtime::{Builder, Runtime};
 use tracing::info;
 
 use super::signals::Signals;
+use super::threads::Threads;
 use super::{Fatal, log};
 
 /// Serves until a signal comes.
@@ -19,37 +21,51 @@ use super::{Fatal, log};
 /// The broker cannot start, or a second signal came before it had ended.
 pub(super) fn serve(config: &Config) -> Result<(), Fatal> {
     log::install(&config.log);
-    let runtime = runtime(config.worker_threads).map_err(Fatal::Runtime)?;
-    let outcome = runtime.block_on(serve_until_signal(config));
+    let (runtime, threads) = runtime_and_threads(config).map_err(Fatal::Runtime)?;
+    let served = runtime.block_on(serve_until_signal(config, &threads.workers()));
     runtime.shutdown_background();
-    outcome
-}
-
-async fn serve_until_signal(config: &Config) -> Result<(), Fatal> {
-    let mut signals = Signals::install().map_err(Fatal::Runtime)?;
-    let broker = Broker::start(config.clone())?;
-    listen(&broker, config).await?;
-    let signal = signals.next().await;
-    info!(signal, "shutting down");
-    tokio::select! {
-        () = broker.shutdown(config.shutdown_timeout()) => {}
-        _ = signals.next() => return Err(Fatal::SecondSignal),
-    }
+    // Whoever gave two signals does not wait for anything any more.
+    served?;
+    threads.end();
     info!("stopped");
     Ok(())
 }
 
-async fn listen(broker: &Broker, config: &Config) -> Result<(), Fatal> {
+async fn serve_until_signal(config: &Config, workers: &Workers) -> Result<(), Fatal> {
+    let mut signals = Signals::install().map_err(Fatal::Runtime)?;
+    let broker = Broker::start(config.clone())?;
+    listen(&broker, config, workers).await?;
+    let signal = signals.next().await;
+    info!(signal, "shutting down");
+    tokio::select! {
+        () = broker.shutdown(config.shutdown_timeout()) => Ok(()),
+        _ = signals.next() => Err(Fatal::SecondSignal),
+    }
+}
+
+async fn listen(broker: &Broker, config: &Config, workers: &Workers) -> Result<(), Fatal> {
     for address in &config.listeners {
-        let address = broker.listen(*address).await?;
+        let address = broker.listen_with(*address, workers).await?;
         info!(%address, "listening");
     }
     Ok(())
 }
 
-fn runtime(worker_threads: u32) -> std::io::Result<Runtime> {
+/// What the broker runs on, and the threads that serve its connections if the runtime does not.
+fn runtime_and_threads(config: &Config) -> std::io::Result<(Runtime, Threads)> {
+    let count = config.worker_threads as usize;
+    match config.worker_scheduling {
+        WorkerScheduling::Stealing => Ok((stealing(count)?, Threads::none())),
+        WorkerScheduling::Pinned => {
+            let runtime = Builder::new_current_thread().enable_all().build()?;
+            Ok((runtime, Threads::start(count, config.worker_affinity)?))
+        }
+    }
+}
+
+fn stealing(threads: usize) -> std::io::Result<Runtime> {
     let mut builder = Builder::new_multi_thread();
-    if let Ok(threads @ 1..) = usize::try_from(worker_threads) {
+    if threads > 0 {
         builder.worker_threads(threads);
     }
     builder.enable_all().build()

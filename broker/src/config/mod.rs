@@ -18,6 +18,7 @@ mod layers;
 mod locate;
 mod storage;
 mod user;
+mod workers;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -32,6 +33,7 @@ pub use key::{Key, keys};
 pub use layers::Layers;
 pub use storage::{StorageConfig, StorageSync};
 pub use user::{Password, PermissionConfig, UserConfig, VhostConfig};
+pub use workers::WorkerScheduling;
 
 /// Everything an operator can choose. Each field is the TOML key of the same name.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,6 +44,10 @@ pub struct Config {
     pub listeners: Vec<SocketAddr>,
     /// Threads that serve connections; 0 means one per core.
     pub worker_threads: u32,
+    /// How connections come to these threads.
+    pub worker_scheduling: WorkerScheduling,
+    /// Whether each pinned thread stays on one CPU.
+    pub worker_affinity: bool,
     /// The directory that keeps durable exchanges, queues, bindings and persistent messages. `None`,
     /// in TOML the empty string, keeps nothing: what is durable lasts as long as the broker.
     #[serde(with = "storage::data_dir")]
@@ -105,6 +111,8 @@ impl Default for Config {
         Self {
             listeners: vec![SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 5672)],
             worker_threads: 0,
+            worker_scheduling: WorkerScheduling::default(),
+            worker_affinity: false,
             data_dir: None,
             channel_max: 2047,
             frame_max: 131_072,

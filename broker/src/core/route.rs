@@ -212,10 +212,14 @@ impl Walk {
     /// Goes on from an exchange to what it found, or to its alternate if it found nothing. A
     /// destination seen before is a destination: the alternate's turn does not come.
     fn pass(&mut self, topology: &Topology, exchange: &ExchangeState, found: &mut Destinations) {
-        let generation = exchange.generation();
-        let seen = generation.load(Ordering::Acquire);
-        self.generations.push((Arc::clone(generation), seen));
         self.may_be_kept &= exchange.spec().kind.routes_by_key;
+        if self.may_be_kept {
+            // Not for an answer that holds for one message: all publishers of an exchange would count
+            // up and down in one place.
+            let generation = exchange.generation();
+            let seen = generation.load(Ordering::Acquire);
+            self.generations.push((Arc::clone(generation), seen));
+        }
         match (found.is_empty(), exchange.alternate()) {
             (true, Some(alternate)) => match topology.exchange(alternate.as_bytes()) {
                 Some(alternate) => self.visit(alternate.spec().id),

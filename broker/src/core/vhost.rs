@@ -11,6 +11,9 @@
 //! * A change is planned under the read lock first, since most declarations find what they declare;
 //!   if something has to change, it is planned again under the write lock, for it may have changed
 //!   meanwhile.
+//! * Whoever publishes takes a part of the lock ([`ShardedLock`]), whoever changes something all of it:
+//!   publishers on many cores would else count each other in and out in one place, which is what takes
+//!   the time of a look that lasts less than a microsecond.
 //! * A change is handed to the [`CatalogSink`] before the write lock is released. So whoever sees a
 //!   durable thing can ask when it is safe, and is never told an earlier time than its change got.
 //!
@@ -18,7 +21,9 @@
 //!
 //! Invariant: a queue that has left the topology is retired, or is about to be by who removed it.
 
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, PoisonError};
+
+use crossbeam_utils::sync::{ShardedLock, ShardedLockReadGuard, ShardedLockWriteGuard};
 
 use leveret_protocol::Fault;
 use leveret_storage::Epoch;
@@ -37,7 +42,7 @@ use super::topology::{
 #[derive(Debug)]
 pub struct Vhost {
     name: Arc<str>,
-    topology: RwLock<Topology>,
+    topology: ShardedLock<Topology>,
     sink: Option<Arc<dyn CatalogSink>>,
 }
 
@@ -70,7 +75,7 @@ impl Vhost {
     pub fn with(topology: Topology, sink: Option<Arc<dyn CatalogSink>>) -> Self {
         let vhost = Self {
             name: Arc::clone(topology.vhost()),
-            topology: RwLock::new(topology),
+            topology: ShardedLock::new(topology),
             sink,
         };
         vhost.changed(&mut vhost.topology_mut(), Topology::declare_predeclared);
@@ -83,7 +88,7 @@ impl Vhost {
     }
 
     /// The topology, to be looked at. Do not call into a queue while holding it.
-    pub fn topology(&self) -> RwLockReadGuard<'_, Topology> {
+    pub fn topology(&self) -> ShardedLockReadGuard<'_, Topology> {
         // Commands are applied by code that does not panic; should it ever, the state it leaves is
         // still one that routes, and refusing every publisher would be worse.
         self.topology.read().unwrap_or_else(PoisonError::into_inner)
@@ -320,7 +325,7 @@ impl Vhost {
         self.topology().queue_by_id(id).cloned()
     }
 
-    fn topology_mut(&self) -> RwLockWriteGuard<'_, Topology> {
+    fn topology_mut(&self) -> ShardedLockWriteGuard<'_, Topology> {
         self.topology
             .write()
             .unwrap_or_else(PoisonError::into_inner)

@@ -1,4 +1,4 @@
-//! Accepts connections on one address and gives each its own task.
+//! Accepts connections on one address and gives each its own task, on a worker.
 //!
 //! An accept that fails for want of file descriptors waits a little instead of spinning. A panic in
 //! one connection's task ends that connection and nothing else.
@@ -12,19 +12,20 @@ use tokio::net::{TcpListener, TcpStream};
 
 use crate::amqp::connection::serve;
 use crate::limits::{ACCEPT_BACKOFF_MS, HANDSHAKES_MAX};
+use crate::net::workers::Workers;
 use crate::node::Node;
 
 /// Accepts until it is aborted.
-pub(crate) async fn accept_all(node: Arc<Node>, listener: TcpListener) {
+pub(crate) async fn accept_all(node: Arc<Node>, listener: TcpListener, workers: Workers) {
     loop {
         match listener.accept().await {
-            Ok((stream, peer)) => accept(&node, stream, peer),
+            Ok((stream, peer)) => accept(&node, &workers, stream, peer),
             Err(error) => on_accept_error(&error).await,
         }
     }
 }
 
-fn accept(node: &Arc<Node>, stream: TcpStream, peer: SocketAddr) {
+fn accept(node: &Arc<Node>, workers: &Workers, stream: TcpStream, peer: SocketAddr) {
     let most = node.config.connections_max as usize + HANDSHAKES_MAX;
     if node.connections.count() >= most {
         tracing::warn!(%peer, "too many connections: refused");
@@ -34,8 +35,11 @@ fn accept(node: &Arc<Node>, stream: TcpStream, peer: SocketAddr) {
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%peer, %error, "cannot turn off delays");
     }
-    tracing::debug!(%peer, "accepted");
-    tokio::spawn(serve(Arc::clone(node), stream, Some(peer)));
+    let node = Arc::clone(node);
+    match workers.serve(stream, move |stream| serve(node, stream, Some(peer))) {
+        Ok(worker) => tracing::debug!(%peer, worker, "accepted"),
+        Err(error) => tracing::warn!(%peer, %error, "cannot be handed to a worker: closed"),
+    }
 }
 
 async fn on_accept_error(error: &io::Error) {

@@ -1,3 +1,4 @@
-//! Sockets: where clients come from.
+//! Sockets: where clients come from, and which runtime serves them.
 
 pub(crate) mod listener;
+pub(crate) mod workers;

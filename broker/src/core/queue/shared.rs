@@ -67,7 +67,12 @@ impl ClassicQueue {
     /// Does `work` under the lock and its aftermath without it.
     fn locked<T>(&self, work: impl FnOnce(&mut Classic, &mut Aftermath) -> T) -> T {
         let mut aftermath = AFTERMATH.try_with(Cell::take).unwrap_or_default();
-        let result = work(&mut self.lock(&mut aftermath), &mut aftermath);
+        let result = {
+            let mut machine = self.lock(&mut aftermath);
+            #[cfg(feature = "bench-parts")]
+            let _held = crate::bench_parts::contention::Hold::begin();
+            work(&mut machine, &mut aftermath)
+        };
         aftermath.settle();
         // A thread that is ending has no buffers to keep.
         let _ = AFTERMATH.try_with(|kept| kept.set(aftermath));
@@ -97,7 +102,11 @@ impl ClassicQueue {
     }
 
     fn lock(&self, aftermath: &mut Aftermath) -> MutexGuard<'_, Classic> {
-        self.machine.lock().unwrap_or_else(|poisoned| {
+        #[cfg(feature = "bench-parts")]
+        let locked = crate::bench_parts::contention::lock(&self.machine);
+        #[cfg(not(feature = "bench-parts"))]
+        let locked = self.machine.lock();
+        locked.unwrap_or_else(|poisoned| {
             let mut machine = poisoned.into_inner();
             machine.end(aftermath);
             self.machine.clear_poison();
