@@ -6,8 +6,9 @@
 /// The most bytes read in one turn. A read of 64 KiB holds about a thousand small messages, which is
 /// enough to make the system call cheap and few enough to keep a turn short.
 pub const READ_TURN_BYTES_MAX: usize = 65_536;
-/// What a read buffer starts with; it grows when reads fill it.
-pub const READ_BUFFER_BYTES_MIN: usize = 4_096;
+/// What a read buffer starts with; it grows when reads fill it. It holds a login and whatever an idle
+/// connection says, and is what most of an idle connection's memory would be if it were larger.
+pub const READ_BUFFER_BYTES_MIN: usize = 1_024;
 /// Buffers larger than this are given back when a connection falls idle.
 pub const IDLE_BUFFER_BYTES_MAX: usize = 4_096;
 /// Staged messages are handed to their queues at this number: each hand-over takes a queue's lock

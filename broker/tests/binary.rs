@@ -456,3 +456,18 @@ fn not_waiting_for_the_disk_is_warned_of() {
     let line = serving.line_with("storage.sync");
     assert!(line.contains("\"level\":\"WARN\""), "{line}");
 }
+
+/// An idle broker needs a little memory of many sizes, which lie apart: in huge pages that is 2 MiB for
+/// each of a handful of places, more than all the rest of the process.
+#[cfg(target_os = "linux")]
+#[test]
+fn memory_is_not_asked_for_in_huge_pages() {
+    let serving = Serving::start(Bench::new("huge_pages").command(&SERVE));
+    serving.address();
+    let maps = fs::read_to_string(format!("/proc/{}/smaps", serving.child.id())).unwrap();
+    let flags = maps.lines().filter(|line| line.starts_with("VmFlags:"));
+    let (advised, others): (Vec<&str>, Vec<&str>) =
+        flags.partition(|line| line.split(' ').any(|flag| flag == "hg"));
+    assert!(!others.is_empty(), "no flags in {maps}");
+    assert!(advised.is_empty(), "{} mappings", advised.len());
+}
