@@ -96,7 +96,7 @@ async fn counts(client: &mut Client, prefix: &str, queues: usize) -> Vec<u32> {
 async fn publish_counts_what_the_queues_hold() {
     let (_broker, address) = broker().await;
     let line = "publish --messages 700 --publishers 2 --queues 3 --in-flight 7 --size 100 \
-                --persistent --keep --prefix p --json";
+                --persistent --keep --prefix p --format json";
     let figures = figures(address, line).await;
     let expected = [
         r#""case":"publish""#,
@@ -132,12 +132,12 @@ async fn publish_ends_with_its_time_and_deletes_its_queues() {
 #[tokio::test]
 async fn a_backlog_is_filled_waited_for_and_drained() {
     let (_broker, address) = broker().await;
-    let filled = figures(address, "fill --messages 500 --queues 2 --json").await;
+    let filled = figures(address, "fill --messages 500 --queues 2 --format json").await;
     assert_has(&filled, &[r#""confirmed":500"#, r#""persistent":true"#]);
-    let waited = figures(address, "wait --queues 2 --json").await;
+    let waited = figures(address, "wait --queues 2 --format json").await;
     assert_has(&waited, &[r#""messages":500"#]);
     // 7 does not divide 500: the rest must be acknowledged at the end.
-    let line = "drain --queues 2 --consumers 3 --ack-every 7 --prefetch 7 --json";
+    let line = "drain --queues 2 --consumers 3 --ack-every 7 --prefetch 7 --format json";
     let drained = figures(address, line).await;
     let expected = [
         r#""messages":500,"redelivered":0,"megabytes":0.5"#,
@@ -146,7 +146,7 @@ async fn a_backlog_is_filled_waited_for_and_drained() {
     assert_has(&drained, &expected);
     let mut client = client(address).await;
     assert_eq!(counts(&mut client, "leveret-perf-backlog", 2).await, [0, 0]);
-    let again = figures(address, "drain --queues 2 --delete --json").await;
+    let again = figures(address, "drain --queues 2 --delete --format json").await;
     assert_has(&again, &[r#""messages":0"#]);
     let missing = refused(address, "drain").await;
     assert_has(&missing, &["404 NOT_FOUND"]);
@@ -156,7 +156,7 @@ async fn a_backlog_is_filled_waited_for_and_drained() {
 async fn automatic_acknowledgement_empties_queues_too() {
     let (_broker, address) = broker().await;
     figures(address, "fill --messages 300 --size 200000 --in-flight 20").await;
-    let drained = figures(address, "drain --ack-every 0 --json").await;
+    let drained = figures(address, "drain --ack-every 0 --format json").await;
     assert_has(&drained, &[r#""messages":300"#, r#""megabytes":60.0"#]);
 }
 
@@ -220,7 +220,7 @@ async fn the_disk_case_measures_every_size_and_leaves_nothing() {
     let directory = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("perf_disk");
     let _ = std::fs::remove_dir_all(&directory);
     std::fs::create_dir_all(&directory).unwrap();
-    let line = format!("disk {} --seconds 1 --json", directory.display());
+    let line = format!("disk {} --seconds 1 --format json", directory.display());
     let unused = SocketAddr::from((Ipv4Addr::LOCALHOST, 1));
     let figures = figures(unused, &line).await;
     assert_eq!(figures.lines().count(), 6, "{figures}");
