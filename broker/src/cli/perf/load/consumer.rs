@@ -103,7 +103,10 @@ impl Consumer {
     }
 
     fn turn(&mut self) -> Result<(), PerfError> {
-        let ready = self.socket.wait(false, TICK)?;
+        let ready = match self.socket.unsent() < UNSENT_MAX {
+            true => self.socket.wait(false, TICK)?,
+            false => self.socket.wait_writable()?,
+        };
         if ready.readable && self.socket.unsent() < UNSENT_MAX {
             self.socket.read()?;
             self.take_arrivals()?;

@@ -79,6 +79,18 @@ impl Socket {
     pub(super) fn wait(&self, to_write: bool, longest: Duration) -> Result<Ready, PerfError> {
         let mut interest = PollFlags::IN;
         interest.set(PollFlags::OUT, to_write || !self.out.is_empty());
+        self.poll(interest, longest)
+    }
+
+    /// Waits until the socket can be written, whatever comes.
+    ///
+    /// # Errors
+    /// The system refuses.
+    pub(super) fn wait_writable(&self) -> Result<Ready, PerfError> {
+        self.poll(PollFlags::OUT, TICK)
+    }
+
+    fn poll(&self, interest: PollFlags, longest: Duration) -> Result<Ready, PerfError> {
         let mut polled = [PollFd::new(&self.stream, interest)];
         let longest = longest.min(TICK);
         let timeout = Timespec {
