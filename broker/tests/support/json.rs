@@ -10,8 +10,8 @@ pub enum Json {
     Truth(bool),
     Number(f64),
     Text(String),
-    List(Vec<Json>),
-    Object(BTreeMap<String, Json>),
+    List(Vec<Self>),
+    Object(BTreeMap<String, Self>),
 }
 
 impl Json {

@@ -28,9 +28,9 @@ pub(super) enum Cell {
     /// There is no such figure.
     Nothing,
     /// Figures that belong together.
-    Object(Vec<(&'static str, Cell)>),
+    Object(Vec<(&'static str, Self)>),
     /// Objects in order.
-    List(Vec<Cell>),
+    List(Vec<Self>),
 }
 
 impl From<u64> for Cell {

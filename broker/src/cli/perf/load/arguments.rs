@@ -101,7 +101,8 @@ pub(in crate::cli::perf) struct Load {
     /// Consuming connections, which share the queues; 0 only publishes
     #[arg(long, value_name = "COUNT", default_value_t = 1, value_parser = value_parser!(u32).range(0..=CONNECTIONS_MAX))]
     pub(super) consumers: u32,
-    /// Queues, which get the messages in turn (with a fanout exchange each gets every message)
+    /// Queues, which publishers and consumers share: a publisher of several uses them in turn (with a
+    /// fanout exchange each queue gets every message)
     #[arg(long, value_name = "COUNT", default_value_t = 1, value_parser = value_parser!(u32).range(1..=QUEUES_MAX))]
     pub(super) queues: u32,
     /// Bytes of each message's body; end-to-end latency is measured from 8 on

@@ -27,9 +27,9 @@ use super::super::link::CHANNEL;
 use super::clock::STAMP_LEN;
 use super::topology::{Route, Topology, headers};
 
-/// Encoded at least, so that few writes end at the end of the batch; more would only leave the
-/// processor's cache.
-const LEN: usize = 512 << 10;
+/// Encoded at least: three and a half writes, so that few end at the end of the batch and none of them is tiny;
+/// more would only leave the processor's cache.
+const LEN: usize = 448 << 10;
 /// One round over all routes may take so much more for one publisher of few ...
 const ROUND_LEN_MAX: usize = 8 << 20;
 /// ... and so much for all publishers together.
@@ -91,7 +91,7 @@ impl Batch {
 
     /// Encodes messages: whole rounds until there is enough, or as much of one as there is room for.
     fn encode(&mut self) {
-        let routes = self.topology.routes();
+        let routes = self.topology.routes(self.publisher);
         let first = self.turn;
         self.bytes.clear();
         self.ends.clear();
@@ -178,7 +178,8 @@ impl Message {
         let headers = headers(route, self.properties);
         let mut properties = Properties {
             headers: headers.as_ref().map(|headers| headers.view()),
-            delivery_mode: Some(if self.persistent { 2 } else { 1 }),
+            // A message without the property is transient; the plainest message bears none at all.
+            delivery_mode: self.persistent.then_some(2),
             ..Default::default()
         };
         if self.properties {

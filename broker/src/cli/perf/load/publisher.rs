@@ -107,7 +107,7 @@ impl Publisher {
                 return Ok(());
             }
             self.publish(start)?;
-            if !self.may_leave_unread() {
+            if !self.is_done() && !self.may_leave_unread() {
                 self.wait(start)?;
             }
         }

@@ -32,6 +32,7 @@ pub(super) struct Topology {
     prefix: String,
     queues: Vec<String>,
     bindings: usize,
+    publishers: usize,
 }
 
 /// What makes a message go to its queue.
@@ -58,16 +59,18 @@ impl Topology {
                 .bindings
                 .map_or(queues.len(), |count| count as usize),
             queues,
+            publishers: arguments.publishers as usize,
         }
     }
 
-    /// The default exchange and these queues.
+    /// The default exchange and these queues, for one publisher.
     pub(super) fn default_exchange(queues: Vec<String>) -> Self {
         Self {
             kind: ExchangeType::Default,
             exchange: String::new(),
             prefix: String::new(),
             bindings: queues.len(),
+            publishers: 1,
             queues,
         }
     }
@@ -90,23 +93,32 @@ impl Topology {
         }
     }
 
-    /// How many different routes there are.
-    pub(super) fn routes(&self) -> usize {
-        match self.kind {
+    /// How many different routes a publisher's messages take.
+    pub(super) fn routes(&self, publisher: usize) -> usize {
+        let routes = match self.kind {
             ExchangeType::Fanout => 1,
-            _ => self.bindings.max(1),
-        }
+            ExchangeType::Default => {
+                let queues = self.queues.len().max(1);
+                (queues - publisher % queues).div_ceil(self.publishers.max(1))
+            }
+            _ => self.bindings,
+        };
+        routes.max(1)
     }
 
-    /// The route of the `turn`-th message of a publisher. Every publisher uses every route equally
-    /// often, in an order that leaps, so that no cache is flattered by neighbours.
+    /// The route of the `turn`-th message of a publisher. Publishers share the queues of the default
+    /// exchange as consumers do. With any other exchange each uses every binding equally often, in an order
+    /// that leaps, so that no cache is flattered by neighbours.
     pub(super) fn route(&self, publisher: usize, turn: usize) -> Route {
-        let routes = self.routes();
-        let index = match self.kind {
-            ExchangeType::Default => publisher + turn,
-            _ => publisher + turn % routes * leap(routes),
-        };
-        self.route_of(index % routes)
+        let routes = self.routes(publisher);
+        let turn = turn % routes;
+        match self.kind {
+            ExchangeType::Default => {
+                let first = publisher % self.queues.len().max(1);
+                self.route_of(first + turn * self.publishers.max(1))
+            }
+            _ => self.route_of((publisher + turn * leap(routes)) % routes),
+        }
     }
 
     fn route_of(&self, binding: usize) -> Route {
@@ -292,11 +304,18 @@ mod tests {
     }
 
     #[test]
-    fn publishers_begin_with_different_queues() {
-        let topology = topology("--queues 3 --prefix q");
-        assert_eq!(keys(&topology, 0, 4), ["q-0", "q-1", "q-2", "q-0"]);
-        assert_eq!(keys(&topology, 1, 2), ["q-1", "q-2"]);
-        assert_eq!((topology.copies(), topology.bindings().len()), (1, 0));
+    fn publishers_share_the_queues_as_consumers_do() {
+        for (queues, publishers) in [(3, 1), (3, 2), (5, 2), (4, 4), (2, 3)] {
+            let line = format!("--queues {queues} --publishers {publishers} --prefix q");
+            let topology = topology(&line);
+            assert_eq!((topology.copies(), topology.bindings().len()), (1, 0));
+            for publisher in 0..publishers {
+                let share = topology.share(publishers as u32, publisher);
+                assert_eq!(topology.routes(publisher), share.len());
+                let again = share.iter().chain(&share).cloned().collect::<Vec<_>>();
+                assert_eq!(keys(&topology, publisher, again.len()), again);
+            }
+        }
     }
 
     #[test]
@@ -321,7 +340,7 @@ mod tests {
         assert_eq!(bound(&direct), ["q-0 q-0", "q-1 q-1"]);
         let fanout = topology("--exchange-type fanout --queues 2 --prefix q");
         assert_eq!(bound(&fanout), ["q-0 ", "q-1 "]);
-        assert_eq!((fanout.copies(), fanout.routes()), (2, 1));
+        assert_eq!((fanout.copies(), fanout.routes(0)), (2, 1));
     }
 
     #[test]
