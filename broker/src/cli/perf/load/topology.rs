@@ -275,7 +275,7 @@ pub(super) fn headers(route: &Route, properties: bool) -> Option<TableBuf> {
 /// How far to leap so that every one of so many routes is visited: a prime that is no divisor.
 fn leap(routes: usize) -> usize {
     const LEAPS: [usize; 2] = [7_919, 7_907];
-    let fits = LEAPS.into_iter().find(|leap| routes % leap != 0);
+    let fits = LEAPS.into_iter().find(|leap| !routes.is_multiple_of(*leap));
     fits.unwrap_or(1)
 }
 
