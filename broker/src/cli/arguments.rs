@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-use super::perf::PerfCommand;
+use super::perf::Perf;
 
 /// An AMQP 0-9-1 message broker.
 #[derive(Debug, Parser)]
@@ -26,9 +26,8 @@ pub(super) enum Command {
     /// Look at configurations
     #[command(subcommand)]
     Config(ConfigCommand),
-    /// Measure how fast a broker or a disk is
-    #[command(subcommand)]
-    Perf(PerfCommand),
+    /// Put load on a broker, Leveret or another, and measure how fast it is; or how fast a disk is
+    Perf(Box<Perf>),
     /// Look into data directories, damaged ones too; changes nothing
     #[command(subcommand)]
     Store(StoreCommand),

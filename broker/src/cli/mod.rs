@@ -4,7 +4,7 @@
 //!   leveret [serve] [options]        run a broker
 //!   leveret config check FILE        is this file allowed?
 //!   leveret config print [options]   what would `serve` run with?
-//!   leveret perf CASE [options]      how fast is a broker, or a disk?
+//!   leveret perf [CASE] [options]    how fast is a broker, or a disk?
 //!   leveret store verify DIR         is this data directory as it was written?
 //!   leveret store dump DIR           what is in it?
 //! ```
@@ -62,7 +62,7 @@ fn dispatch(arguments: Arguments) -> Result<(), Fatal> {
         Command::Config(ConfigCommand::Print(options)) => {
             print::print(&Sources::of_process(&options)?.config()?)
         }
-        Command::Perf(case) => perf::run(&case),
+        Command::Perf(arguments) => perf::run(&arguments),
         Command::Store(StoreCommand::Verify { directory }) => store::verify(&directory),
         Command::Store(StoreCommand::Dump { directory }) => store::dump(&directory),
     }

@@ -8,28 +8,52 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Subcommand, value_parser};
+use clap::{Args, Subcommand, ValueEnum, value_parser};
 
 use super::PerfError;
+use super::load::{Load, Ping};
 
 /// Connections of one kind; each holds buffers of a few hundred KiB.
-const CONNECTIONS_MAX: i64 = 1_000;
+pub(super) const CONNECTIONS_MAX: i64 = 1_000;
 /// Queues; ten times what any published figure uses.
-const QUEUES_MAX: i64 = 100_000;
+pub(super) const QUEUES_MAX: i64 = 100_000;
 /// Bytes of one message: RabbitMQ 3.13's own greatest size.
-const SIZE_MAX: i64 = 128 << 20;
+pub(super) const SIZE_MAX: i64 = 128 << 20;
 /// Messages that one publisher may have unconfirmed; each holds a moment in memory.
-const IN_FLIGHT_MAX: i64 = 1_000_000;
+pub(super) const IN_FLIGHT_MAX: i64 = 1_000_000;
 /// A day: long enough for any measurement, and the reason why all of them end.
-const SECONDS_MAX: i64 = 86_400;
+pub(super) const SECONDS_MAX: i64 = 86_400;
 /// How long `publish` publishes unless told otherwise.
-const SECONDS: u64 = 10;
+pub(super) const SECONDS: u64 = 10;
 /// How large a backlog `fill` makes unless told otherwise.
 const FILL_MESSAGES: u64 = 1_000_000;
 
-/// One case. Its figures are one table, or with `--json` one JSON object per line.
+/// How figures are printed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(super) enum Format {
+    /// Tables and bars for people.
+    #[default]
+    Text,
+    /// One JSON object per line, for programs.
+    Json,
+}
+
+/// `leveret perf`: load in general, or a special case.
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub(in crate::cli) struct Perf {
+    #[command(subcommand)]
+    pub(super) case: Option<PerfCommand>,
+    #[command(flatten)]
+    pub(super) load: Load,
+}
+
+/// A special case. Its figures are one table, or with `--format json` one JSON object per line.
 #[derive(Debug, Subcommand)]
 pub(in crate::cli) enum PerfCommand {
+    /// Publish to an own queue and wait for the message, one at a time: the latency of a quiet
+    /// connection, whatever others do to the broker
+    Ping(Ping),
     /// Publish with confirms: rate and confirm latency. Declares durable queues and deletes them
     Publish(Publish),
     /// Leave a backlog of persistent messages in durable queues
@@ -43,14 +67,15 @@ pub(in crate::cli) enum PerfCommand {
 }
 
 impl PerfCommand {
-    /// Whether programs are to read the figures.
-    pub(super) fn wants_json(&self) -> bool {
+    /// How the figures are wanted.
+    pub(super) fn format(&self) -> Format {
         match self {
-            Self::Publish(publish) => publish.broker.json,
-            Self::Fill(fill) => fill.broker.json,
-            Self::Drain(drain) => drain.broker.json,
-            Self::Wait(wait) => wait.broker.json,
-            Self::Disk(disk) => disk.json,
+            Self::Ping(ping) => ping.broker.format,
+            Self::Publish(publish) => publish.broker.format,
+            Self::Fill(fill) => fill.broker.format,
+            Self::Drain(drain) => drain.broker.format,
+            Self::Wait(wait) => wait.broker.format,
+            Self::Disk(disk) => disk.format,
         }
     }
 }
@@ -64,9 +89,9 @@ pub(super) struct BrokerArguments {
     /// Longest silence of the broker before giving up
     #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = value_parser!(u64).range(1..=3600))]
     patience: u64,
-    /// Print one JSON object per line
-    #[arg(long)]
-    json: bool,
+    /// How to print the figures
+    #[arg(long, value_enum, default_value_t)]
+    pub(super) format: Format,
 }
 
 impl BrokerArguments {
@@ -237,9 +262,9 @@ pub(in crate::cli) struct Disk {
     /// How long each row is measured
     #[arg(long, default_value_t = 3, value_parser = value_parser!(u64).range(1..=600))]
     pub(super) seconds: u64,
-    /// Print one JSON object per line
-    #[arg(long)]
-    json: bool,
+    /// How to print the figures
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
 }
 
 /// The smallest write of the disk case must leave the larger ones something to be larger than.
@@ -248,7 +273,11 @@ const DISK_SIZE_MAX: u64 = 1 << 20;
 /// Room for the number after the prefix; a queue's name has 255 bytes at most (FRAME-06).
 const PREFIX_LEN_MAX: usize = 240;
 
-fn check_prefix(prefix: &str) -> Result<(), PerfError> {
+/// Whether queues can be named after a prefix.
+///
+/// # Errors
+/// It is empty or too long.
+pub(super) fn check_prefix(prefix: &str) -> Result<(), PerfError> {
     match prefix.len() {
         1..=PREFIX_LEN_MAX => Ok(()),
         len => {
@@ -258,7 +287,8 @@ fn check_prefix(prefix: &str) -> Result<(), PerfError> {
     }
 }
 
-fn refuse(option: &'static str, why: String) -> PerfError {
+/// An error for an option that does not go with another.
+pub(super) fn refuse(option: &'static str, why: String) -> PerfError {
     PerfError::Option { option, why }
 }
 

@@ -34,7 +34,7 @@ pub(super) async fn drain(arguments: &Drain) -> Result<Table, PerfError> {
     let consumers = consumers(arguments, &uri, &names, &backlog).await?;
     let (received, elapsed) = consume(arguments, &uri, &backlog, messages, consumers).await?;
     if arguments.delete {
-        queues::delete(&mut control, &names).await?;
+        queues::delete(&mut control, &names, false).await?;
     }
     control.finish().await?;
     Ok(table(arguments, &uri, received, elapsed))
@@ -53,7 +53,7 @@ async fn consumers(
     let mut consumers = Vec::new();
     for index in 0..arguments.consumers as usize {
         let link = Link::open(uri, arguments.broker.patience()).await?;
-        let queues = share(names, arguments.consumers as usize, index);
+        let queues = queues::share(names, arguments.consumers as usize, index);
         consumers.push(Consumer::ready(link, queues, settling, Arc::clone(backlog)).await?);
     }
     Ok(consumers)
@@ -102,13 +102,6 @@ async fn gather(mut running: Running, start: Instant) -> Result<(Received, Durat
 
 type Running = JoinSet<Result<(Link, Received), PerfError>>;
 
-/// The queues of one consumer: every n-th, or with more consumers than queues just one.
-fn share(names: &[String], consumers: usize, index: usize) -> Vec<String> {
-    let first = index % names.len().max(1);
-    let names = names.iter().skip(first).step_by(consumers.max(1));
-    names.cloned().collect()
-}
-
 fn table(arguments: &Drain, uri: &Uri, received: Received, elapsed: Duration) -> Table {
     let megabytes = received.bytes as f64 / 1e6;
     let mut table = Table::new("drain", &uri.address);
@@ -124,21 +117,4 @@ fn table(arguments: &Drain, uri: &Uri, received: Received, elapsed: Duration) ->
         ("messages_per_s", per_second(received.messages, elapsed)),
     ]);
     table
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_queue_has_a_consumer_and_every_consumer_a_queue() {
-        let shares = |queues, consumers| {
-            let names = queues::names("q", queues);
-            let share = |index| share(&names, consumers, index).join(" ");
-            (0..consumers).map(share).collect::<Vec<_>>()
-        };
-        assert_eq!(shares(1, 1), ["q-0"]);
-        assert_eq!(shares(5, 2), ["q-0 q-2 q-4", "q-1 q-3"]);
-        assert_eq!(shares(2, 3), ["q-0", "q-1", "q-0"]);
-    }
 }

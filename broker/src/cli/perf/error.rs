@@ -30,6 +30,16 @@ pub(in crate::cli) enum PerfError {
         code: u16,
         text: String,
     },
+    /// A queue that is to be measured holds what somebody else published.
+    #[error(
+        "{address}: queue {queue} holds {messages} messages already; \
+         choose another --prefix, or consume them first with --publishers 0"
+    )]
+    NotEmpty {
+        address: String,
+        queue: String,
+        messages: u32,
+    },
     /// The broker cancelled a consumer.
     #[error("{address} cancelled the consumer of {queue}")]
     Cancelled { address: String, queue: String },
@@ -61,10 +71,13 @@ pub(in crate::cli) enum PerfError {
     /// The file of the disk case.
     #[error("{file}: {source}")]
     File { file: String, source: io::Error },
+    /// The system gives no thread.
+    #[error("cannot start a thread for a connection: {0}")]
+    Thread(io::Error),
     /// A task of the tool itself broke down.
     #[error("a part of the load generator broke down: {0}")]
     Task(#[from] tokio::task::JoinError),
-    /// Somebody wants to stop. Queues that were declared stay.
+    /// Somebody wants to stop before there are figures.
     #[error("stopped by {0}")]
     Interrupted(&'static str),
 }

@@ -20,7 +20,18 @@ const BUCKETS: usize = SUB_BUCKETS * (u64::BITS - SUB_BITS + 1) as usize;
 pub(super) struct Histogram {
     counts: Vec<u64>,
     count: u64,
+    min_ns: u64,
     max_ns: u64,
+}
+
+/// How many latencies lie in a part of the whole range.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Band {
+    /// Above this, or zero.
+    pub(super) from: Duration,
+    /// Up to this, give or take the width of a bucket.
+    pub(super) to: Duration,
+    pub(super) count: u64,
 }
 
 impl Default for Histogram {
@@ -28,6 +39,7 @@ impl Default for Histogram {
         Self {
             counts: vec![0; BUCKETS],
             count: 0,
+            min_ns: u64::MAX,
             max_ns: 0,
         }
     }
@@ -41,6 +53,7 @@ impl Histogram {
             *count += 1;
         }
         self.count += 1;
+        self.min_ns = self.min_ns.min(ns);
         self.max_ns = self.max_ns.max(ns);
     }
 
@@ -50,7 +63,14 @@ impl Histogram {
             *count += more;
         }
         self.count += other.count;
+        self.min_ns = self.min_ns.min(other.min_ns);
         self.max_ns = self.max_ns.max(other.max_ns);
+    }
+
+    /// Forgets all latencies and keeps the memory.
+    pub(super) fn clear(&mut self) {
+        self.counts.fill(0);
+        (self.count, self.min_ns, self.max_ns) = (0, u64::MAX, 0);
     }
 
     /// How many latencies it holds.
@@ -70,10 +90,50 @@ impl Histogram {
         Duration::from_nanos(ns.min(self.max_ns))
     }
 
+    /// The smallest latency; zero if there are none.
+    pub(super) fn min(&self) -> Duration {
+        match self.count {
+            0 => Duration::ZERO,
+            _ => Duration::from_nanos(self.min_ns),
+        }
+    }
+
+    /// The latencies in bands that end at 1, 2, 5, 10, 20, 50 ... µs: from the first band that holds
+    /// any to the last.
+    pub(super) fn bands(&self) -> Vec<Band> {
+        let mut bands = Vec::new();
+        let mut rest = self.counts.iter().enumerate().peekable();
+        let mut from_ns = 0;
+        for to_ns in band_ends() {
+            let mut count = 0;
+            while let Some((_, more)) = rest.next_if(|(index, _)| upper_end(*index) <= to_ns) {
+                count += more;
+            }
+            bands.push(Band {
+                from: Duration::from_nanos(from_ns),
+                to: Duration::from_nanos(to_ns),
+                count,
+            });
+            from_ns = to_ns;
+        }
+        let last = bands.iter().rposition(|band| band.count > 0);
+        bands.truncate(last.map_or(0, |last| last + 1));
+        let empty = bands.iter().take_while(|band| band.count == 0).count();
+        bands.split_off(empty)
+    }
+
     /// The greatest latency; zero if there are none.
     pub(super) fn max(&self) -> Duration {
         Duration::from_nanos(self.max_ns)
     }
+}
+
+/// The ends of bands in nanoseconds; the last one is that of all values.
+fn band_ends() -> impl Iterator<Item = u64> {
+    let decades = (3..19).map(|exponent| 10_u64.pow(exponent));
+    let ends = decades.flat_map(|decade| [decade, 2 * decade, 5 * decade]);
+    // The last of them is 158 years; whatever is longer shares one band.
+    ends.chain([u64::MAX])
 }
 
 /// The bucket of a value: the leading bits below the highest one, counted per power of two.
@@ -160,5 +220,37 @@ mod tests {
     fn an_empty_histogram_says_zero() {
         assert_eq!(of([]).percentile(0.5), Duration::ZERO);
         assert_eq!(of([]).max(), Duration::ZERO);
+    }
+
+    #[test]
+    fn bands_hold_every_latency_once_and_leave_out_empty_ends() {
+        let histogram = of([300, 999, 1_000, 7_000, 7_000, 40_000]);
+        let bands = histogram.bands();
+        let short = |band: &Band| (band.from.as_micros(), band.to.as_micros(), band.count);
+        let bands: Vec<_> = bands.iter().map(short).collect();
+        let expected = [
+            (0, 1, 2),
+            (1, 2, 1),
+            (2, 5, 0),
+            (5, 10, 2),
+            (10, 20, 0),
+            (20, 50, 1),
+        ];
+        assert_eq!(bands, expected);
+        assert_eq!(of([]).bands(), []);
+        let all = of([1, 1_000_000, u64::MAX]).bands();
+        assert_eq!(all.iter().map(|band| band.count).sum::<u64>(), 3);
+    }
+
+    #[test]
+    fn clearing_forgets_everything() {
+        let mut histogram = of([5, 7_000]);
+        assert_eq!(histogram.min().as_nanos(), 5);
+        histogram.clear();
+        let ends = (histogram.count(), histogram.min(), histogram.max());
+        assert_eq!(ends, (0, Duration::ZERO, Duration::ZERO));
+        histogram.record(Duration::from_nanos(9));
+        assert_eq!(histogram.percentile(0.5).as_nanos(), 9);
+        assert_eq!(histogram.min().as_nanos(), 9);
     }
 }

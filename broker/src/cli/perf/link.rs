@@ -18,7 +18,7 @@ use std::time::Duration;
 use bytes::{Buf as _, BytesMut};
 use leveret_protocol::client::{Decoder, OwnedFrame, write_method, write_protocol_header};
 use leveret_protocol::method::FRAME_METHOD;
-use leveret_protocol::method::channel::{self, Method as Channel};
+use leveret_protocol::method::channel;
 use leveret_protocol::method::connection::{self, Method as Connection};
 use leveret_protocol::{LongStr, Method, MethodId, ShortStr, TableBuf, Value};
 use tokio::io::Interest;
@@ -26,6 +26,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::PerfError;
+use super::notices::Notices;
 use super::uri::Uri;
 
 /// The one channel.
@@ -36,6 +37,8 @@ const READ_LEN: usize = 256 << 10;
 const FRAME_MAX: u32 = 131_072;
 /// Channels asked for: only one is used.
 const CHANNEL_MAX: u16 = 1;
+/// Calls that wait for their answers at once: enough to hide the round trips of thousands of declares.
+const CALLS_MAX: usize = 100;
 
 /// One connection to a broker.
 #[derive(Debug)]
@@ -44,10 +47,9 @@ pub(super) struct Link {
     decoder: Decoder,
     /// What is to be written. Whoever appends keeps it bounded.
     pub(super) out: BytesMut,
-    address: String,
+    notices: Notices,
     patience: Duration,
     frame_max: u32,
-    blocked: Option<String>,
 }
 
 impl Link {
@@ -88,10 +90,9 @@ impl Link {
             stream,
             decoder: Decoder::default(),
             out: BytesMut::new(),
-            address,
+            notices: Notices::new(address),
             patience,
             frame_max: FRAME_MAX,
-            blocked: None,
         })
     }
 
@@ -128,7 +129,7 @@ impl Link {
 
     /// The address as the caller gave it.
     pub(super) fn address(&self) -> &str {
-        &self.address
+        self.notices.address()
     }
 
     /// The negotiated limit of a frame, its eight bytes of overhead included.
@@ -154,6 +155,32 @@ impl Link {
     ) -> Result<OwnedFrame, PerfError> {
         write_method(channel, method, &mut self.out);
         self.await_method(answer, awaited).await
+    }
+
+    /// Sends many methods of the channel and waits for the answer of each, which `each` sees in order.
+    ///
+    /// # Errors
+    /// See [`Link::call`].
+    pub(super) async fn call_each<'m, M: Into<Method<'m>>>(
+        &mut self,
+        methods: impl IntoIterator<Item = M>,
+        answer: MethodId,
+        awaited: &str,
+        mut each: impl FnMut(&OwnedFrame),
+    ) -> Result<(), PerfError> {
+        let mut waiting = 0;
+        for method in methods {
+            self.send(method);
+            waiting += 1;
+            if waiting == CALLS_MAX {
+                each(&self.await_method(answer, awaited).await?);
+                waiting -= 1;
+            }
+        }
+        for _ in 0..waiting {
+            each(&self.await_method(answer, awaited).await?);
+        }
+        Ok(())
     }
 
     /// Waits for a method; other frames are dropped.
@@ -185,11 +212,14 @@ impl Link {
             false => Interest::READABLE | Interest::WRITABLE,
         };
         let ready = match timeout(self.patience, self.stream.ready(interest)).await {
-            Ok(ready) => ready.map_err(|source| self.broken(source))?,
-            Err(_) => return Err(self.silent(awaited)),
+            Ok(ready) => ready.map_err(|source| self.notices.broken(source))?,
+            Err(_) => {
+                let seconds = self.patience.as_secs();
+                return Err(self.notices.silent(seconds, awaited));
+            }
         };
         if ready.is_writable() && !self.out.is_empty() {
-            self.write().map_err(|source| self.broken(source))?;
+            self.write().map_err(|source| self.notices.broken(source))?;
         }
         if ready.is_readable() {
             self.read(awaited)?;
@@ -212,13 +242,10 @@ impl Link {
         let received = self.decoder.buffer_mut();
         received.reserve(READ_LEN);
         match self.stream.try_read_buf(received) {
-            Ok(0) => Err(PerfError::Ended {
-                address: self.address.clone(),
-                awaited: awaited.to_owned(),
-            }),
+            Ok(0) => Err(self.notices.ended(awaited)),
             Ok(_) => Ok(()),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(()),
-            Err(source) => Err(self.broken(source)),
+            Err(source) => Err(self.notices.broken(source)),
         }
     }
 
@@ -239,26 +266,9 @@ impl Link {
         Ok(None)
     }
 
-    /// Whether a method concerns the connection or channel itself and is dealt with here.
     fn is_notice(&mut self, frame: &OwnedFrame) -> Result<bool, PerfError> {
         let method = frame.method().map_err(|error| self.protocol(error))?;
-        match method {
-            Method::Connection(Connection::Close(close)) => {
-                Err(self.closed("connection", close.reply_code, close.reply_text))
-            }
-            Method::Channel(Channel::Close(close)) => {
-                Err(self.closed("channel", close.reply_code, close.reply_text))
-            }
-            Method::Connection(Connection::Blocked(blocked)) => {
-                self.blocked = Some(blocked.reason.to_text().into_owned());
-                Ok(true)
-            }
-            Method::Connection(Connection::Unblocked(_)) => {
-                self.blocked = None;
-                Ok(true)
-            }
-            _ => Ok(false),
-        }
+        self.notices.take(&method)
     }
 
     /// Closes the connection in order, so that all that was sent has been taken in.
@@ -278,39 +288,38 @@ impl Link {
 
     /// An error for what the broker said and should not have.
     pub(super) fn protocol(&self, why: impl std::fmt::Display) -> PerfError {
-        PerfError::Protocol {
-            address: self.address.clone(),
-            why: why.to_string(),
-        }
+        self.notices.protocol(why)
     }
 
-    fn broken(&self, source: io::Error) -> PerfError {
-        PerfError::Socket {
-            address: self.address.clone(),
-            source,
-        }
+    /// Gives up the connection as it is, for somebody who reads and writes otherwise.
+    ///
+    /// # Errors
+    /// The system does not let go of the socket.
+    pub(super) fn into_parts(mut self) -> Result<Parts, PerfError> {
+        let received = self.decoder.buffer_mut().split();
+        let stream = self.stream.into_std();
+        Ok(Parts {
+            stream: stream.map_err(|source| self.notices.broken(source))?,
+            received,
+            unsent: self.out,
+            notices: self.notices,
+            frame_max: self.frame_max,
+        })
     }
+}
 
-    fn closed(&self, what: &'static str, code: u16, text: ShortStr<'_>) -> PerfError {
-        PerfError::Closed {
-            address: self.address.clone(),
-            what,
-            code,
-            text: text.to_text().into_owned(),
-        }
-    }
-
-    fn silent(&self, awaited: &str) -> PerfError {
-        let blocked = self.blocked.as_ref();
-        PerfError::Silent {
-            address: self.address.clone(),
-            seconds: self.patience.as_secs(),
-            awaited: awaited.to_owned(),
-            blocked: blocked.map_or_else(String::new, |reason| {
-                format!("; it blocks publishers: {reason}")
-            }),
-        }
-    }
+/// What a [`Link`] is made of.
+#[derive(Debug)]
+pub(super) struct Parts {
+    /// The socket, which never blocks.
+    pub(super) stream: std::net::TcpStream,
+    /// What came and was not looked at.
+    pub(super) received: BytesMut,
+    /// What was appended and not sent.
+    pub(super) unsent: BytesMut,
+    pub(super) notices: Notices,
+    /// The negotiated limit of a frame.
+    pub(super) frame_max: u32,
 }
 
 /// Who comes and what it understands: a refused login is answered with a close that says so, and

@@ -1,7 +1,7 @@
 //! `leveret perf`: puts load on a broker over its socket and says what it measured.
 //!
 //! ```text
-//!   arguments ──▶ case (publish · fill · drain · wait · disk) ──▶ Table ──▶ people or JSON
+//!   arguments ──▶ case (load · ping · publish · fill · drain · wait · disk) ──▶ people or JSON
 //!                   │
 //!                   └─ Link: one connection; Window: what is unconfirmed; Histogram: latencies
 //! ```
@@ -19,6 +19,8 @@ mod drain;
 mod error;
 mod histogram;
 mod link;
+mod load;
+mod notices;
 mod publish;
 mod publisher;
 mod queues;
@@ -32,11 +34,12 @@ use std::thread;
 
 use tokio::runtime::{Builder, Runtime};
 
-pub(super) use arguments::PerfCommand;
+pub(super) use arguments::Perf;
 pub(super) use error::PerfError;
 
 use super::signals::Signals;
 use super::{Fatal, print};
+use arguments::PerfCommand;
 use report::Table;
 
 /// More threads than this only take the broker's cores away: a connection's work is small.
@@ -46,33 +49,40 @@ const THREADS_MAX: usize = 8;
 ///
 /// # Errors
 /// The arguments contradict each other, the broker or the disk refuses, or time is up.
-pub(super) fn run(command: &PerfCommand) -> Result<(), Fatal> {
+pub(super) fn run(arguments: &Perf) -> Result<(), Fatal> {
     let runtime = runtime().map_err(Fatal::Runtime)?;
-    let outcome = runtime.block_on(until_signal(measure(command)));
+    let outcome = runtime.block_on(case(arguments));
     runtime.shutdown_background();
-    let table = outcome?;
-    print::write(&table.text(command.wants_json()))
+    print::write(&outcome?)
 }
 
-async fn measure(command: &PerfCommand) -> Result<Table, PerfError> {
-    match command {
-        PerfCommand::Publish(arguments) => publish::publish(arguments).await,
-        PerfCommand::Fill(arguments) => publish::fill(arguments).await,
-        PerfCommand::Drain(arguments) => drain::drain(arguments).await,
-        PerfCommand::Wait(arguments) => wait::wait(arguments).await,
-        PerfCommand::Disk(arguments) => disk::disk(arguments).await,
-    }
+/// The figures as they are printed.
+async fn case(arguments: &Perf) -> Result<String, Fatal> {
+    let signals = Signals::install().map_err(Fatal::Runtime)?;
+    let Some(command) = &arguments.case else {
+        return Ok(load::load(&arguments.load, signals).await?);
+    };
+    let table = match command {
+        PerfCommand::Ping(ping) => return Ok(load::ping(ping, signals).await?),
+        PerfCommand::Publish(publish) => until(signals, publish::publish(publish)).await?,
+        PerfCommand::Fill(fill) => until(signals, publish::fill(fill)).await?,
+        PerfCommand::Drain(drain) => until(signals, drain::drain(drain)).await?,
+        PerfCommand::Wait(wait) => until(signals, wait::wait(wait)).await?,
+        PerfCommand::Disk(disk) => until(signals, disk::disk(disk)).await?,
+    };
+    Ok(table.text(command.format()))
 }
 
-async fn until_signal(case: impl Future<Output = Result<Table, PerfError>>) -> Outcome {
-    let mut signals = Signals::install().map_err(Fatal::Runtime)?;
+/// Runs a case until a signal comes.
+async fn until(
+    mut signals: Signals,
+    case: impl Future<Output = Result<Table, PerfError>>,
+) -> Result<Table, PerfError> {
     tokio::select! {
-        measured = case => Ok(measured?),
-        signal = signals.next() => Err(Fatal::Perf(PerfError::Interrupted(signal))),
+        measured = case => measured,
+        signal = signals.next() => Err(PerfError::Interrupted(signal)),
     }
 }
-
-type Outcome = Result<Table, Fatal>;
 
 fn runtime() -> std::io::Result<Runtime> {
     let cores = thread::available_parallelism().map_or(1, usize::from);

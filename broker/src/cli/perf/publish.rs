@@ -40,7 +40,7 @@ pub(super) async fn publish(arguments: &Publish) -> Result<Table, PerfError> {
     let mut control = load.control().await?;
     let outcome = load.run().await?;
     if !arguments.keep {
-        queues::delete(&mut control, &load.names).await?;
+        queues::delete(&mut control, &load.names, false).await?;
     }
     control.finish().await?;
     Ok(load.table(&outcome))
@@ -198,7 +198,7 @@ impl Load<'_> {
 type Running = JoinSet<Result<(Link, Tally), PerfError>>;
 
 /// How many of all messages fall to one publisher.
-fn share(messages: Option<u64>, publishers: u32, index: usize) -> u64 {
+pub(super) fn share(messages: Option<u64>, publishers: u32, index: usize) -> u64 {
     let Some(messages) = messages else {
         return u64::MAX;
     };
@@ -208,7 +208,7 @@ fn share(messages: Option<u64>, publishers: u32, index: usize) -> u64 {
 }
 
 /// Bytes that do not compress, so that no disk or file system gets them for less: xorshift64.
-fn body(size: u64) -> Vec<u8> {
+pub(super) fn body(size: u64) -> Vec<u8> {
     let mut state = 0x9E37_79B9_7F4A_7C15_u64;
     let step = |_| {
         state ^= state << 13;

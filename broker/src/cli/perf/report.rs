@@ -8,10 +8,14 @@
 //!   {"case":"publish","target":"127.0.0.1:5672","publishers":1, ...}     one line per row
 //! ```
 //!
+//! A row may also hold objects and lists of figures; only JSON shows those well.
+//!
 //! Invariants: every row has the same columns; names and units are the same in both forms.
 
 use std::fmt::Write as _;
 use std::time::Duration;
+
+use super::arguments::Format;
 
 /// One figure.
 #[derive(Clone, Debug, PartialEq)]
@@ -21,6 +25,12 @@ pub(super) enum Cell {
     Count(u64),
     /// With so many decimals.
     Number(f64, usize),
+    /// There is no such figure.
+    Nothing,
+    /// Figures that belong together.
+    Object(Vec<(&'static str, Self)>),
+    /// Objects in order.
+    List(Vec<Self>),
 }
 
 impl From<u64> for Cell {
@@ -84,8 +94,11 @@ impl Table {
     }
 
     /// The whole as text that ends with a line break.
-    pub(super) fn text(&self, as_json: bool) -> String {
-        if as_json { self.json() } else { self.aligned() }
+    pub(super) fn text(&self, format: Format) -> String {
+        match format {
+            Format::Json => self.json(),
+            Format::Text => self.aligned(),
+        }
     }
 
     fn aligned(&self) -> String {
@@ -106,12 +119,13 @@ impl Table {
     fn json(&self) -> String {
         let mut text = String::new();
         for row in &self.rows {
-            let target = quoted(&self.target);
-            let _ = write!(text, "{{\"case\":{},\"target\":{target}", quoted(self.case));
-            for (name, cell) in self.columns.iter().zip(row) {
-                let _ = write!(text, ",{}:{}", quoted(name), json(cell));
-            }
-            text.push_str("}\n");
+            let mut fields = vec![
+                ("case", Cell::from(self.case)),
+                ("target", Cell::from(self.target.as_str())),
+            ];
+            fields.extend(self.columns.iter().copied().zip(row.iter().cloned()));
+            text.push_str(&json(&Cell::Object(fields)));
+            text.push('\n');
         }
         text
     }
@@ -133,14 +147,27 @@ fn plain(cell: &Cell) -> String {
         Cell::Truth(false) => "no".to_owned(),
         Cell::Count(count) => count.to_string(),
         Cell::Number(number, decimals) => format!("{number:.decimals$}"),
+        Cell::Nothing => "-".to_owned(),
+        nested => json(nested),
     }
 }
 
-fn json(cell: &Cell) -> String {
+/// A figure as JSON.
+pub(super) fn json(cell: &Cell) -> String {
     match cell {
         Cell::Text(text) => quoted(text),
         Cell::Truth(truth) => truth.to_string(),
-        number => plain(number),
+        Cell::Nothing => "null".to_owned(),
+        Cell::Object(fields) => {
+            let field = |(name, cell): &(&str, Cell)| format!("{}:{}", quoted(name), json(cell));
+            let fields: Vec<_> = fields.iter().map(field).collect();
+            format!("{{{}}}", fields.join(","))
+        }
+        Cell::List(cells) => {
+            let cells: Vec<_> = cells.iter().map(json).collect();
+            format!("[{}]", cells.join(","))
+        }
+        Cell::Count(_) | Cell::Number(..) => plain(cell),
     }
 }
 
@@ -183,13 +210,13 @@ mod tests {
             "     small   no     5.2",
             "very large  yes  1234.0",
         ];
-        let text = table().text(false);
+        let text = table().text(Format::Text);
         assert!(text.ends_with(&(expected.join("\n") + "\n")), "{text}");
     }
 
     #[test]
     fn json_is_one_object_per_line_with_escaped_text() {
-        let text = table().text(true);
+        let text = table().text(Format::Json);
         let lines: Vec<_> = text.lines().collect();
         assert_eq!(
             lines,
@@ -198,6 +225,22 @@ mod tests {
                 r#"{"case":"disk","target":"/a \"b\"\u000a","write":"very large","ok":true,"per_s":1234.0}"#,
             ]
         );
+    }
+
+    #[test]
+    fn json_nests() {
+        let band = |count| {
+            Cell::Object(vec![
+                ("to_us", Cell::Number(2.0, 1)),
+                ("n", Cell::Count(count)),
+            ])
+        };
+        let cell = Cell::Object(vec![
+            ("none", Cell::Nothing),
+            ("bands", Cell::List(vec![band(3), band(0)])),
+        ]);
+        let expected = r#"{"none":null,"bands":[{"to_us":2.0,"n":3},{"to_us":2.0,"n":0}]}"#;
+        assert_eq!(json(&cell), expected);
     }
 
     #[test]

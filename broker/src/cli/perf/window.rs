@@ -45,7 +45,13 @@ impl Window {
 
     /// Whether one more may be sent.
     pub(super) fn has_room(&self) -> bool {
-        self.unsettled < self.room && self.sent.len() < SPREAD_MAX
+        self.room() > 0
+    }
+
+    /// How many more may be sent.
+    pub(super) fn room(&self) -> usize {
+        let spread = SPREAD_MAX.saturating_sub(self.sent.len());
+        self.room.saturating_sub(self.unsettled).min(spread)
     }
 
     /// Whether nothing waits.
