@@ -1,5 +1,8 @@
-//! Appending to the log: records of messages are submitted in batches to a store in the directory for
-//! temporary files, the last is waited for, and they are settled again.
+//! Appending to the log: a round of messages is submitted to a store in the directory for temporary files
+//! and waited for. Between the rounds it is settled again.
+//!
+//! Everything is submitted at once, so that it does not hang on how far the committer has got how often a
+//! buffer is enlarged.
 //!
 //! Wall time has all of it, but no sync. Instructions are counted on the publisher's thread alone: the
 //! records and their hand-over, not what the committer does with them.
@@ -16,8 +19,6 @@ use tempfile::TempDir;
 
 use super::{MESSAGES, Part};
 
-/// Messages that are submitted at once.
-const BATCH: u64 = 100;
 const LOG: LogId = LogId(1);
 
 /// Says when the store has got there.
@@ -60,13 +61,10 @@ impl Part for Append {
     }
 
     fn round(&mut self) {
-        let mut epoch = Epoch(0);
-        for _ in 0..MESSAGES as u64 / BATCH {
-            for _ in 0..BATCH {
-                self.append();
-            }
-            epoch = self.store.submit(&mut self.records);
+        for _ in 0..MESSAGES {
+            self.append();
         }
+        let epoch = self.store.submit(&mut self.records);
         self.wait(epoch);
     }
 }

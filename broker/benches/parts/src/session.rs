@@ -189,7 +189,7 @@ impl Pair {
         }
     }
 
-    fn new(case: &Case<'_>) -> Box<dyn Part> {
+    fn part(case: &Case<'_>) -> Box<dyn Part> {
         let runtime = Builder::new_current_thread().enable_all().build();
         let runtime = runtime.expect("a runtime");
         // Neither is to look at the time.
@@ -322,35 +322,35 @@ fn opening() -> BytesMut {
 }
 
 pub(super) fn auto_ack_16() -> Box<dyn Part> {
-    Pair::new(&PLAIN)
+    Pair::part(&PLAIN)
 }
 
 pub(super) fn ack_16() -> Box<dyn Part> {
-    Pair::new(&Case { ack: true, ..PLAIN })
+    Pair::part(&Case { ack: true, ..PLAIN })
 }
 
 pub(super) fn properties_16() -> Box<dyn Part> {
     let headers = headers();
-    Pair::new(&Case {
+    Pair::part(&Case {
         properties: &properties(&headers),
         ..PLAIN
     })
 }
 
 pub(super) fn confirm_16() -> Box<dyn Part> {
-    Pair::new(&Case {
+    Pair::part(&Case {
         confirm: true,
         ..PLAIN
     })
 }
 
 pub(super) fn auto_ack_1024() -> Box<dyn Part> {
-    Pair::new(&Case { len: 1024, ..PLAIN })
+    Pair::part(&Case { len: 1024, ..PLAIN })
 }
 
 /// Ten deliveries for each message.
 pub(super) fn fanout_10() -> Box<dyn Part> {
-    Pair::new(&Case {
+    Pair::part(&Case {
         exchange: "amq.fanout",
         queues: 10,
         ..PLAIN

@@ -14,13 +14,13 @@ mod route;
 mod session;
 
 /// Messages in every round, so that a figure for one message is a thousandth of it.
-pub(crate) const MESSAGES: usize = 1000;
+pub const MESSAGES: usize = 1000;
 
 /// Rounds before the first that counts: buffers have grown, routes are remembered.
 const WARM_UP_ROUNDS: usize = 3;
 
 /// Something that is measured.
-pub(crate) trait Part {
+pub trait Part {
     /// Makes ready what the next round uses up; not measured.
     fn prepare(&mut self) {}
 
@@ -29,10 +29,10 @@ pub(crate) trait Part {
 }
 
 /// Makes a part.
-type Make = fn() -> Box<dyn Part>;
+pub type Make = fn() -> Box<dyn Part>;
 
 /// Every part by its name.
-pub(crate) const PARTS: &[(&str, Make)] = &[
+pub const PARTS: &[(&str, Make)] = &[
     ("frames_cut", protocol::frames_cut),
     ("publishes_read", protocol::publishes_read),
     ("properties_parse", protocol::properties_parse),
@@ -56,7 +56,10 @@ pub(crate) const PARTS: &[(&str, Make)] = &[
 ];
 
 /// The part of this name, warm and ready for a round.
-pub(crate) fn warm(name: &str) -> Box<dyn Part> {
+///
+/// # Panics
+/// There is no part of this name.
+pub fn warm(name: &str) -> Box<dyn Part> {
     let known = PARTS.iter().find(|(known, _)| *known == name);
     let (_, make) = known.unwrap_or_else(|| panic!("no part is named {name}"));
     let mut part = make();

@@ -4,12 +4,10 @@
 //! needs valgrind and a `gungraun-runner` of the same version as the library:
 //!
 //! ```sh
-//! cargo bench -p leveret --bench instructions
+//! cargo bench -p leveret-benches --bench instructions
 //! ```
 
 #![allow(missing_docs, reason = "the macros make public items without")]
-
-mod parts;
 
 use std::hint::black_box;
 
@@ -17,7 +15,7 @@ use gungraun::{
     Callgrind, LibraryBenchmarkConfig, library_benchmark, library_benchmark_group, main,
 };
 
-use parts::{Part, warm};
+use leveret_benches::{Part, warm};
 
 /// The allocator of the binary.
 #[global_allocator]

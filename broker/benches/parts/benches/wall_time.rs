@@ -1,18 +1,16 @@
 //! How long the broker's parts take.
 //!
 //! ```sh
-//! cargo bench -p leveret --bench wall_time
-//! cargo bench -p leveret --bench wall_time -- session
+//! cargo bench -p leveret-benches --bench wall_time
+//! cargo bench -p leveret-benches --bench wall_time -- session
 //! ```
-
-mod parts;
 
 use std::cell::RefCell;
 
 use divan::Bencher;
 use divan::counter::ItemsCount;
 
-use parts::{MESSAGES, PARTS, warm};
+use leveret_benches::{MESSAGES, PARTS, warm};
 
 /// The allocator of the binary.
 #[global_allocator]
