@@ -95,7 +95,6 @@ const CASES: [Case; 7] = [
         properties: true,
         ack: true,
         confirm: true,
-        ..PLAIN
     },
 ];
 
