@@ -21,7 +21,7 @@ const WARM_UP_ROUNDS: usize = 3;
 
 /// Something that is measured.
 pub trait Part {
-    /// Makes ready what the next round uses up; not measured.
+    /// Makes ready what the next round uses up; not measured. Once more before a round changes nothing.
     fn prepare(&mut self) {}
 
     /// One round.

@@ -38,6 +38,7 @@ struct Append {
     records: Records,
     body: Vec<u8>,
     next: u64,
+    first_unsettled: u64,
     /// The last field, so that the store goes before its directory.
     _folder: TempDir,
 }
@@ -45,16 +46,17 @@ struct Append {
 impl Part for Append {
     /// The round before is over and done with, so that the store does not grow.
     fn prepare(&mut self) {
-        let messages = MESSAGES as u64;
-        if self.next < messages {
+        let count = self.next - self.first_unsettled;
+        if count == 0 {
             return;
         }
         let settled = Settled {
-            first: self.next - messages,
+            first: self.first_unsettled,
             last: self.next - 1,
-            count: messages,
-            body_bytes: messages * self.body.len() as u64,
+            count,
+            body_bytes: count * self.body.len() as u64,
         };
+        self.first_unsettled = self.next;
         self.records.settle(LOG, settled);
         let epoch = self.store.submit(&mut self.records);
         self.wait(epoch);
@@ -113,6 +115,7 @@ fn append(len: usize) -> Box<dyn Part> {
         records: Records::default(),
         body: vec![b'x'; len],
         next: 0,
+        first_unsettled: 0,
         _folder: folder,
     };
     append.records.catalog(&[CatalogChange::CreateLog(LOG)], 0);

@@ -136,13 +136,12 @@ struct Acks {
 impl Acks {
     fn prepare(&mut self) {
         let mut out = BytesMut::new();
-        for _ in 0..MESSAGES {
+        for delivery_tag in self.next_tag..self.next_tag + MESSAGES as u64 {
             let ack = basic::Ack {
-                delivery_tag: self.next_tag,
+                delivery_tag,
                 multiple: false,
             };
             write_method(1, ack, &mut out);
-            self.next_tag += 1;
         }
         self.ready = out.freeze();
     }
@@ -160,7 +159,8 @@ impl Part for Pair {
     fn round(&mut self) {
         self.publisher.send(self.publishes.clone());
         self.run();
-        if let Some(acks) = &self.acks {
+        if let Some(acks) = &mut self.acks {
+            acks.next_tag += MESSAGES as u64;
             self.consumer.send(acks.ready.clone());
             self.run();
         }
