@@ -91,7 +91,7 @@ const KINDS: [OperationKind; 7] = [
 fn kind_of(operation: &Operation) -> Option<OperationKind> {
     Some(match operation {
         Operation::Write { .. } => OperationKind::Write,
-        Operation::SyncFile { .. } => OperationKind::SyncFile,
+        Operation::SyncFile { .. } | Operation::SyncWrite { .. } => OperationKind::SyncFile,
         Operation::Create { .. } => OperationKind::Create,
         Operation::Rename { .. } => OperationKind::Rename,
         Operation::SyncDirectory => OperationKind::SyncDirectory,
