@@ -25,8 +25,8 @@ use crate::journal::{FOOTER_REST, FOOTER_SHARE};
 use crate::segment::{HEADER_LEN, SegmentId, header};
 
 /// More than this is written through the cache: by then the sync is most of the time, and whoever reads it
-/// back soon finds it there.
-const SYNCED_BYTES_MAX: usize = 32 * 1024;
+/// back soon finds it there. Tests have small commits.
+const SYNCED_BYTES_MAX: usize = if cfg!(test) { 600 } else { 32 * 1024 };
 /// How far ahead of the records a synced write prepares space. One in some two hundred commits of 1 KiB
 /// takes twice as long for it. Tests have small segments.
 const PREPARE_BYTES: u64 = if cfg!(test) { 512 } else { 256 * 1024 };

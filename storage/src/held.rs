@@ -99,3 +99,135 @@ pub(crate) fn is_held_by_this_thread(shared: &Shared) -> bool {
 fn place_of(shared: &Shared) -> usize {
     std::ptr::from_ref(shared).addr()
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use crate::disk::fake::{FakeDisk, Fault, Operation, OperationKind, Trouble};
+    use crate::tests::faults::{end_of, message};
+    use crate::{CatalogChange, CommitState, LogId, Records, Store, StoreOptions};
+
+    /// So that a broken store fails a test instead of holding it up.
+    const PATIENCE: Duration = Duration::from_secs(30);
+
+    fn opened() -> (FakeDisk, Store) {
+        let disk = FakeDisk::new();
+        let options = StoreOptions {
+            segment_bytes: 65_536,
+            ..StoreOptions::default()
+        };
+        let store = Store::open(Arc::new(disk.clone()), options).unwrap().0;
+        let mut records = Records::default();
+        records.catalog(&[CatalogChange::CreateLog(LogId(1))], 0);
+        let epoch = store.submit(&mut records);
+        assert_eq!(end_of(&store, epoch), CommitState::Reached);
+        (disk, store)
+    }
+
+    #[test]
+    fn what_is_held_is_committed_in_this_thread_by_one_write() {
+        let (disk, store) = opened();
+        let writes = |disk: &FakeDisk| {
+            let history = disk.history();
+            let synced = |entry: &&crate::disk::fake::Recorded| {
+                matches!(entry.operation, Operation::SyncWrite { .. })
+            };
+            history.iter().filter(synced).count()
+        };
+        for index in 0..50 {
+            let before = writes(&disk);
+            let held = store.hold();
+            let epoch = store.submit(&mut message(1, index, b"here"));
+            assert_eq!(store.commits().state(epoch), CommitState::Waiting);
+            // The store's thread may not yet lie down after what it did last.
+            match held.commit() {
+                Some(here) => {
+                    here.run();
+                    assert_eq!(store.commits().state(epoch), CommitState::Reached);
+                    assert_eq!(writes(&disk), before + 1);
+                }
+                None => assert_eq!(end_of(&store, epoch), CommitState::Reached),
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_not_committed_here_is_left_to_the_stores_thread() {
+        let (_, store) = opened();
+        for index in 0..50 {
+            let held = store.hold();
+            let epoch = store.submit(&mut message(1, index * 2, b"dropped"));
+            drop(held);
+            assert_eq!(end_of(&store, epoch), CommitState::Reached);
+            let held = store.hold();
+            let epoch = store.submit(&mut message(1, index * 2 + 1, b"not run"));
+            drop(held.commit());
+            assert_eq!(end_of(&store, epoch), CommitState::Reached);
+        }
+    }
+
+    #[test]
+    fn what_gathers_meanwhile_is_committed_too_and_nobody_else_writes_here() {
+        let (disk, store) = opened();
+        let mut index = 0;
+        let here = loop {
+            let held = store.hold();
+            store.submit(&mut message(1, index, b"here"));
+            index += 1;
+            if let Some(here) = held.commit() {
+                break here;
+            }
+        };
+        disk.hold(OperationKind::SyncFile);
+        std::thread::scope(|scope| {
+            scope.spawn(|| here.run());
+            assert!(disk.wait_for_held(1, PATIENCE));
+            let held = store.hold();
+            let epoch = store.submit(&mut message(1, index, b"meanwhile"));
+            assert!(held.commit().is_none());
+            assert_eq!(store.commits().state(epoch), CommitState::Waiting);
+            disk.release();
+            assert_eq!(end_of(&store, epoch), CommitState::Reached);
+        });
+    }
+
+    #[test]
+    fn a_fault_here_fails_the_store_and_it_still_ends() {
+        let (disk, store) = opened();
+        disk.plan(Fault::lasting(
+            OperationKind::SyncFile,
+            1,
+            Trouble::InputOutput,
+        ));
+        let held = store.hold();
+        let epoch = store.submit(&mut message(1, 0, b"lost"));
+        if let Some(here) = held.commit() {
+            here.run();
+        }
+        assert_eq!(end_of(&store, epoch), CommitState::Failed);
+        assert!(store.status().failed.is_some());
+        store.close();
+    }
+
+    #[test]
+    fn without_room_it_is_left_to_the_stores_thread() {
+        let (disk, store) = opened();
+        disk.plan(Fault::lasting(
+            OperationKind::Write,
+            1,
+            Trouble::StorageFull,
+        ));
+        let held = store.hold();
+        let epoch = store.submit(&mut message(1, 0, b"later"));
+        if let Some(here) = held.commit() {
+            here.run();
+        }
+        assert_eq!(store.commits().state(epoch), CommitState::Waiting);
+        disk.mend();
+        assert_eq!(end_of(&store, epoch), CommitState::Reached);
+        store.close();
+    }
+}

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   bytes ──▶ what they asked for waits for a commit ──▶ answered ──▶ nothing to read ──▶ bytes …
-//!     └── come while it waits, or right behind the answer: not in step, counted anew
+//!     └── come while it waits, or again and again right behind the answer: not in step, counted anew
 //! ```
 //!
 //! For such a client a commit may be made on the thread that serves it: until it is on disk there is
@@ -10,26 +10,50 @@
 //!
 //! What it is not: it commits nothing.
 
-/// How many commits in a row a client must have waited for. One that sends in groups is taken for one that
-/// waits once in so many groups at most.
-const STEPS_MIN: u8 = 8;
+/// How many commits in a row a client must have waited for at first.
+const STEPS_MIN: u32 = 8;
+/// The same for one that was taken for such a client again and again and sends in groups.
+const STEPS_NEEDED_MAX: u32 = 1024;
+/// A quick client's next request is now and then there before we look; one that sends in groups has it there
+/// every time.
+const SURPRISES_MAX: u32 = 3;
 
 /// What is known of one client's pace.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Lockstep {
     /// Commits in a row that it waited for.
-    steps: u8,
+    steps: u32,
+    /// So many make it one that waits for every commit.
+    needed: u32,
+    /// Answers in a row behind which more was already there.
+    surprises: u32,
     /// It has been answered, and has not been found silent since.
     answered: bool,
+}
+
+impl Default for Lockstep {
+    fn default() -> Self {
+        Self {
+            steps: 0,
+            needed: STEPS_MIN,
+            surprises: 0,
+            answered: false,
+        }
+    }
 }
 
 impl Lockstep {
     /// Bytes have come; `awaits` if something asked for before is still not committed.
     pub(super) fn on_bytes(&mut self, awaits: bool) {
-        if awaits || self.answered {
-            self.steps = 0;
-        }
+        self.surprises = if self.answered { self.surprises + 1 } else { 0 };
         self.answered = false;
+        if awaits {
+            self.steps = 0;
+        } else if self.surprises >= SURPRISES_MAX {
+            self.steps = 0;
+            self.surprises = 0;
+            self.needed = (self.needed * 2).min(STEPS_NEEDED_MAX);
+        }
     }
 
     /// There was nothing to read.
@@ -49,7 +73,7 @@ impl Lockstep {
 
     /// True for a client that waits for every commit.
     pub(super) fn is_in_step(&self) -> bool {
-        self.steps >= STEPS_MIN
+        self.steps >= self.needed
     }
 }
 
@@ -90,13 +114,37 @@ mod tests {
         assert!(!lockstep.is_in_step());
     }
 
-    #[test]
-    fn bytes_that_were_there_before_the_answer_begin_the_count_anew() {
-        let mut lockstep = in_step();
+    /// A request that is there as soon as the one before is answered.
+    fn step_at_once(lockstep: &mut Lockstep) {
         lockstep.on_bytes(false);
         lockstep.on_wait();
         lockstep.on_answer();
-        lockstep.on_bytes(false);
-        assert!(!lockstep.is_in_step());
+    }
+
+    #[test]
+    fn a_quick_client_stays_in_step() {
+        let mut lockstep = in_step();
+        for _ in 0..100 {
+            step_at_once(&mut lockstep);
+            step_at_once(&mut lockstep);
+            step(&mut lockstep);
+            assert!(lockstep.is_in_step());
+        }
+    }
+
+    #[test]
+    fn one_that_sends_in_groups_falls_out_of_step_and_takes_longer_to_come_back() {
+        let mut lockstep = in_step();
+        for round in 1..20 {
+            (0..=SURPRISES_MAX).for_each(|_| step_at_once(&mut lockstep));
+            assert!(!lockstep.is_in_step(), "round {round}");
+            let mut steps = 0;
+            while !lockstep.is_in_step() {
+                step(&mut lockstep);
+                steps += 1;
+            }
+            let due = (STEPS_MIN << round).min(STEPS_NEEDED_MAX);
+            assert!(steps + 1 >= due && steps <= due, "{steps} of {due}");
+        }
     }
 }

@@ -259,7 +259,7 @@ pub(super) struct Running {
     pub(super) store: Store,
 }
 
-pub(super) fn message(log: u64, index: u64, bytes: &[u8]) -> Records {
+pub(crate) fn message(log: u64, index: u64, bytes: &[u8]) -> Records {
     let mut records = Records::default();
     let message = NewMessage {
         index,
@@ -318,7 +318,7 @@ impl Running {
     }
 }
 
-pub(super) fn end_of(store: &Store, epoch: Epoch) -> CommitState {
+pub(crate) fn end_of(store: &Store, epoch: Epoch) -> CommitState {
     let (sender, receiver) = channel();
     let bell = Arc::new(Bell(Mutex::new(sender)));
     store.commits().ring_at(epoch, bell);
@@ -530,6 +530,26 @@ fn a_segment_that_is_passed_over_is_no_damage() {
         for image in [images.image(0).unwrap(), images.sampled(at as u64)] {
             let bench = Bench::open(&image, &small(4096)).unwrap();
             assert_eq!(bench.recovered.damage, [], "{image:?}");
+        }
+    }
+}
+
+/// A segment is as long as it was reserved, however far ahead it is prepared.
+#[test]
+fn a_synced_write_stays_within_its_segment() {
+    let running = Running::open(&small(SEGMENT_BYTES));
+    for index in 0..40 {
+        let epoch = running.store.submit(&mut message(1, index, &[1; 90]));
+        assert_eq!(running.end_of(epoch), CommitState::Reached);
+    }
+    for recorded in running.disk.history() {
+        if let Operation::Write { file, at, bytes } = recorded.operation {
+            let is_segment = running
+                .disk
+                .name_of(file)
+                .is_some_and(|name| name.starts_with("journal"));
+            let end = at + bytes.len() as u64;
+            assert!(!is_segment || end <= SEGMENT_BYTES, "{at} to {end}");
         }
     }
 }
