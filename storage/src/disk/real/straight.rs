@@ -49,7 +49,8 @@ impl Straight {
 
     /// Writes the bytes and makes them last; false if that cannot be done this way.
     pub(super) fn write(&self, file: &File, bytes: &[u8], at: u64) -> io::Result<bool> {
-        let is_aligned = bytes.len().is_multiple_of(ALIGNMENT) && at % ALIGNMENT as u64 == 0;
+        let is_aligned =
+            bytes.len().is_multiple_of(ALIGNMENT) && at.is_multiple_of(ALIGNMENT as u64);
         if !is_aligned || bytes.is_empty() || self.is_refused.load(Ordering::Relaxed) {
             return Ok(false);
         }
