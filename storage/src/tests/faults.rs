@@ -543,7 +543,7 @@ fn a_synced_write_stays_within_its_segment() {
     const SEGMENT_BYTES: u64 = 2500;
     let running = Running::open(&small(SEGMENT_BYTES));
     for index in 0..40 {
-        let epoch = running.store.submit(&mut message(1, index, &[1; 90]));
+        let epoch = running.store.submit(&mut message(1, index, &[1; 400]));
         assert_eq!(running.end_of(epoch), CommitState::Reached);
     }
     for recorded in running.disk.history() {
