@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use leveret_protocol::server::ServerOptions;
 use leveret_protocol::{TableBuf, Value};
-use leveret_storage::{CommitState, Commits, Epoch, LogId, Recovered, RecoveredLog, Store};
+use leveret_storage::{CommitState, Commits, Epoch, Held, LogId, Recovered, RecoveredLog, Store};
 
 use crate::access::Access;
 use crate::alarm::Alarm;
@@ -192,6 +192,11 @@ impl Node {
     /// How far the store has got; nothing for a node that keeps nothing.
     pub(crate) fn commits(&self) -> Option<&Arc<Commits>> {
         self.commits.as_ref()
+    }
+
+    /// While the answer lives, what this thread submits to the store wakes nobody.
+    pub(crate) fn hold_commits(&self) -> Option<Held<'_>> {
+        self.keeping.as_ref().map(Keeping::hold)
     }
 
     /// Whether an epoch is on disk. Without a store nothing waits.

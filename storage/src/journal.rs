@@ -17,18 +17,19 @@
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use crate::active::Active;
 use crate::checkpoint::{self, Encoded};
 use crate::codec::Malformed;
-use crate::disk::{Disk, DiskFile, is_out_of_descriptors};
+use crate::disk::is_out_of_descriptors;
 use crate::ledger::Ledger;
 use crate::record::{Record, announced_len, seal};
 use crate::records::Records;
-use crate::segment::{HEADER_LEN, INDEX_ENTRY_LEN, LOG_ENTRY_LEN, SegmentId, TRAILER_LEN, header};
+use crate::segment::{HEADER_LEN, INDEX_ENTRY_LEN, LOG_ENTRY_LEN, SegmentId, TRAILER_LEN};
 
 /// What a message adds to a footer at most.
-const FOOTER_SHARE: u64 = INDEX_ENTRY_LEN + LOG_ENTRY_LEN;
+pub(crate) const FOOTER_SHARE: u64 = INDEX_ENTRY_LEN + LOG_ENTRY_LEN;
 /// What a footer takes besides.
-const FOOTER_REST: u64 = 8 + TRAILER_LEN;
+pub(crate) const FOOTER_REST: u64 = 8 + TRAILER_LEN;
 /// Bytes of the record that begins a commit.
 pub(crate) const BATCH_LEN: usize = 64;
 /// As many segments without a live message make it worth beginning the next segment early, so that
@@ -58,67 +59,6 @@ impl JournalError {
             },
         }
     }
-}
-
-/// A segment that is being filled.
-#[derive(Debug)]
-pub(crate) struct Active {
-    id: SegmentId,
-    file: Arc<dyn DiskFile>,
-    capacity: u64,
-    end: u64,
-    synced: u64,
-    messages: u64,
-}
-
-impl Active {
-    pub(crate) fn id(&self) -> SegmentId {
-        self.id
-    }
-
-    pub(crate) fn capacity(&self) -> u64 {
-        self.capacity
-    }
-
-    fn room(&self) -> u64 {
-        let taken = self.end + self.messages * FOOTER_SHARE + FOOTER_REST;
-        self.capacity.saturating_sub(taken)
-    }
-}
-
-/// Makes a segment file that lasts, and puts its header into it.
-///
-/// # Errors
-/// What the disk says; then the file is gone again if that was possible.
-pub(crate) fn make_segment(
-    disk: &dyn Disk,
-    number: u64,
-    capacity: u64,
-    store_id: [u8; 16],
-) -> io::Result<Active> {
-    let id = SegmentId {
-        number,
-        generation: 0,
-    };
-    let file = disk.create(&id.file_name())?;
-    let begun = file
-        .allocate(capacity)
-        .and_then(|()| file.write_at(&header(id, store_id), 0))
-        .and_then(|()| file.sync_data())
-        .and_then(|()| disk.sync_directory());
-    if let Err(error) = begun {
-        // What is left of it has no record in it and is removed when the store is opened.
-        let _ = disk.remove(&id.file_name());
-        return Err(error);
-    }
-    Ok(Active {
-        id,
-        file,
-        capacity,
-        end: HEADER_LEN,
-        synced: HEADER_LEN,
-        messages: 0,
-    })
 }
 
 /// Whoever has segments ready and writes checkpoints.
@@ -287,15 +227,18 @@ impl Journal {
         if len == 0 {
             return Ok(false);
         }
+        let is_all = batch.written == 0 && len == batch.bytes.len();
         let chunk = &mut batch.bytes[batch.written..batch.written + len];
         seal_all(chunk, active.id, end);
-        let failed = |error| JournalError::of(error, || format!("write {}", active.id.file_name()));
-        if begins_anew {
-            active.file.write_at(&header, active.end).map_err(failed)?;
+        let id = active.id;
+        let failed = |error| JournalError::of(error, || format!("write {}", id.file_name()));
+        if is_all && batch.must_sync && self.syncs && active.takes_synced(len) {
+            active.write_synced(chunk).map_err(failed)?;
+        } else {
+            let header: &[u8] = if begins_anew { &header } else { &[] };
+            active.write(header, chunk).map_err(failed)?;
         }
-        active.file.write_at(chunk, end).map_err(failed)?;
         apply_all(&mut lock(&self.ledger), chunk, end)?;
-        active.end = end + len as u64;
         active.messages += messages;
         batch.written += len;
         self.last_epoch = batch.epoch;

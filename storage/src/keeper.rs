@@ -20,10 +20,11 @@ use std::sync::{Arc, Mutex};
 use rustc_hash::FxHashMap;
 
 use crate::LogId;
+use crate::active::{Active, make_segment};
 use crate::checkpoint::{self, Encoded};
 use crate::compact::compact;
 use crate::disk::Disk;
-use crate::journal::{Active, JournalError, Keeper, lock, make_segment};
+use crate::journal::{JournalError, Keeper, lock};
 use crate::ledger::Ledger;
 use crate::read::{MessageReader, read_index};
 use crate::segment::SegmentId;

@@ -24,13 +24,16 @@
 //!
 //! What it is not: it knows no AMQP. A message is bytes, a catalog entry is a key and a value.
 
+mod active;
 mod checkpoint;
 mod checksum;
 mod codec;
 mod commits;
+mod committer;
 mod compact;
 pub mod disk;
 mod error;
+mod held;
 mod ids;
 pub mod inspect;
 mod journal;
@@ -49,6 +52,7 @@ mod superblock;
 
 pub use commits::{CommitBell, CommitState, Commits};
 pub use error::OpenError;
+pub use held::{CommitHere, Held};
 pub use ids::{Epoch, LogId};
 pub use options::{
     Damage, Read, Recovered, RecoveredLog, Run, StoreOptions, StoreStatus, StoredMessage, Sync,

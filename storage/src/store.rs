@@ -9,7 +9,7 @@
 //!
 //! While one commit is on its way to the disk the next one gathers; no timer decides how long. Only
 //! what nobody waits for (settlements) is gathered for a moment, and goes with the next commit or
-//! after [`LAZY_DELAY`].
+//! after [`LAZY_DELAY`](committer::LAZY_DELAY).
 //!
 //! Lock order: a queue's lock, then the pending lock, which is held for a copy and never while
 //! another is taken. The ledger's lock is only ever taken alone.
@@ -22,9 +22,12 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use crate::active::Active;
 use crate::checkpoint::Encoded;
+use crate::committer::{self, Committer};
 use crate::disk::Disk;
-use crate::journal::{Active, Batch, Journal, JournalError, Keeper};
+use crate::held::{self, Held};
+use crate::journal::{Batch, Journal, JournalError, Keeper};
 use crate::keeper::Housekeeper;
 use crate::options::{Read, Recovered, StoreOptions, StoreStatus, Sync};
 use crate::read::{MessageReader, Wanted};
@@ -32,12 +35,10 @@ use crate::recovery::{self, Mode};
 use crate::superblock::Superblock;
 use crate::{Commits, Epoch, LogId, OpenError, Records};
 
-/// How long settlements may wait for company.
-const LAZY_DELAY: Duration = Duration::from_millis(5);
 /// Settlements are written at once when there are so many bytes of them.
 const LAZY_BYTES_MAX: usize = 64 * 1024;
 /// How often a full disk is looked at again.
-const FULL_RETRY: Duration = Duration::from_millis(100);
+pub(crate) const FULL_RETRY: Duration = Duration::from_millis(100);
 /// How often the free space is looked at.
 const FREE_SPACE_CHECK: Duration = Duration::from_secs(2);
 /// The epoch of what comes too late to be written: it is never reached.
@@ -45,7 +46,7 @@ const NEVER: Epoch = Epoch(u64::MAX);
 /// A commit that takes longer than this is worth a line in the log.
 const SLOW_COMMIT: Duration = Duration::from_secs(2);
 /// A buffer that grew beyond this is given back after its commit.
-const KEEP_BYTES_MAX: usize = 4 << 20;
+pub(crate) const KEEP_BYTES_MAX: usize = 4 << 20;
 
 /// One open data directory. Clones are handles to the same one; the last one that is dropped closes
 /// it.
@@ -71,28 +72,30 @@ struct Threads {
 type StatusCall = Box<dyn Fn(&StoreStatus) + Send>;
 
 /// What the threads and the handles share.
-struct Shared {
-    pending: Mutex<Pending>,
-    wake: Condvar,
-    pending_bytes: AtomicU64,
-    commits: Arc<Commits>,
+pub(crate) struct Shared {
+    pub(crate) pending: Mutex<Pending>,
+    pub(crate) wake: Condvar,
+    pub(crate) pending_bytes: AtomicU64,
+    pub(crate) commits: Arc<Commits>,
     status: Mutex<StoreStatus>,
     on_change: Mutex<Option<StatusCall>>,
     full: AtomicBool,
     /// When the commit began that is on its way.
-    committing_since: Mutex<Option<Instant>>,
+    pub(crate) committing_since: Mutex<Option<Instant>>,
 }
 
 /// What was submitted and is not yet on its way.
 #[derive(Debug)]
-struct Pending {
-    batch: Batch,
-    closing: bool,
-    failed: bool,
-    /// The committer waits.
-    is_idle: bool,
+pub(crate) struct Pending {
+    pub(crate) batch: Batch,
+    pub(crate) closing: bool,
+    pub(crate) failed: bool,
+    /// The committer's thread waits.
+    pub(crate) is_idle: bool,
     /// When the first of what is there was submitted.
-    since: Option<Instant>,
+    pub(crate) since: Option<Instant>,
+    /// Taken by whoever writes.
+    pub(crate) committer: Option<Box<Committer>>,
 }
 
 impl Store {
@@ -113,7 +116,7 @@ impl Store {
         let hand = KeeperHand {
             shared: Arc::clone(&shared),
             requests,
-            spare,
+            spare: Mutex::new(spare),
             is_asked: false,
         };
         let threads = start(&shared, journal, housekeeper, hand, inbox, spares)
@@ -134,6 +137,11 @@ impl Store {
     /// never reached.
     pub fn submit(&self, records: &mut Records) -> Epoch {
         self.handle.shared.submit(records)
+    }
+
+    /// While the answer lives, what this thread submits wakes nobody; see [`Held::commit`].
+    pub fn hold(&self) -> Held<'_> {
+        Held::new(&self.handle.shared)
     }
 
     /// How far the store has got.
@@ -280,6 +288,7 @@ impl Shared {
             failed: false,
             is_idle: false,
             since: None,
+            committer: None,
         };
         Self {
             pending: Mutex::new(pending),
@@ -310,7 +319,9 @@ impl Shared {
         pending.batch.bytes.extend_from_slice(records.bytes());
         pending.batch.must_sync |= records.must_sync();
         let has_become_pressing = !was_pressing && pending.is_pressing();
-        let wakes = pending.is_idle && (was_empty || has_become_pressing);
+        let is_free = pending.is_idle && pending.committer.is_some();
+        let wakes =
+            is_free && (was_empty || has_become_pressing) && !held::is_held_by_this_thread(self);
         self.pending_bytes
             .fetch_add(records.bytes().len() as u64, Ordering::Relaxed);
         drop(pending);
@@ -321,36 +332,32 @@ impl Shared {
         epoch
     }
 
-    /// Waits for something to commit and takes it; false when there will be no more.
-    fn take(&self, batch: &mut Batch) -> bool {
+    /// Gives the committer back, and wakes the store's thread if there is more to write.
+    pub(crate) fn put_back(&self, committer: Box<Committer>) {
         let mut pending = lock(&self.pending);
-        while !pending.is_pressing() && !pending.closing && !pending.failed {
-            pending.is_idle = true;
-            if pending.batch.bytes.is_empty() {
-                pending.since = None;
-                pending = self
-                    .wake
-                    .wait(pending)
-                    .unwrap_or_else(PoisonError::into_inner);
-                continue;
-            }
-            let since = *pending.since.get_or_insert_with(Instant::now);
-            let left = LAZY_DELAY.saturating_sub(since.elapsed());
-            if left.is_zero() {
-                break;
-            }
-            let waited = self.wake.wait_timeout(pending, left);
-            (pending, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        if pending.failed {
+            return;
         }
-        pending.since = None;
-        pending.is_idle = false;
-        let epoch = pending.batch.epoch;
-        std::mem::swap(&mut pending.batch, batch);
-        pending.batch.epoch = epoch + 1;
-        !batch.bytes.is_empty() || !(pending.closing || pending.failed)
+        pending.committer = Some(committer);
+        drop(pending);
+        self.wake_if_due();
     }
 
-    fn fail(&self, what: &str, error: &std::io::Error) {
+    /// Wakes the store's thread if it waits and there is something for it to do.
+    pub(crate) fn wake_if_due(&self) {
+        let pending = lock(&self.pending);
+        let has_work = pending.has_work();
+        if pending.is_idle && has_work {
+            drop(pending);
+            self.wake.notify_all();
+        }
+    }
+
+    pub(crate) fn is_full(&self) -> bool {
+        self.full.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn fail(&self, what: &str, error: &std::io::Error) {
         tracing::error!(what, %error, "the store has failed: nothing is stored from now on");
         {
             let mut pending = lock(&self.pending);
@@ -381,7 +388,7 @@ impl Shared {
         }
     }
 
-    fn set_full(&self, full: bool) {
+    pub(crate) fn set_full(&self, full: bool) {
         if self.full.swap(full, Ordering::Relaxed) != full {
             self.change_status(|status| status.disk_full = full);
         }
@@ -402,7 +409,7 @@ impl Shared {
         lock(&self.status)
     }
 
-    fn is_ending(&self) -> bool {
+    pub(crate) fn is_ending(&self) -> bool {
         let pending = lock(&self.pending);
         pending.closing || pending.failed
     }
@@ -410,7 +417,7 @@ impl Shared {
 
 impl Pending {
     /// True when what is there should be written without waiting for more.
-    fn is_pressing(&self) -> bool {
+    pub(crate) fn is_pressing(&self) -> bool {
         self.batch.must_sync || self.batch.bytes.len() >= LAZY_BYTES_MAX
     }
 }
@@ -425,15 +432,17 @@ impl std::fmt::Debug for Shared {
 }
 
 /// The keeper as the committer sees it.
-struct KeeperHand {
+#[derive(Debug)]
+pub(crate) struct KeeperHand {
     shared: Arc<Shared>,
     requests: Sender<Request>,
-    spare: Receiver<Result<Active, JournalError>>,
+    spare: Mutex<Receiver<Result<Active, JournalError>>>,
     /// A segment was asked for and has not been taken.
     is_asked: bool,
 }
 
 /// What the committer asks of the keeper.
+#[derive(Debug)]
 enum Request {
     /// A segment ahead of time; and the one that was made before is of no use.
     Segment {
@@ -444,7 +453,7 @@ enum Request {
 }
 
 impl KeeperHand {
-    fn ask(&mut self, capacity: u64, useless: Option<Active>) {
+    pub(crate) fn ask(&mut self, capacity: u64, useless: Option<Active>) {
         let request = Request::Segment { capacity, useless };
         self.is_asked = self.requests.send(request).is_ok();
     }
@@ -457,7 +466,7 @@ impl Keeper for KeeperHand {
             if !self.is_asked {
                 self.ask(capacity, useless.take());
             }
-            let made = self.spare.recv().map_err(|_| keeper_is_gone())?;
+            let made = lock(&self.spare).recv().map_err(|_| keeper_is_gone())?;
             self.is_asked = false;
             let made = made?;
             if made.capacity() >= capacity {
@@ -500,74 +509,20 @@ fn start(
     let keeper =
         named("leveret-keeper").spawn(move || keep(&for_keeper, housekeeper, &inbox, &spares))?;
     let for_committer = Arc::clone(shared);
-    let committer = named("leveret-commit").spawn(move || commit(&for_committer, journal, hand))?;
+    let committer = Committer::new(journal, hand);
+    let committer =
+        named("leveret-commit").spawn(move || committer::run(&for_committer, committer))?;
     Ok(Threads { committer, keeper })
 }
 
 /// Fails the store if its thread ends by a panic: nobody would write any more.
-struct FailOnPanic<'s>(&'s Shared);
+pub(crate) struct FailOnPanic<'s>(pub(crate) &'s Shared);
 
 impl Drop for FailOnPanic<'_> {
     fn drop(&mut self) {
         if std::thread::panicking() {
             let error = std::io::Error::other("a thread of the store has panicked");
             self.0.fail("go on", &error);
-        }
-    }
-}
-
-/// The committer's thread.
-fn commit(shared: &Shared, mut journal: Journal, mut hand: KeeperHand) {
-    let _guard = FailOnPanic(shared);
-    let mut batch = Batch::default();
-    hand.ask(0, None);
-    while shared.take(&mut batch) {
-        *lock(&shared.committing_since) = Some(Instant::now());
-        let written = write(shared, &mut journal, &mut batch, &mut hand);
-        *lock(&shared.committing_since) = None;
-        if let Err((what, error)) = written {
-            return shared.fail(&what, &error);
-        }
-        if lock(&shared.pending).failed {
-            return;
-        }
-        let len = batch.bytes.len() as u64;
-        shared.commits.advance(Epoch(batch.epoch));
-        batch.clear(KEEP_BYTES_MAX);
-        if len > 0 {
-            let records = len - crate::journal::BATCH_LEN as u64;
-            shared.pending_bytes.fetch_sub(records, Ordering::Relaxed);
-        }
-    }
-    if lock(&shared.pending).failed {
-        return;
-    }
-    match journal.close(&mut hand) {
-        // Whoever still waits waits in vain. After a full disk more is read at the next start.
-        Ok(()) | Err(JournalError::Full) => shared.commits.fail(),
-        Err(JournalError::Failed { what, error }) => shared.fail(&what, &error),
-    }
-}
-
-/// Writes a batch, waiting for room if it must.
-fn write(
-    shared: &Shared,
-    journal: &mut Journal,
-    batch: &mut Batch,
-    hand: &mut KeeperHand,
-) -> Result<(), (String, std::io::Error)> {
-    loop {
-        match journal.write(batch, hand) {
-            Ok(()) => return Ok(()),
-            Err(JournalError::Failed { what, error }) => return Err((what, error)),
-            Err(JournalError::Full) => {
-                shared.set_full(true);
-                if shared.is_ending() {
-                    let error = std::io::ErrorKind::StorageFull.into();
-                    return Err(("close".to_owned(), error));
-                }
-                std::thread::sleep(FULL_RETRY);
-            }
         }
     }
 }
@@ -615,7 +570,7 @@ fn keep(
 }
 
 /// Whatever was being done under these locks leaves what they guard whole.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

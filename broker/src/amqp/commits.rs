@@ -16,7 +16,7 @@
 
 use std::sync::Arc;
 
-use leveret_storage::Epoch;
+use leveret_storage::{CommitHere, Epoch, Held};
 
 use crate::amqp::channel::PublishMode;
 use crate::amqp::confirms::Confirms;
@@ -74,6 +74,37 @@ impl Session {
                 }
             }
         }
+    }
+
+    /// Ends the turn's input as [`Session::finish_input`] does, of a client that waits for every commit:
+    /// what it waits for is committed at once where the store allows that.
+    pub(crate) fn finish_input_in_step(
+        &mut self,
+        held: Held<'_>,
+        commit: impl FnOnce(CommitHere<'_>),
+    ) {
+        self.hand_over();
+        self.write_confirms();
+        if self.awaits_commit()
+            && !self.commit_asked
+            && let Some(here) = held.commit()
+        {
+            commit(here);
+            self.on_commit();
+        }
+        self.ask_for_commit();
+    }
+
+    /// True while a confirm or an answer waits for the store.
+    pub(crate) fn awaits_commit(&self) -> bool {
+        self.next_awaited().is_some()
+    }
+
+    /// True if nothing but publishing goes on here, so that nobody notices when the connection is not served
+    /// for the time of a commit.
+    pub(crate) fn only_publishes(&self) -> bool {
+        let mut channels = self.channels.values();
+        channels.all(|channel| channel.consumer_count() == 0)
     }
 
     /// The store has committed, or has failed: what waited for it goes on.

@@ -27,9 +27,11 @@ use leveret_protocol::heartbeat::Traffic;
 use leveret_protocol::server::Failure;
 use leveret_protocol::{Fault, ReplyCode};
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::runtime::RuntimeFlavor;
 use tokio::time::Sleep;
 use tokio_util::io::{poll_read_buf, poll_write_buf};
 
+use crate::amqp::lockstep::Lockstep;
 use crate::amqp::session::Session;
 use crate::limits::{
     CONSUMER_TIMEOUT_CHECK_MS, IDLE_BUFFER_BYTES_MAX, OUTBOX_READ_STOP_BYTES,
@@ -62,6 +64,8 @@ where
         reading_stopped: false,
         listening: true,
         unhandled: false,
+        lockstep: Lockstep::default(),
+        may_block: may_block(),
     };
     if let Err(error) = task.await {
         tracing::debug!(%error, peer = ?peer, "connection lost");
@@ -87,6 +91,9 @@ struct ConnectionTask<S> {
     listening: bool,
     /// True when received bytes wait for a parked answer.
     unhandled: bool,
+    lockstep: Lockstep,
+    /// Whether a thread of this runtime may block while others take its place.
+    may_block: bool,
 }
 
 /// Whether a step of a turn did something or has to wait.
@@ -178,7 +185,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> ConnectionTask<S> {
         let room = self.read_size.max(self.wanted.min(READ_TURN_BYTES_MAX));
         self.received.reserve(room);
         let read = match poll_read_buf(Pin::new(&mut self.stream), cx, &mut self.received) {
-            Poll::Pending => return Ok(Step::Waits),
+            Poll::Pending => {
+                self.lockstep.on_silence();
+                return Ok(Step::Waits);
+            }
             Poll::Ready(read) => read?,
         };
         if read == 0 {
@@ -186,6 +196,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> ConnectionTask<S> {
         }
         self.traffic.received += read as u64;
         self.read_last = read;
+        self.lockstep.on_bytes(self.session.awaits_commit());
         if read >= self.read_size && self.read_size < READ_TURN_BYTES_MAX {
             self.read_size *= 2;
         }
@@ -210,8 +221,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> ConnectionTask<S> {
     /// buffer comes back as it was and is used again.
     fn process(&mut self) {
         let received: Bytes = std::mem::take(&mut self.received).freeze();
-        let (consumed, wanted) = self.session.on_bytes(&received);
-        self.session.finish_input();
+        let (consumed, wanted) = self.handle(&received);
         self.wanted = wanted;
         self.unhandled = self.session.parked.is_some();
         self.received = match received.try_into_mut() {
@@ -224,6 +234,30 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> ConnectionTask<S> {
             }
             Err(shared) => BytesMut::from(&shared[consumed..]),
         };
+    }
+
+    /// Has the session handle what was received. For a client that waits for every commit, it is made here:
+    /// the runtime gives the other tasks of this thread to another one meanwhile.
+    fn handle(&mut self, received: &Bytes) -> (usize, usize) {
+        let is_in_step = self.may_block && self.lockstep.is_in_step();
+        let node = Arc::clone(&self.session.node);
+        let held = (is_in_step && self.session.only_publishes())
+            .then(|| node.hold_commits())
+            .flatten();
+        let used = self.session.on_bytes(received);
+        let was_asked = self.session.commit_asked;
+        match held {
+            Some(held) => self.session.finish_input_in_step(held, |commit| {
+                tokio::task::block_in_place(|| commit.run());
+                self.lockstep.on_wait();
+                self.lockstep.on_answer();
+            }),
+            None => self.session.finish_input(),
+        }
+        if self.session.awaits_commit() && !was_asked {
+            self.lockstep.on_wait();
+        }
+        used
     }
 
     fn write(&mut self, cx: &mut Context<'_>) -> io::Result<Step> {
@@ -319,6 +353,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> ConnectionTask<S> {
             self.read_size = READ_BUFFER_BYTES_MIN;
         }
     }
+}
+
+/// False where the connections share one thread.
+fn may_block() -> bool {
+    let runtime = tokio::runtime::Handle::try_current();
+    runtime.is_ok_and(|runtime| runtime.runtime_flavor() == RuntimeFlavor::MultiThread)
 }
 
 fn check_interval(timeout: Duration) -> Duration {

@@ -26,6 +26,7 @@ pub(crate) mod connection;
 mod consume;
 mod deliver;
 mod handlers;
+mod lockstep;
 mod login;
 pub(crate) mod mailbox;
 mod outbox;

@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use leveret_storage::disk::{Disk, DiskOpenError, RealDisk};
 use leveret_storage::{
-    Commits, LogId, OpenError, Recovered, Store, StoreOptions, StoreStatus, Sync,
+    Commits, Held, LogId, OpenError, Recovered, Store, StoreOptions, StoreStatus, Sync,
 };
 use thiserror::Error;
 
@@ -188,6 +188,11 @@ impl Keeping {
     /// How far the store has got.
     pub(crate) fn commits(&self) -> &Arc<Commits> {
         self.store.commits()
+    }
+
+    /// While the answer lives, what this thread submits wakes nobody.
+    pub(crate) fn hold(&self) -> Held<'_> {
+        self.store.hold()
     }
 
     /// True while too much waits for the disk.

@@ -22,6 +22,8 @@ const SLOW_SYNC: Duration = Duration::from_secs(2);
 
 /// Every way to make written data last.
 const SYNCS: &str = "/^f(data)?sync$";
+/// What makes a commit last: a sync, or a write that is synced by itself.
+const COMMITS: &str = "/^(f(data)?sync|pwrite64)$";
 
 #[tokio::test]
 async fn killed_at_the_nth_write() {
@@ -126,7 +128,7 @@ async fn fail(load: &Load, broker: &BrokerProcess, n: usize) {
     assert_eq!(before.unwrap(), 50);
     take(load, broker, queue, 5).await;
 
-    let _fault = Attached::to(broker.id(), &format!("inject={SYNCS}:error=EIO:when={n}"));
+    let _fault = Attached::to(broker.id(), &format!("inject={COMMITS}:error=EIO:when={n}"));
     let confirmed = load.publish_one_by_one(&channel, queue, 500).await;
     assert!(confirmed.unwrap() < 500, "no publish was refused");
     for _ in 0..5 {
@@ -173,7 +175,7 @@ async fn slow_down(load: &Load, broker: &BrokerProcess) {
     let delay_us = SLOW_SYNC.as_micros();
     let _fault = Attached::to(
         broker.id(),
-        &format!("inject={SYNCS}:delay_enter={delay_us}"),
+        &format!("inject={COMMITS}:delay_enter={delay_us}"),
     );
     // Together they take several heartbeat intervals.
     for _ in 0..3 {

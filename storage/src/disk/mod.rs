@@ -115,7 +115,18 @@ pub trait DiskFile: Send + Sync + std::fmt::Debug {
     /// What the system says. What was not synced before is then in doubt for ever: a second attempt
     /// may succeed without having written it.
     fn sync_data(&self) -> io::Result<()>;
+
+    /// Writes all of `bytes` and makes them last, and nothing else that was written before. Quickest for
+    /// whole blocks of [`BLOCK_BYTES`] over bytes that were written before.
+    ///
+    /// # Errors
+    /// What the system says; then any part of them may have been written, and what they were written over
+    /// is in doubt. The same bytes may be written there again.
+    fn write_synced(&self, bytes: &[u8], at: u64) -> io::Result<()>;
 }
+
+/// Writes of whole blocks of this size go straight to any usual disk. Tests have small files.
+pub const BLOCK_BYTES: u64 = if cfg!(test) { 512 } else { 4096 };
 
 /// The file that shows a directory to be in use. No file of the store may have its name, and no
 /// list shows it.

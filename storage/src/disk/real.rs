@@ -8,6 +8,7 @@
 //! one positioned system call or a few.
 
 mod directory;
+mod straight;
 #[cfg(test)]
 mod tests;
 
@@ -21,13 +22,14 @@ use rustix::fs::{AtFlags, FallocateFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
 use self::directory::Lock;
+use self::straight::Straight;
 use super::{Disk, DiskFile, DiskOpenError, LOCK_NAME, check_name};
 
 /// A directory of the file system. While it is open for writing no other process can open it so;
 /// that ends when it is dropped, even if handles of its files are left.
 #[derive(Debug)]
 pub struct RealDisk {
-    directory: File,
+    directory: Arc<File>,
     path: PathBuf,
     /// None if it is open for reading only.
     lock: Option<Lock>,
@@ -45,7 +47,7 @@ impl RealDisk {
         directory::check_writable(&directory, dir)?;
         let lock = Some(Lock::take(&directory, dir)?);
         Ok(Self {
-            directory,
+            directory: Arc::new(directory),
             path: dir.to_path_buf(),
             lock,
         })
@@ -59,7 +61,7 @@ impl RealDisk {
     /// See [`DiskOpenError`]; never `InUse`.
     pub fn open_read_only(dir: &Path) -> Result<Self, DiskOpenError> {
         Ok(Self {
-            directory: directory::open(dir)?,
+            directory: Arc::new(directory::open(dir)?),
             path: dir.to_path_buf(),
             lock: None,
         })
@@ -72,6 +74,7 @@ impl RealDisk {
         Ok(Arc::new(RealFile {
             file,
             writable: self.lock.is_some(),
+            straight: Straight::new(&self.directory, name),
         }))
     }
 
@@ -175,6 +178,7 @@ impl RealDisk {
 struct RealFile {
     file: File,
     writable: bool,
+    straight: Straight,
 }
 
 impl DiskFile for RealFile {
@@ -220,6 +224,15 @@ impl DiskFile for RealFile {
 
     fn sync_data(&self) -> io::Result<()> {
         may_write(self.writable)?;
+        self.file.sync_data()
+    }
+
+    fn write_synced(&self, bytes: &[u8], at: u64) -> io::Result<()> {
+        may_write(self.writable)?;
+        if self.straight.write(&self.file, bytes, at)? {
+            return Ok(());
+        }
+        self.file.write_all_at(bytes, at)?;
         self.file.sync_data()
     }
 }

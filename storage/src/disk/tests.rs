@@ -19,11 +19,26 @@ enum Step {
     SyncDirectory,
     /// The number says which handle of those open, counted round.
     Write(usize, u64, Vec<u8>),
+    WriteSynced(usize, u64, Vec<u8>),
     Read(usize, u64, usize),
     Allocate(usize, u64),
     SetLen(usize, u64),
     SyncFile(usize),
     Close(usize),
+}
+
+/// What goes straight to a disk, and what does not.
+const BLOCK: u64 = 4096;
+
+fn block_or_not() -> impl Strategy<Value = Vec<u8>> {
+    (any::<u8>(), 0..3 * BLOCK as usize, any::<bool>()).prop_map(|(byte, len, whole)| {
+        let len = if whole {
+            len.next_multiple_of(BLOCK as usize)
+        } else {
+            len
+        };
+        vec![byte; len]
+    })
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -38,6 +53,11 @@ fn step() -> impl Strategy<Value = Step> {
         Just(Step::SyncDirectory),
         (handle(), at(), vec(any::<u8>(), 0..700))
             .prop_map(|(file, at, bytes)| Step::Write(file, at, bytes)),
+        (handle(), 0..3u64, block_or_not()).prop_map(|(file, at, bytes)| Step::WriteSynced(
+            file,
+            at * BLOCK,
+            bytes
+        )),
         (handle(), at(), 0..700usize).prop_map(|(file, at, len)| Step::Read(file, at, len)),
         (handle(), at()).prop_map(|(file, len)| Step::Allocate(file, len)),
         (handle(), at()).prop_map(|(file, len)| Step::SetLen(file, len)),
@@ -70,6 +90,7 @@ impl User<'_> {
             Step::SyncDirectory => self.disk.sync_directory()?,
             _ if self.files.is_empty() => {}
             Step::Write(file, at, bytes) => self.file(*file).write_at(bytes, *at)?,
+            Step::WriteSynced(file, at, bytes) => self.file(*file).write_synced(bytes, *at)?,
             Step::Read(file, at, len) => {
                 read.resize(*len, 0);
                 self.file(*file).read_at(&mut read, *at)?;

@@ -91,7 +91,7 @@ const KINDS: [OperationKind; 7] = [
 fn kind_of(operation: &Operation) -> Option<OperationKind> {
     Some(match operation {
         Operation::Write { .. } => OperationKind::Write,
-        Operation::SyncFile { .. } => OperationKind::SyncFile,
+        Operation::SyncFile { .. } | Operation::SyncWrite { .. } => OperationKind::SyncFile,
         Operation::Create { .. } => OperationKind::Create,
         Operation::Rename { .. } => OperationKind::Rename,
         Operation::SyncDirectory => OperationKind::SyncDirectory,
@@ -259,7 +259,7 @@ pub(super) struct Running {
     pub(super) store: Store,
 }
 
-pub(super) fn message(log: u64, index: u64, bytes: &[u8]) -> Records {
+pub(crate) fn message(log: u64, index: u64, bytes: &[u8]) -> Records {
     let mut records = Records::default();
     let message = NewMessage {
         index,
@@ -318,7 +318,7 @@ impl Running {
     }
 }
 
-pub(super) fn end_of(store: &Store, epoch: Epoch) -> CommitState {
+pub(crate) fn end_of(store: &Store, epoch: Epoch) -> CommitState {
     let (sender, receiver) = channel();
     let bell = Arc::new(Bell(Mutex::new(sender)));
     store.commits().ring_at(epoch, bell);
@@ -479,9 +479,11 @@ fn after_a_fault_beside_the_journal_nothing_is_written() {
     disk.plan(Fault::once(OperationKind::Rename, 1, Trouble::InputOutput));
     disk.release();
     assert!(changes.recv_timeout(LONG).unwrap().failed.is_some());
-    let operations = disk.operations();
     store.close();
-    assert_eq!(disk.operations(), operations);
+    let history = disk.history();
+    let fault = history.iter().position(|entry| entry.failed.is_some());
+    let behind = history.get(fault.unwrap() + 1..).unwrap_or_default();
+    assert_eq!(behind, [], "something was done after the fault");
 }
 
 #[test]
@@ -530,6 +532,28 @@ fn a_segment_that_is_passed_over_is_no_damage() {
         for image in [images.image(0).unwrap(), images.sampled(at as u64)] {
             let bench = Bench::open(&image, &small(4096)).unwrap();
             assert_eq!(bench.recovered.damage, [], "{image:?}");
+        }
+    }
+}
+
+/// A segment is as long as it was reserved, however far ahead it is prepared.
+#[test]
+fn a_synced_write_stays_within_its_segment() {
+    // Not what preparing it would come to by itself.
+    const SEGMENT_BYTES: u64 = 2500;
+    let running = Running::open(&small(SEGMENT_BYTES));
+    for index in 0..40 {
+        let epoch = running.store.submit(&mut message(1, index, &[1; 400]));
+        assert_eq!(running.end_of(epoch), CommitState::Reached);
+    }
+    for recorded in running.disk.history() {
+        if let Operation::Write { file, at, bytes } = recorded.operation {
+            let is_segment = running
+                .disk
+                .name_of(file)
+                .is_some_and(|name| name.starts_with("journal"));
+            let end = at + bytes.len() as u64;
+            assert!(!is_segment || end <= SEGMENT_BYTES, "{at} to {end}");
         }
     }
 }

@@ -5,7 +5,7 @@
 mod bench;
 mod crash;
 mod damage;
-mod faults;
+pub(crate) mod faults;
 mod golden;
 mod marks;
 mod model;

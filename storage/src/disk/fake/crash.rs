@@ -81,6 +81,9 @@ impl Remains {
             Operation::SyncFile { file } => {
                 self.file(*file).1.synced(recorded.failed.is_none());
             }
+            Operation::SyncWrite { file } => {
+                self.file(*file).1.latest_synced(recorded.failed.is_none());
+            }
             _ if !recorded.took_effect() => {}
             Operation::Create { .. } | Operation::Rename { .. } | Operation::Remove { .. } => {
                 self.name_changes.add(place, Fate::Open);
@@ -167,6 +170,12 @@ impl Changes {
         let open = self.0.iter_mut().filter(|change| change.fate == Fate::Open);
         let fate = if well { Fate::Certain } else { Fate::InDoubt };
         open.for_each(|change| change.fate = fate);
+    }
+
+    fn latest_synced(&mut self, well: bool) {
+        if let Some(change) = self.0.last_mut().filter(|last| last.fate == Fate::Open) {
+            change.fate = if well { Fate::Certain } else { Fate::InDoubt };
+        }
     }
 
     fn drain_certain(&mut self) -> Vec<usize> {

@@ -47,6 +47,11 @@ pub enum Operation {
         /// The file.
         file: FileId,
     },
+    /// The latest write to a file made to last, and nothing else.
+    SyncWrite {
+        /// The file.
+        file: FileId,
+    },
     /// A file given another name.
     Rename {
         /// The old name.

@@ -301,6 +301,14 @@ impl DiskFile for FakeFile {
         let operation = Operation::SyncFile { file: self.file };
         state.carry_out(OperationKind::SyncFile, Some(self.file), operation)
     }
+
+    /// Two operations, so that the power can be lost while the bytes are being written.
+    fn write_synced(&self, bytes: &[u8], at: u64) -> io::Result<()> {
+        self.write_at(bytes, at)?;
+        let mut state = self.disk.enter(OperationKind::SyncFile);
+        let operation = Operation::SyncWrite { file: self.file };
+        state.carry_out(OperationKind::SyncFile, Some(self.file), operation)
+    }
 }
 
 impl Drop for FakeFile {
