@@ -65,7 +65,8 @@ where
         listening: true,
         unhandled: false,
         lockstep: Lockstep::default(),
-        may_block: may_block(),
+        // Only tasks that the listener started are known not to be inside somebody's own task.
+        may_block: peer.is_some() && may_block(),
     };
     if let Err(error) = task.await {
         tracing::debug!(%error, peer = ?peer, "connection lost");
