@@ -3,6 +3,8 @@
 //! Limits that an operator may want to change are keys of the configuration; these are the ones that
 //! only a measurement should change.
 
+use std::time::Duration;
+
 /// The most bytes read in one turn. A read of 64 KiB holds about a thousand small messages, which is
 /// enough to make the system call cheap and few enough to keep a turn short.
 pub const READ_TURN_BYTES_MAX: usize = 65_536;
@@ -64,6 +66,9 @@ pub const RUNG_DUPLICATES_MAX: usize = 4_096;
 /// A connection that has published this much into the store which is not committed is not read until
 /// the store catches up: many times what a disk commits at once, so that only a slow disk is felt.
 pub const UNCOMMITTED_BYTES_MAX: usize = 8_388_608;
+/// Who expects heartbeats more often than this has no commits made by the thread that serves it: a disk that
+/// takes so long is about to be given up by everybody.
+pub const COMMIT_HERE_HEARTBEAT_MIN: Duration = Duration::from_secs(30);
 /// Above this much that is not committed over all connections, those that publish into the store are
 /// not read until their own publishes are, so that thousands of them cannot fill the memory together.
 pub const PENDING_BYTES_MAX: u64 = 67_108_864;

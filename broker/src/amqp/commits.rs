@@ -23,6 +23,7 @@ use crate::amqp::confirms::Confirms;
 use crate::amqp::parking::Parked;
 use crate::amqp::session::Session;
 use crate::amqp::stage::StagedQueue;
+use crate::limits::COMMIT_HERE_HEARTBEAT_MIN;
 
 impl Session {
     /// What was handed to this queue is safe once the store has committed `epoch`.
@@ -101,10 +102,12 @@ impl Session {
     }
 
     /// True if nothing but publishing goes on here, so that nobody notices when the connection is not served
-    /// for the time of a commit.
+    /// for the time of a commit. A disk that hangs must not cost a client its heartbeats.
     pub(crate) fn only_publishes(&self) -> bool {
+        let heartbeat = self.machine.heartbeat_interval();
+        let is_patient = heartbeat.is_none_or(|interval| interval >= COMMIT_HERE_HEARTBEAT_MIN);
         let mut channels = self.channels.values();
-        channels.all(|channel| channel.consumer_count() == 0)
+        is_patient && channels.all(|channel| channel.consumer_count() == 0)
     }
 
     /// The store has committed, or has failed: what waited for it goes on.

@@ -17,6 +17,8 @@ use crate::process::{BrokerProcess, Setup};
 use crate::runs::faults;
 use crate::strace::{Attached, is_allowed};
 
+/// After so many commits a client counts as one that waits for each.
+const STEPS_MIN: usize = 8;
 /// How long a slow sync takes.
 const SLOW_SYNC: Duration = Duration::from_secs(2);
 
@@ -167,29 +169,43 @@ async fn while_a_sync_takes_long_nothing_is_confirmed_and_all_else_goes_on() {
 }
 
 async fn slow_down(load: &Load, broker: &BrokerProcess) {
-    let uri = format!("{}?heartbeat=1", broker.uri());
-    let (publishing, channel) = open(&uri).await.unwrap();
-    let (other, other_channel) = open(&uri).await.unwrap();
+    let impatient = format!("{}?heartbeat=1", broker.uri());
+    let (publishing, channel) = open(&impatient).await.unwrap();
+    let (in_step, step_channel) = open(&broker.uri()).await.unwrap();
+    let (other, other_channel) = open(&impatient).await.unwrap();
     load.declare_what_stays(&channel).await.unwrap();
     confirm_select(&channel).await.unwrap();
+    confirm_select(&step_channel).await.unwrap();
+    // The broker sees that these wait for each confirm.
+    for _ in 0..4 * STEPS_MIN {
+        publish_slowly(load, &channel).await;
+        publish_slowly(load, &step_channel).await;
+    }
     let delay_us = SLOW_SYNC.as_micros();
     let _fault = Attached::to(
         broker.id(),
         &format!("inject={COMMITS}:delay_enter={delay_us}"),
     );
     // Together they take several heartbeat intervals.
-    for _ in 0..3 {
+    for channel in [&channel, &step_channel, &channel, &step_channel] {
         let published = Instant::now();
-        let (publisher, message) = (load.number(), load.persistent_message());
-        let way = Way::Queue(QUEUES[1]);
-        let confirm = load.publish(&channel, publisher, message, way).await;
-        let waiting = load.await_confirm(message, confirm.unwrap());
-        let (is_ack, ()) = tokio::join!(waiting, use_memory_alone(&other_channel, published));
-        assert!(is_ack.unwrap(), "refused");
+        let waiting = publish_slowly(load, channel);
+        tokio::join!(waiting, use_memory_alone(&other_channel, published));
         let waited = published.elapsed();
         assert!(waited >= SLOW_SYNC, "confirmed after {waited:?}");
     }
-    assert!(publishing.status().connected() && other.status().connected());
+    let connections = [&publishing, &in_step, &other];
+    assert!(connections.iter().all(|it| it.status().connected()));
+}
+
+/// Publishes one message and waits until it is confirmed.
+async fn publish_slowly(load: &Load, channel: &Channel) {
+    let (publisher, message) = (load.number(), load.persistent_message());
+    let confirm = load
+        .publish(channel, publisher, message, Way::Queue(QUEUES[1]))
+        .await;
+    let is_ack = load.await_confirm(message, confirm.unwrap()).await;
+    assert!(is_ack.unwrap(), "refused");
 }
 
 /// What needs no disk does not wait for it.

@@ -255,6 +255,11 @@ impl Connection {
         self.capabilities
     }
 
+    /// The heartbeat interval that was agreed on, if there is one (TUNE-01).
+    pub fn heartbeat_interval(&self) -> Option<std::time::Duration> {
+        self.heartbeat.as_ref().map(Heartbeat::interval)
+    }
+
     /// The largest body piece that fits a frame to this client (FRAME-13).
     pub fn body_frame_max(&self) -> usize {
         self.frame_max as usize - crate::encode::FRAME_OVERHEAD
