@@ -12,7 +12,7 @@ use tokio::runtime::{Builder, Runtime};
 use tracing::info;
 
 use super::signals::Signals;
-use super::threads::Threads;
+use super::threads::{TURNS_BETWEEN_EVENTS, Threads};
 use super::{Fatal, log};
 
 /// Serves until a signal comes.
@@ -68,5 +68,8 @@ fn stealing(threads: usize) -> std::io::Result<Runtime> {
     if threads > 0 {
         builder.worker_threads(threads);
     }
-    builder.enable_all().build()
+    builder
+        .event_interval(TURNS_BETWEEN_EVENTS)
+        .enable_all()
+        .build()
 }
