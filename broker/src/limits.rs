@@ -59,6 +59,8 @@ pub const MEMORY_CHECK_MAX_MS: u64 = 500;
 /// How fast the queues may fill, by which the time between two looks is chosen: more than what a
 /// machine's loopback was seen to carry in messages of 1 KiB.
 pub const PUBLISHED_BYTES_PER_MS_MAX: u64 = 1_000_000;
+/// After so many queues the adding up lets connections have their turns: it is as long as one of these.
+pub const QUEUES_PER_LOOK_MAX: usize = 1_024;
 /// Adding up may take one part in this many of the time.
 pub const MEMORY_CHECK_COST_SHARE: u64 = 50;
 /// The list of consumers to pull for may grow to this length before duplicates are looked for.

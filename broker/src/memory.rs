@@ -19,7 +19,7 @@ use crate::core::queue_handle::QueueHandle;
 use crate::core::vhost::Vhost;
 use crate::limits::{
     MEMORY_CHECK_COST_SHARE, MEMORY_CHECK_MAX_MS, MEMORY_CHECK_MIN_MS, MESSAGE_OVERHEAD_BYTES,
-    PUBLISHED_BYTES_PER_MS_MAX, SHARE_BYTES_MIN, SHARED_MEMORY_PERCENT,
+    PUBLISHED_BYTES_PER_MS_MAX, QUEUES_PER_LOOK_MAX, SHARE_BYTES_MIN, SHARED_MEMORY_PERCENT,
 };
 use crate::node::Node;
 
@@ -31,13 +31,14 @@ pub(crate) async fn watch(node: &Node) {
     }
     let mut share = RESIDENT_BYTES_MAX;
     loop {
+        let (found, mut cost) = look_at_all(node).await;
         let start = Instant::now();
-        let found: Vec<_> = node.vhosts().flat_map(look).collect();
         let held = found.iter().map(|found| found.held_bytes).sum::<u64>();
         set(node, held >= watermark, held);
         share = give_shares(node, &found, share);
         // With very many queues the looking itself costs time, so it is done less often.
-        let cost_ms = start.elapsed().as_millis() as u64 * MEMORY_CHECK_COST_SHARE;
+        cost += start.elapsed();
+        let cost_ms = cost.as_millis() as u64 * MEMORY_CHECK_COST_SHARE;
         let pause_ms = cost_ms.max(pause_ms(watermark, held));
         tokio::time::sleep(Duration::from_millis(pause_ms)).await;
     }
@@ -57,14 +58,31 @@ struct Found<'n> {
     held_bytes: u64,
 }
 
-fn look(vhost: &Arc<Vhost>) -> impl Iterator<Item = Found<'_>> {
-    // The list is copied out, so that no queue is asked while the topology is locked.
-    let queues = vhost.topology().queues();
-    queues.into_iter().map(move |queue| Found {
+/// Looks at every queue, and lets connections have their turns in between: there may be hundreds of
+/// thousands. Says how long the looking itself took.
+async fn look_at_all(node: &Node) -> (Vec<Found<'_>>, Duration) {
+    let (mut found, mut cost) = (Vec::new(), Duration::ZERO);
+    for vhost in node.vhosts() {
+        let start = Instant::now();
+        // The list is copied out, so that no queue is asked while the topology is locked.
+        let queues = vhost.topology().queues_in_any_order();
+        cost += start.elapsed();
+        for some in queues.chunks(QUEUES_PER_LOOK_MAX) {
+            let start = Instant::now();
+            found.extend(some.iter().map(|queue| look(vhost, queue)));
+            cost += start.elapsed();
+            tokio::task::yield_now().await;
+        }
+    }
+    (found, cost)
+}
+
+fn look<'n>(vhost: &'n Arc<Vhost>, queue: &Arc<QueueHandle>) -> Found<'n> {
+    Found {
         vhost,
         held_bytes: held_bytes(&queue.body().status()),
-        queue,
-    })
+        queue: Arc::clone(queue),
+    }
 }
 
 fn held_bytes(status: &QueueStatus) -> u64 {
@@ -176,7 +194,8 @@ mod tests {
     fn durable_queues_that_hold_too_much_together_page_it_out() {
         let node = filled_node();
         let held = || -> u64 {
-            let found = node.vhosts().flat_map(look);
+            let (found, _) = futures_lite::future::block_on(look_at_all(&node));
+            let found = found.into_iter();
             found.map(|found| found.held_bytes).sum()
         };
         let before = held();
@@ -184,7 +203,7 @@ mod tests {
         let mut share = RESIDENT_BYTES_MAX;
         // Each look has a queue page out a part.
         for _ in 0..8 {
-            let found: Vec<_> = node.vhosts().flat_map(look).collect();
+            let (found, _) = futures_lite::future::block_on(look_at_all(&node));
             share = give_shares(&node, &found, share);
         }
         assert_eq!(share, 256 << 10);

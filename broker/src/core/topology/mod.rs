@@ -121,9 +121,14 @@ impl Topology {
         exchanges
     }
 
+    /// All queues.
+    pub fn queues_in_any_order(&self) -> Vec<Arc<QueueHandle>> {
+        self.queues.values().cloned().collect()
+    }
+
     /// All queues, in the order in which they were declared.
     pub fn queues(&self) -> Vec<Arc<QueueHandle>> {
-        let mut queues: Vec<_> = self.queues.values().cloned().collect();
+        let mut queues = self.queues_in_any_order();
         queues.sort_unstable_by_key(|queue| queue.id());
         queues
     }
