@@ -9,7 +9,7 @@
 //! ([`Targets::is_valid`]), so declaring or deleting queues elsewhere invalidates nothing.
 //!
 //! A publisher with more pairs than there is room for would only push out what it needs next; so once
-//! the cache is full, only one answer in [`ADMITTED_WHEN_FULL`] takes the place of the oldest.
+//! the cache is full, only one answer in sixteen takes the place of the oldest.
 //!
 //! What it is not: shared. One task owns it, no lock guards it.
 //!
