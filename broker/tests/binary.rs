@@ -4,6 +4,9 @@
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
+#[path = "support/process.rs"]
+mod process;
+
 use std::ffi::OsString;
 use std::fs;
 use std::io::{BufRead as _, BufReader};
@@ -110,14 +113,7 @@ impl Serving {
 
     #[cfg(unix)]
     fn signal(&self, name: &str) {
-        let kill = format!("kill -{name} {}", self.child.id());
-        assert!(
-            Command::new("sh")
-                .args(["-c", &kill])
-                .status()
-                .unwrap()
-                .success()
-        );
+        process::signal(&self.child, name);
     }
 
     /// Waits for the end of the log, which is the end of the process.

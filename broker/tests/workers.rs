@@ -4,6 +4,8 @@
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, missing_docs)]
 
+#[path = "support/process.rs"]
+mod process;
 mod support;
 
 use std::io::{BufRead as _, BufReader};
@@ -16,6 +18,7 @@ use leveret_protocol::client::write_publish;
 use leveret_protocol::content::{FRAME_BODY, Properties};
 use leveret_protocol::method::{basic, channel, queue};
 use leveret_protocol::{MethodId, ShortStr};
+use process::signal;
 use support::{Client, Close, PATIENCE};
 use tokio::io::AsyncWriteExt as _;
 
@@ -72,14 +75,7 @@ impl Serving {
     }
 
     fn terminate(&self) {
-        let kill = format!("kill -TERM {}", self.child.id());
-        assert!(
-            Command::new("sh")
-                .args(["-c", &kill])
-                .status()
-                .unwrap()
-                .success()
-        );
+        signal(&self.child, "TERM");
     }
 
     /// What was still logged, and how the process ended.

@@ -180,3 +180,42 @@ fn incomplete(channel: u16) -> BytesMut {
     header.write_frame(channel, &mut out);
     out
 }
+
+#[test]
+fn frame_05_an_ack_of_another_length_is_refused_and_not_taken_for_a_usual_one() {
+    let ack = |arguments: &[u8]| {
+        let mut bytes = BytesMut::new();
+        let payload = [&[0, 60, 0, 80], arguments].concat();
+        bytes.extend_from_slice(&[1, 0, 1]);
+        bytes.extend_from_slice(&u32::try_from(payload.len()).unwrap().to_be_bytes());
+        bytes.extend_from_slice(&payload);
+        bytes.extend_from_slice(&[0xce]);
+        bytes.freeze()
+    };
+    let whole = [0, 0, 0, 0, 0, 0, 0, 1, 0];
+    for (arguments, is_usual) in [
+        (&whole[..], true),
+        (&whole[..8], false),
+        (&[whole.as_slice(), &[0]].concat(), false),
+    ] {
+        let mut connection = running(ServerOptions::default());
+        let buffer = ack(arguments);
+        let mut input = Input::new(&buffer);
+        let event = connection.next_usual(&mut input);
+        assert_eq!(event.is_some(), is_usual, "{event:?}");
+        if is_usual {
+            continue;
+        }
+        let failure = connection
+            .next_event(&mut input, Instant::now(), &mut BytesMut::new())
+            .unwrap_err();
+        assert_eq!(failure.fault.code, ReplyCode::FrameError);
+        assert_eq!(
+            (
+                failure.fault.method.class_id,
+                failure.fault.method.method_id
+            ),
+            (60, 80)
+        );
+    }
+}

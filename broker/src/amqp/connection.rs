@@ -241,10 +241,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> ConnectionTask<S> {
     /// the runtime gives the other tasks of this thread to another one meanwhile.
     fn handle(&mut self, received: &Bytes) -> (usize, usize) {
         let is_in_step = self.may_block && self.lockstep.is_in_step();
-        let node = Arc::clone(&self.session.node);
-        let held = (is_in_step && self.session.only_publishes())
-            .then(|| node.hold_commits())
-            .flatten();
+        let node =
+            (is_in_step && self.session.only_publishes()).then(|| Arc::clone(&self.session.node));
+        let held = node.as_ref().and_then(|node| node.hold_commits());
         let used = self.session.on_bytes(received);
         let was_asked = self.session.commit_asked;
         match held {

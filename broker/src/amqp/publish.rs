@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use leveret_protocol::server::content::Publish;
-use leveret_protocol::{Fault, Outline, Properties, ReplyCode, Table};
+use leveret_protocol::{Fault, Properties, ReplyCode, Table};
 
 use crate::access::permission_name;
 use crate::amqp::channel::PublishMode;
@@ -17,11 +17,11 @@ use crate::amqp::settle::settles_one_of;
 use crate::amqp::stage::Ticket;
 use crate::amqp::transaction::PendingPublish;
 use crate::core::exchange::Routing;
-use crate::core::publishing::{Publisher, Publishing, distinct_routing_keys};
+use crate::core::publishing::{Publisher, Publishing, distinct_routing_keys, usual};
 use crate::core::queue::Offered;
 use crate::core::queue_handle::QueueHandle;
 use crate::core::route::Targets;
-use crate::core::{Message, MessageParts, Usual};
+use crate::core::{Message, MessageParts};
 use crate::limits::TRANSACTION_BYTES_MAX;
 
 impl Session {
@@ -327,28 +327,6 @@ fn has_copies(headers: Table<'_>) -> bool {
     headers
         .entries()
         .any(|(key, _)| key.0 == b"CC" || key.0 == b"BCC")
-}
-
-/// The property section of a message without properties.
-const NO_PROPERTIES: [u8; 2] = [0, 0];
-
-/// What there is to know of properties that need neither be judged nor changed; most are of this kind.
-#[inline]
-fn usual(properties: &[u8]) -> Option<Usual> {
-    if properties == NO_PROPERTIES {
-        return Some(Usual::default());
-    }
-    let outline = Outline::read(properties)?;
-    let is_special = outline.names_copies || outline.expires() || outline.claims_user();
-    let persistent = match outline.delivery_mode {
-        None | Some(1) => false,
-        Some(2) => true,
-        Some(_) => return None,
-    };
-    (!is_special).then(|| Usual {
-        persistent,
-        priority: outline.priority.unwrap_or_default(),
-    })
 }
 
 /// What a publish's properties ask of queues, and what must be changed in them.

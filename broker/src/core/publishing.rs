@@ -9,11 +9,11 @@
 //!
 //! What it is not: a router. It says which keys to route with, not where they lead.
 
-use leveret_protocol::{Array, Fault, Properties, ShortStr, Table, TableBuf, Value};
+use leveret_protocol::{Array, Fault, Outline, Properties, ShortStr, Table, TableBuf, Value};
 
 use crate::core::argument_checks::{EXPIRY_MS_MAX, Why, precondition_failed};
 use crate::core::erlang_text::{pair, string};
-use crate::core::message::Message;
+use crate::core::message::{Message, Usual};
 
 /// Who publishes.
 #[derive(Clone, Copy, Debug)]
@@ -51,7 +51,7 @@ impl<'a> Publishing<'a> {
         Ok(Self {
             properties,
             blind,
-            persistent: is_persistent(&properties).map_err(invalid_message)?,
+            persistent: check_delivery_mode(&properties).map_err(invalid_message)?,
             priority: properties.priority.unwrap_or_default(),
             expiration_ms,
         })
@@ -74,6 +74,26 @@ impl<'a> Publishing<'a> {
     pub fn blind_keys(&self) -> impl Iterator<Item = &'a [u8]> + use<'a> {
         keys_in(self.blind)
     }
+}
+
+/// The property section of a message without properties.
+const NO_PROPERTIES: [u8; 2] = [0, 0];
+
+/// What queues ask of properties that pass [`Publishing::check`] whoever publishes, are not rewritten,
+/// and hold neither an expiration nor further routing keys. Most properties are of this kind, and are
+/// known for it without being parsed. `None` means that they have to be.
+#[inline]
+pub fn usual(properties: &[u8]) -> Option<Usual> {
+    if properties == NO_PROPERTIES {
+        return Some(Usual::default());
+    }
+    let outline = Outline::read(properties)?;
+    let is_special = outline.names_copies || outline.expires() || outline.claims_user();
+    let persistent = is_persistent(outline.delivery_mode)?;
+    (!is_special).then(|| Usual {
+        persistent,
+        priority: outline.priority.unwrap_or_default(),
+    })
 }
 
 /// The keys to route a message with: its own, then those of its CC header, then the blind ones
@@ -169,13 +189,18 @@ fn parse_expiration(text: &[u8]) -> Result<u64, Why> {
     }
 }
 
-/// PUB-11, PUB-12
-fn is_persistent(properties: &Properties<'_>) -> Result<bool, Why> {
-    match properties.delivery_mode {
-        None | Some(1) => Ok(false),
-        Some(2) => Ok(true),
-        Some(other) => Err(pair("delivery_mode_unknown", other)),
+/// PUB-11, PUB-12; `None` for a mode that is unknown.
+fn is_persistent(delivery_mode: Option<u8>) -> Option<bool> {
+    match delivery_mode {
+        None | Some(1) => Some(false),
+        Some(2) => Some(true),
+        Some(_) => None,
     }
+}
+
+fn check_delivery_mode(properties: &Properties<'_>) -> Result<bool, Why> {
+    let mode = properties.delivery_mode;
+    is_persistent(mode).ok_or_else(|| pair("delivery_mode_unknown", mode.unwrap_or_default()))
 }
 
 /// The array of a CC or BCC header (PUB-08).
@@ -259,6 +284,53 @@ mod tests {
         assert!(said(properties).contains("unacceptable_type_in_header"));
         properties.headers = None;
         assert!(said(properties).contains("delivery_mode_unknown"));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn what_is_usual_passes_the_checks_whoever_publishes_and_stays_as_it_is(
+            delivery_mode in proptest::option::of(0..4_u8),
+            priority in proptest::option::of(0..=255_u8),
+            expiration in proptest::option::weighted(0.2, "-?[0-9]{0,3}"),
+            user_id in proptest::option::weighted(0.2, "guest|other|"),
+            header in proptest::option::of("CC|BCC|cc|x"),
+            copies in 0..3_usize,
+        ) {
+            let copies: ArrayBuf = (0..copies).map(|_| Value::LongStr(b"key")).collect();
+            let headers = header.as_ref().map(|name| {
+                TableBuf::from_entries([(name.as_str(), Value::Array(copies.view()))])
+            });
+            let properties = Properties {
+                delivery_mode,
+                priority,
+                headers: headers.as_ref().map(TableBuf::view),
+                expiration: expiration.as_deref().map(ShortStr::from),
+                user_id: user_id.as_deref().map(ShortStr::from),
+                ..Properties::default()
+            };
+            let Some(usual) = usual(&properties.to_bytes()) else {
+                let is_plain = headers.is_none() && expiration.is_none() && user_id.is_none();
+                assert!(!is_plain || delivery_mode.is_some_and(|mode| !(1..=2).contains(&mode)));
+                return Ok(());
+            };
+            let nobody = Publisher { user: "\u{0}", is_impersonator: false };
+            let checked = Publishing::check(properties, nobody).unwrap();
+            assert_eq!(usual.persistent, checked.persistent);
+            assert_eq!(usual.priority, checked.priority);
+            assert_eq!(checked.expiration_ms, None);
+            assert_eq!(checked.rewritten_properties(), None);
+            assert_eq!(checked.blind_keys().count(), 0);
+            let message = Message::new(MessageParts {
+                exchange: b"",
+                routing_key: b"own",
+                properties: &properties.to_bytes(),
+                body: Body::Whole(b""),
+                persistent: usual.persistent,
+                priority: usual.priority,
+                expiration_ms: None,
+            }, &mut Vec::new());
+            assert_eq!(distinct_routing_keys(&message, properties.headers), [b"own"]);
+        }
     }
 
     #[test]

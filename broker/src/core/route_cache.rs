@@ -13,10 +13,10 @@
 //!
 //! What it is not: shared. One task owns it, no lock guards it.
 //!
-//! Invariants: at most [`ENTRIES_MAX`] entries, which refer to at most [`QUEUES_MAX`] queues when they
-//! are added; the index leads to an entry of the hash it was asked for; an entry without targets is
-//! stale and holds no queue in memory. Of two pairs with one hash only the later is found, so an entry
-//! is compared by its bytes before it is believed.
+//! Invariants: at most [`ENTRIES_MAX`] entries, which weigh at most [`BYTES_MAX`] together; the index
+//! leads to an entry of the hash it was asked for; an entry without targets is stale and holds no queue
+//! in memory. Of two pairs with one hash only the later is found, so an entry is compared by its bytes
+//! before it is believed.
 
 use std::hash::Hasher;
 use std::sync::Arc;
@@ -27,12 +27,15 @@ use super::queue_handle::QueueHandle;
 use super::route::Targets;
 
 /// The most pairs remembered: enough for a publisher whose keys are the names of ten thousand things.
-/// Neighbours that lead to the same queues share one answer, so that so many cost about 1 MiB, and only
-/// the connection that publishes to so many places.
+/// Neighbours that lead to the same queues share one answer.
 pub const ENTRIES_MAX: usize = 16_384;
-/// The most queues that the answers name together: half a MiB of references. Answers that name many
-/// queues make the cache begin anew earlier.
-pub const QUEUES_MAX: usize = 65_536;
+/// The most that the entries weigh: as many as there may be, if an address has 64 bytes and leads to one
+/// queue. Longer addresses and answers that name many queues fill the cache earlier, so that a connection
+/// never holds more than this, whatever it publishes to.
+pub const BYTES_MAX: usize = 2 * 1024 * 1024;
+/// What an entry weighs beside its address and its answer: itself, and its place in the index, of which
+/// up to half is empty.
+const ENTRY_BYTES: usize = size_of::<Entry>() + 2 * size_of::<(u64, usize)>();
 /// Of so many answers that find the cache full, one is remembered: a pair that comes often gets its
 /// place soon, and one that does not is not worth moving the others.
 const ADMITTED_WHEN_FULL: u32 = 16;
@@ -51,8 +54,8 @@ pub struct RouteCache {
     oldest: usize,
     /// Answers that found the cache full since one was remembered.
     passed_over: u32,
-    /// How many queues were named by the answers that were added.
-    queues: usize,
+    /// What the entries weigh.
+    bytes: usize,
     /// Where the search for stale entries goes on.
     swept: usize,
     /// The answer that was added last; the next is often the same.
@@ -64,9 +67,20 @@ struct Entry {
     hash: u64,
     address: Box<[u8]>,
     targets: Option<Arc<Targets>>,
+    /// What it is counted for; an answer that went stale meanwhile is counted on.
+    bytes: u32,
 }
 
 impl Entry {
+    fn new(address: &[u8], targets: &Arc<Targets>) -> Self {
+        Self {
+            hash: hash(address),
+            address: Box::from(address),
+            targets: Some(Arc::clone(targets)),
+            bytes: weight(address, targets),
+        }
+    }
+
     fn forget_if_stale(&mut self) -> bool {
         let is_stale = |targets: &mut Arc<Targets>| !targets.is_valid();
         self.targets.take_if(is_stale).is_some()
@@ -119,28 +133,22 @@ impl RouteCache {
     }
 
     fn remember(&mut self, address: &[u8], targets: &Arc<Targets>) {
+        let entry = Entry::new(address, targets);
         if let Some(known) = self.search(address) {
-            self.entries[known].targets = Some(Arc::clone(targets));
-            self.last = known;
+            self.last = self.put(known, entry);
             return;
         }
-        if self.entries.len() >= ENTRIES_MAX && !self.is_admitted() {
-            return;
-        }
-        self.queues += targets.queues().len();
-        if self.queues > QUEUES_MAX {
-            *self = Self {
-                queues: targets.queues().len(),
-                ..Self::default()
-            };
+        let mut place = self.entries.len();
+        if place >= ENTRIES_MAX || self.bytes + entry.bytes as usize > BYTES_MAX {
+            if !self.is_admitted() {
+                return;
+            }
+            place = self.oldest;
+            self.oldest = (self.oldest + 1) % self.entries.len().max(1);
         }
         self.latest_answer = Some(Arc::clone(targets));
         self.sweep();
-        self.last = self.add(Entry {
-            hash: hash(address),
-            address: Box::from(address),
-            targets: Some(Arc::clone(targets)),
-        });
+        self.last = self.put(place, entry);
     }
 
     /// Looks at the next few entries, so that queues that are gone do not stay in memory for as long as
@@ -170,26 +178,37 @@ impl RouteCache {
         (*entry.address == *address).then_some(at)
     }
 
-    /// Adds an entry, in place of the oldest if the cache is full.
-    fn add(&mut self, entry: Entry) -> usize {
-        let at = match self.entries.len() {
-            ENTRIES_MAX => self.oldest,
-            len => len,
-        };
-        if let Some(evicted) = self.entries.get_mut(at) {
+    /// Puts an entry in the place of another, or of none, and says where it is. If it weighs too much
+    /// there, it stays alone.
+    fn put(&mut self, place: usize, entry: Entry) -> usize {
+        if let Some(evicted) = self.entries.get(place) {
+            self.bytes -= evicted.bytes as usize;
             // The index may have moved on to a later pair of the same hash.
-            if self.index.get(&evicted.hash) == Some(&at) {
+            if self.index.get(&evicted.hash) == Some(&place) {
                 self.index.remove(&evicted.hash);
             }
-            self.index.insert(entry.hash, at);
-            *evicted = entry;
-            self.oldest = (at + 1) % ENTRIES_MAX;
-        } else {
-            self.index.insert(entry.hash, at);
-            self.entries.push(entry);
         }
-        at
+        self.bytes += entry.bytes as usize;
+        if self.bytes > BYTES_MAX {
+            *self = Self {
+                bytes: entry.bytes as usize,
+                ..Self::default()
+            };
+        }
+        let place = place.min(self.entries.len());
+        self.index.insert(entry.hash, place);
+        match self.entries.get_mut(place) {
+            Some(old) => *old = entry,
+            None => self.entries.push(entry),
+        }
+        place
     }
+}
+
+/// What an entry is counted for. An answer that neighbours share is counted for each.
+fn weight(address: &[u8], targets: &Targets) -> u32 {
+    let bytes = ENTRY_BYTES + address.len() + size_of_val(targets.queues());
+    u32::try_from(bytes).unwrap_or(u32::MAX)
 }
 
 fn hash(address: &[u8]) -> u64 {
@@ -200,6 +219,7 @@ fn hash(address: &[u8]) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::core::exchange::Routing;
     use crate::core::topology::Topology;
@@ -375,14 +395,38 @@ mod tests {
             topology.add_queue(queue(&format!("q{n}")));
             topology.add_binding(to_queue("t", &format!("q{n}"), "#"));
         }
-        for n in 0..2 * QUEUES_MAX / 1000 {
+        for n in 0..2 * BYTES_MAX / 8000 {
             // A change in between, so that no two answers are one.
             publish(&mut cache, &topology, "d", "k");
             publish(&mut cache, &topology, "t", &n.to_string());
             let named = cache.entries.iter().flat_map(|entry| &entry.targets);
             let named: usize = named.map(|targets| targets.queues().len()).sum();
-            assert!(named <= QUEUES_MAX);
+            assert!(8 * named <= cache.bytes && cache.bytes <= BYTES_MAX);
         }
+    }
+
+    #[test]
+    fn long_addresses_fill_it_earlier_and_an_answer_that_fills_it_stays_alone() {
+        let (mut topology, mut cache) = (small(), RouteCache::new());
+        topology.add_exchange(exchange("t", "topic"));
+        topology.add_binding(to_queue("t", "q", "#"));
+        let key = |n: usize| format!("{n:0>250}");
+        for n in 0..ENTRIES_MAX {
+            let before = cache.entries.len();
+            publish(&mut cache, &topology, "t", &key(n));
+            assert!(cache.bytes <= BYTES_MAX && cache.entries.len() >= before);
+        }
+        let weights = cache.entries.iter().map(|entry| entry.bytes as usize);
+        assert_eq!(weights.sum::<usize>(), cache.bytes);
+        assert!((1000..ENTRIES_MAX / 2).contains(&cache.entries.len()));
+        assert_eq!(cache.index.len(), cache.entries.len());
+        assert!(publish(&mut cache, &topology, "t", &key(ENTRIES_MAX / 2 - 1)).1 == ["q"]);
+
+        let mut heavy = Entry::new(b"heavy", cache.latest_answer.as_ref().unwrap());
+        heavy.bytes = BYTES_MAX as u32 - 1;
+        cache.put(7, heavy);
+        assert_eq!((cache.entries.len(), cache.index.len()), (1, 1));
+        assert_eq!(cache.search(b"heavy"), Some(0));
     }
 
     #[test]
