@@ -51,8 +51,11 @@ pub trait Exchange: Send + Sync + std::fmt::Debug {
 pub struct Kind {
     /// The type name in `exchange.declare`; case-sensitive (EXCH-02).
     pub name: &'static str,
-    /// Makes the rules of an exchange without bindings.
-    pub make: fn() -> Box<dyn Exchange>,
+    /// Judges the arguments of a declaration when the exchange is new.
+    pub check_arguments: fn(Table<'_>) -> Result<(), Fault>,
+    /// Makes the rules of an exchange without bindings from its arguments. A catalog may hold
+    /// arguments that a later version refuses, so whatever cannot be read counts as not given.
+    pub make: fn(Table<'_>) -> Box<dyn Exchange>,
     /// Judges the arguments of a binding before it is made (BIND-18).
     pub check_binding: fn(Table<'_>) -> Result<(), Fault>,
     /// True when exchange and routing key alone decide where a message goes, so that the answer can
@@ -71,7 +74,8 @@ impl Eq for Kind {}
 /// `direct`: the key must be equal (ROUTE-01).
 pub static DIRECT: Kind = Kind {
     name: "direct",
-    make: || Box::new(direct::Direct::default()),
+    check_arguments: any_arguments,
+    make: |_| Box::new(direct::Direct::default()),
     check_binding: any_arguments,
     routes_by_key: true,
 };
@@ -79,7 +83,8 @@ pub static DIRECT: Kind = Kind {
 /// `fanout`: every binding matches (ROUTE-02).
 pub static FANOUT: Kind = Kind {
     name: "fanout",
-    make: || Box::new(fanout::Fanout::default()),
+    check_arguments: any_arguments,
+    make: |_| Box::new(fanout::Fanout::default()),
     check_binding: any_arguments,
     routes_by_key: true,
 };
@@ -87,7 +92,8 @@ pub static FANOUT: Kind = Kind {
 /// `topic`: patterns of words (TOPIC-01..14).
 pub static TOPIC: Kind = Kind {
     name: "topic",
-    make: || Box::new(topic::Topic::default()),
+    check_arguments: any_arguments,
+    make: |_| Box::new(topic::Topic::default()),
     check_binding: any_arguments,
     routes_by_key: true,
 };
@@ -95,7 +101,8 @@ pub static TOPIC: Kind = Kind {
 /// `headers`: the binding's arguments against the message's headers (HEADERS-01..12).
 pub static HEADERS: Kind = Kind {
     name: "headers",
-    make: || Box::new(headers::Headers::default()),
+    check_arguments: any_arguments,
+    make: |_| Box::new(headers::Headers::default()),
     check_binding: headers::check_binding,
     routes_by_key: false,
 };

@@ -105,7 +105,7 @@ pub struct ExchangeState {
 impl ExchangeState {
     pub(super) fn new(spec: ExchangeSpec) -> Self {
         Self {
-            rules: (spec.kind.make)(),
+            rules: (spec.kind.make)(spec.arguments.view()),
             argument_alternate: spec.alternate(),
             policy_alternate: None,
             generation: Arc::default(),
@@ -154,8 +154,8 @@ impl Topology {
     /// for read on it and write on the alternate (PERM-09, PERM-12).
     ///
     /// # Errors
-    /// 406 for an unknown type or a declaration that differs, 403 for a reserved name, and whatever
-    /// `permitted` answers.
+    /// 406 for an unknown type, a declaration that differs or arguments that the type refuses, 403 for a
+    /// reserved name, and whatever `permitted` answers.
     pub fn plan_declare_exchange(
         &self,
         request: &ExchangeDeclare<'_>,
@@ -174,6 +174,7 @@ impl Topology {
             return Err(faults::reserved_name("exchange", &name));
         }
         self.check_alternate(&name, request.arguments, permitted)?;
+        (kind.check_arguments)(request.arguments)?;
         Ok(Planned::Apply(Command::DeclareExchange(ExchangeSpec {
             id: ExchangeId(self.ids.take()),
             name: Arc::from(&*name),
