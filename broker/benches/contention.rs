@@ -368,6 +368,7 @@ fn route_all(shared: &Shared, exchange: &str, number: usize, keys: usize) -> u64
             let routing = Routing {
                 routing_keys: &[key],
                 headers: Some(headers.view()),
+                ..Routing::default()
             };
             let targets = shared.vhost.route_publish(exchange.as_bytes(), &routing);
             let targets = targets.unwrap();
@@ -430,6 +431,7 @@ impl<'s> Publisher<'s> {
             let routing = Routing {
                 routing_keys: &[self.name.as_bytes()],
                 headers: None,
+                ..Routing::default()
             };
             let targets = self.shared.vhost.route_publish(b"", &routing).unwrap();
             self.routes.keep(&self.address, targets);

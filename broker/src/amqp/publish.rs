@@ -135,7 +135,9 @@ impl Session {
         if settles_one_of(&self.unsettled, &self.channels, targets.queues()) {
             self.hand_over();
         }
-        self.publish_to(number, message, targets.queues(), publish.mandatory)
+        // What an exchange keeps to itself is not returned.
+        let mandatory = publish.mandatory && !targets.is_taken();
+        self.publish_to(number, message, targets.queues(), mandatory)
     }
 
     /// A publish must not overtake a settlement of its queue, which may have made room for it: it
@@ -316,6 +318,8 @@ impl Session {
         let routing = Routing {
             routing_keys,
             headers,
+            message: Some(message),
+            now: self.moment,
         };
         let targets = self.vhost()?.route_publish(message.exchange(), &routing)?;
         Ok(self.routes.keep(message.address(), targets))

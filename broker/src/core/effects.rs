@@ -173,6 +173,8 @@ impl Work<'_> {
         let routing = Routing {
             routing_keys: &keys,
             headers,
+            message: Some(&message),
+            now: self.now,
         };
         let Ok(targets) = self.vhost.route(exchange, &routing) else {
             return;

@@ -14,6 +14,7 @@ pub mod effects;
 pub mod equivalence;
 mod erlang_text;
 pub mod exchange;
+pub mod handed_down;
 pub mod message;
 pub mod moment;
 pub mod permission;

@@ -8,6 +8,9 @@
 //!              take one ──▶ its bindings match? ── queues ────▶ found
 //!                 ▲              │       └─ exchanges not seen ──▶ pending
 //!                 └──────────────┴─ nothing at all: its alternate, not seen ──▶ pending (AE-05)
+//!
+//! An exchange may keep a message to itself, because it had the same one before or because it is not
+//! time yet: nothing more comes of the message there, and nobody is told that it was unroutable.
 //! ```
 //!
 //! Every exchange is visited once (BIND-14, AE-04), every queue found once (ROUTE-03). The order of
@@ -53,6 +56,8 @@ impl std::error::Error for NoExchange {}
 #[derive(Debug)]
 pub struct Targets {
     queues: Vec<Arc<QueueHandle>>,
+    /// An exchange on the way keeps the message to itself.
+    is_taken: bool,
     watch: Watch,
 }
 
@@ -107,9 +112,15 @@ impl Targets {
         self.queues
     }
 
-    /// True when no queue was found: dropped, or returned if mandatory.
+    /// True when no queue was found: dropped, or returned if mandatory and not taken.
     pub fn is_empty(&self) -> bool {
         self.queues.is_empty()
+    }
+
+    /// True when an exchange on the way keeps the message to itself: finding no queue is no reason to
+    /// return it then.
+    pub fn is_taken(&self) -> bool {
+        self.is_taken
     }
 
     /// True when the answer holds for every message with this exchange and key until it is no longer
@@ -176,7 +187,11 @@ impl Topology {
             1 => Watch::Queues,
             _ => Watch::OneMessage,
         };
-        Targets { queues, watch }
+        Targets {
+            queues,
+            is_taken: false,
+            watch,
+        }
     }
 }
 
@@ -188,6 +203,7 @@ struct Walk {
     queues: Vec<QueueId>,
     generations: Vec<Seen>,
     may_be_kept: bool,
+    is_taken: bool,
 }
 
 impl Walk {
@@ -200,6 +216,7 @@ impl Walk {
             queues: Vec::new(),
             generations: Vec::new(),
             may_be_kept: routing.routing_keys.len() == 1,
+            is_taken: false,
         }
     }
 
@@ -212,7 +229,7 @@ impl Walk {
     /// Goes on from an exchange to what it found, or to its alternate if it found nothing. A
     /// destination seen before is a destination: the alternate's turn does not come.
     fn pass(&mut self, topology: &Topology, exchange: &ExchangeState, found: &mut Destinations) {
-        self.may_be_kept &= exchange.spec().kind.routes_by_key;
+        self.may_be_kept &= exchange.routes_by_key();
         if self.may_be_kept {
             // Not for an answer that holds for one message: all publishers of an exchange would count
             // up and down in one place.
@@ -220,7 +237,9 @@ impl Walk {
             let seen = generation.load(Ordering::Acquire);
             self.generations.push((Arc::clone(generation), seen));
         }
-        match (found.is_empty(), exchange.alternate()) {
+        self.is_taken |= found.is_taken();
+        let is_unroutable = found.is_empty() && !found.is_taken();
+        match (is_unroutable, exchange.alternate()) {
             (true, Some(alternate)) => match topology.exchange(alternate.as_bytes()) {
                 Some(alternate) => self.visit(alternate.spec().id),
                 // No generation tells when it will be declared.
@@ -247,6 +266,7 @@ impl Walk {
         let queues = queues.filter_map(|id| topology.queue_by_id(*id).cloned());
         Targets {
             queues: queues.collect(),
+            is_taken: self.is_taken,
             watch: match self.may_be_kept {
                 true => Watch::Exchanges(self.generations),
                 false => Watch::OneMessage,

@@ -245,6 +245,7 @@ mod tests {
         let routing = Routing {
             routing_keys: &[key],
             headers: None,
+            ..Routing::default()
         };
         let targets = topology
             .route(exchange, &routing)

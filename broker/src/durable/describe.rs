@@ -167,6 +167,7 @@ mod tests {
         let applied = Applied {
             changes: vec![Change::ExchangeDeclared(exchange)],
             durable_at: None,
+            ..Applied::default()
         };
         put(&applied, &mut catalog);
         (catalog, queue)

@@ -7,6 +7,7 @@ use leveret_protocol::method::exchange;
 
 use super::{text, unimplemented_method};
 use crate::amqp::session::Session;
+use crate::core::handed_down;
 use crate::core::topology::{BindRequest, BindTo, ExchangeDeclare, ExchangeDelete};
 
 pub(super) fn on_method(
@@ -78,7 +79,8 @@ fn on_bind(session: &mut Session, number: u16, bind: exchange::Bind<'_>) -> Resu
         arguments: bind.arguments,
         connection: session.id,
     };
-    let applied = vhost.bind(&request, &mut |what, on| session.permit(what, on))?;
+    let mut applied = vhost.bind(&request, &mut |what, on| session.permit(what, on))?;
+    handed_down::carry_out(&vhost, &mut applied, session.moment, &session.node.timers);
     if bind.nowait {
         session.note_unanswered(applied.durable_at);
         return Ok(());

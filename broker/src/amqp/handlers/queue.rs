@@ -8,6 +8,7 @@ use leveret_protocol::{Fault, ReplyCode, ShortStr};
 
 use super::{text, unimplemented_method};
 use crate::amqp::session::Session;
+use crate::core::handed_down;
 use crate::core::permission::{Permission, Resource};
 use crate::core::queue::DeleteConditions;
 use crate::core::queue_handle::QueueHandle;
@@ -89,7 +90,8 @@ fn on_bind(session: &mut Session, number: u16, bind: queue::Bind<'_>) -> Result<
         arguments: bind.arguments,
         connection: session.id,
     };
-    let applied = vhost.bind(&request, &mut |what, on| session.permit(what, on))?;
+    let mut applied = vhost.bind(&request, &mut |what, on| session.permit(what, on))?;
+    handed_down::carry_out(&vhost, &mut applied, session.moment, &session.node.timers);
     if bind.nowait {
         session.note_unanswered(applied.durable_at);
         return Ok(());

@@ -13,7 +13,12 @@ use crate::core::binding::Destination;
 /// Where one exchange sends one message. Not yet sorted, not yet free of all duplicates; but never
 /// much longer than the set it stands for, however many of a message's keys lead to one place.
 #[derive(Debug, Default)]
-pub struct Destinations(Vec<Destination>, usize);
+pub struct Destinations {
+    found: Vec<Destination>,
+    /// How many there may be before duplicates are removed again.
+    compact_at: usize,
+    is_taken: bool,
+}
 
 /// Duplicates are first removed at this length, and then whenever it has doubled.
 const COMPACT_AT_MIN: usize = 4096;
@@ -21,36 +26,48 @@ const COMPACT_AT_MIN: usize = 4096;
 impl Destinations {
     /// Adds one.
     pub fn push(&mut self, destination: Destination) {
-        self.0.push(destination);
+        self.found.push(destination);
     }
 
     /// Adds every destination of a set.
     pub fn extend_from(&mut self, counts: &DestinationCounts) {
         match counts {
             DestinationCounts::None => {}
-            DestinationCounts::One(destination, _) => self.0.push(*destination),
-            DestinationCounts::Many(many) => self.0.extend(many.keys()),
+            DestinationCounts::One(destination, _) => self.found.push(*destination),
+            DestinationCounts::Many(many) => self.found.extend(many.keys()),
         }
-        if self.0.len() > self.1.max(COMPACT_AT_MIN) {
-            self.0.sort_unstable();
-            self.0.dedup();
-            self.1 = self.0.len() * 2;
+        if self.found.len() > self.compact_at.max(COMPACT_AT_MIN) {
+            self.found.sort_unstable();
+            self.found.dedup();
+            self.compact_at = self.found.len() * 2;
         }
+    }
+
+    /// The exchange keeps the message to itself: it is neither unroutable nor returned, and the
+    /// alternate exchange does not get it.
+    pub fn take_message(&mut self) {
+        self.is_taken = true;
+    }
+
+    /// True when the exchange keeps the message to itself.
+    pub fn is_taken(&self) -> bool {
+        self.is_taken
     }
 
     /// True when nothing matched: the alternate exchange's turn (AE-01).
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.found.is_empty()
     }
 
     /// What was found.
     pub fn iter(&self) -> impl Iterator<Item = Destination> {
-        self.0.iter().copied()
+        self.found.iter().copied()
     }
 
     /// Forgets everything and keeps the room.
     pub fn clear(&mut self) {
-        self.0.clear();
+        self.found.clear();
+        self.is_taken = false;
     }
 }
 

@@ -14,11 +14,17 @@ mod destinations;
 mod direct;
 mod fanout;
 mod headers;
+mod modulus_hash;
+mod random;
+mod shares;
+mod stable_hash;
 mod topic;
 
 use leveret_protocol::{Fault, Table};
 
 use super::binding::Binding;
+use super::queue::arguments::QueueType;
+use super::{Message, Moment};
 pub use destinations::{DestinationCounts, Destinations};
 
 /// An exchange's identity: never reused, not even by an exchange of the same name.
@@ -26,12 +32,38 @@ pub use destinations::{DestinationCounts, Destinations};
 pub struct ExchangeId(pub u64);
 
 /// What is looked at to route one message.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Routing<'a> {
     /// The key it was published with, then those of its CC and BCC headers (PUB-09).
     pub routing_keys: &'a [&'a [u8]],
     /// Its headers property, if it has one.
     pub headers: Option<Table<'a>>,
+    /// The message itself. `None` asks only where such a message would go: nothing is remembered of
+    /// it then, and it is not taken.
+    pub message: Option<&'a Message>,
+    /// When it is routed.
+    pub now: Moment,
+}
+
+impl<'a> Routing<'a> {
+    /// The key that it was published with, for kinds that pass over copies.
+    pub fn routing_key(&self) -> &'a [u8] {
+        let first = || self.routing_keys.first().copied().unwrap_or_default();
+        self.message.map_or_else(first, Message::routing_key)
+    }
+}
+
+/// What is looked at before a binding is made.
+#[derive(Clone, Copy, Debug)]
+pub struct NewBinding<'a> {
+    /// The arguments that its source was declared with.
+    pub source_arguments: Table<'a>,
+    /// The binding key.
+    pub routing_key: &'a [u8],
+    /// Its own arguments.
+    pub arguments: Table<'a>,
+    /// The type of the queue it leads to; `None` if it leads to an exchange.
+    pub queue_type: Option<QueueType>,
 }
 
 /// The rules by which one exchange finds destinations.
@@ -43,7 +75,22 @@ pub trait Exchange: Send + Sync + std::fmt::Debug {
     fn unbind(&mut self, binding: &Binding);
 
     /// Adds to `found` where the message goes; the same destination may be added more than once.
+    ///
+    /// Many route at once, under a part of the vhost's lock: what an exchange remembers of messages
+    /// lies behind atomics or a mutex of its own, which is held for a few instructions. An exchange
+    /// that keeps the message to itself says so with [`Destinations::take_message`].
     fn route(&self, routing: &Routing<'_>, found: &mut Destinations);
+
+    /// True when the exchange's arguments make it look at more of a message than the kind needs, so
+    /// that [`Kind::routes_by_key`] does not hold for it.
+    fn looks_at_messages(&self) -> bool {
+        false
+    }
+
+    /// What a new binding's destination is to get, oldest first: messages that came before it.
+    fn earlier_messages(&self) -> Vec<Message> {
+        Vec::new()
+    }
 }
 
 /// One kind of exchange.
@@ -56,8 +103,8 @@ pub struct Kind {
     /// Makes the rules of an exchange without bindings from its arguments. A catalog may hold
     /// arguments that a later version refuses, so whatever cannot be read counts as not given.
     pub make: fn(Table<'_>) -> Box<dyn Exchange>,
-    /// Judges the arguments of a binding before it is made (BIND-18).
-    pub check_binding: fn(Table<'_>) -> Result<(), Fault>,
+    /// Judges a binding before it is made (BIND-18).
+    pub check_binding: fn(&NewBinding<'_>) -> Result<(), Fault>,
     /// True when exchange and routing key alone decide where a message goes, so that the answer can
     /// be kept.
     pub routes_by_key: bool,
@@ -76,7 +123,7 @@ pub static DIRECT: Kind = Kind {
     name: "direct",
     check_arguments: any_arguments,
     make: |_| Box::new(direct::Direct::default()),
-    check_binding: any_arguments,
+    check_binding: any_binding,
     routes_by_key: true,
 };
 
@@ -85,7 +132,7 @@ pub static FANOUT: Kind = Kind {
     name: "fanout",
     check_arguments: any_arguments,
     make: |_| Box::new(fanout::Fanout::default()),
-    check_binding: any_arguments,
+    check_binding: any_binding,
     routes_by_key: true,
 };
 
@@ -94,7 +141,7 @@ pub static TOPIC: Kind = Kind {
     name: "topic",
     check_arguments: any_arguments,
     make: |_| Box::new(topic::Topic::default()),
-    check_binding: any_arguments,
+    check_binding: any_binding,
     routes_by_key: true,
 };
 
@@ -103,16 +150,66 @@ pub static HEADERS: Kind = Kind {
     name: "headers",
     check_arguments: any_arguments,
     make: |_| Box::new(headers::Headers::default()),
-    check_binding: headers::check_binding,
+    check_binding: |binding| headers::check_binding(binding.arguments),
     routes_by_key: false,
 };
 
+/// `x-random`: one binding of all, drawn for each message.
+pub static RANDOM: Kind = Kind {
+    name: "x-random",
+    check_arguments: any_arguments,
+    make: |_| Box::new(random::Random::new()),
+    check_binding: any_binding,
+    routes_by_key: false,
+};
+
+/// `x-local-random`: the same among the queues of this node, which are all.
+pub static LOCAL_RANDOM: Kind = Kind {
+    name: "x-local-random",
+    check_binding: random::check_local_binding,
+    ..RANDOM
+};
+
+/// `x-modulus-hash`: one binding of all, by the hash of the routing key.
+pub static MODULUS_HASH: Kind = Kind {
+    name: "x-modulus-hash",
+    check_arguments: any_arguments,
+    make: |_| Box::new(modulus_hash::ModulusHash::default()),
+    check_binding: any_binding,
+    routes_by_key: true,
+};
+
 /// The kinds that can be declared.
-pub static KINDS: [&Kind; 4] = [&DIRECT, &FANOUT, &TOPIC, &HEADERS];
+pub static KINDS: [&Kind; 7] = [
+    &DIRECT,
+    &FANOUT,
+    &TOPIC,
+    &HEADERS,
+    &RANDOM,
+    &LOCAL_RANDOM,
+    &MODULUS_HASH,
+];
 
 /// The kind of this type name, if there is one.
 pub fn kind(name: &str) -> Option<&'static Kind> {
     KINDS.into_iter().find(|kind| kind.name == name)
+}
+
+/// Judges the arguments of a new exchange.
+///
+/// # Errors
+/// 406 for arguments that the kind refuses.
+pub fn check_arguments(kind: &Kind, arguments: Table<'_>) -> Result<(), Fault> {
+    (kind.check_arguments)(arguments)
+}
+
+/// Makes the rules of an exchange without bindings.
+pub fn make(kind: &Kind, arguments: Table<'_>) -> Box<dyn Exchange> {
+    (kind.make)(arguments)
+}
+
+fn any_binding(_binding: &NewBinding<'_>) -> Result<(), Fault> {
+    Ok(())
 }
 
 fn any_arguments(_arguments: Table<'_>) -> Result<(), Fault> {
@@ -143,6 +240,7 @@ pub(crate) mod tests {
         let routing = Routing {
             routing_keys: keys,
             headers,
+            ..Routing::default()
         };
         exchange.route(&routing, &mut found);
         let mut queues: Vec<_> = found

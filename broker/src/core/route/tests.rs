@@ -37,6 +37,7 @@ fn targets(topology: &Topology, exchange: &str, keys: &[&str]) -> Targets {
     let routing = Routing {
         routing_keys: &keys,
         headers: None,
+        ..Routing::default()
     };
     topology.route(exchange.as_bytes(), &routing).unwrap()
 }
@@ -73,6 +74,7 @@ fn pub_01_a_missing_exchange_is_no_exchange() {
     let routing = Routing {
         routing_keys: &[b"q1"],
         headers: None,
+        ..Routing::default()
     };
     assert_eq!(topology.route(b"none", &routing).unwrap_err(), NoExchange);
     assert_eq!(topology.route(b"\xff", &routing).unwrap_err(), NoExchange);
@@ -98,6 +100,7 @@ fn exch_28_internal_exchanges_are_reached_by_every_other_way() {
     let routing = Routing {
         routing_keys: &[b""],
         headers: None,
+        ..Routing::default()
     };
     assert!(topology.route_publish(b"f1", &routing).is_ok());
     assert!(refusal(topology.route_publish(b"i", &routing)).contains("internal"));
@@ -223,6 +226,7 @@ fn route_with_headers() {
     let routing = Routing {
         routing_keys: &[b""],
         headers: Some(red.view()),
+        ..Routing::default()
     };
     let found = topology.route(b"h", &routing).unwrap();
     assert_eq!(names(&found), ["q1"]);

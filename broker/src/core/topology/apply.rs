@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::{Applied, Change, Command, ExchangeSpec, ExchangeState, Topology};
+use super::{Applied, Change, Command, ExchangeSpec, ExchangeState, HandedDown, Topology};
 use crate::core::binding::{Binding, Destination};
 use crate::core::exchange::ExchangeId;
 use crate::core::queue::QueueId;
@@ -23,7 +23,7 @@ impl Topology {
             Command::SetAlternatePolicy(id, alternate) => self.set_alternate_policy(id, alternate),
             Command::DeclareQueue(spec) => self.declare_queue(spec, changes),
             Command::DeleteQueue(id) => self.delete_queue(id, changes),
-            Command::Bind(binding) => self.bind(binding, changes),
+            Command::Bind(binding) => self.bind(binding, &mut applied),
             Command::Unbind(binding) => self.unbind(binding, changes),
         }
         applied
@@ -56,7 +56,7 @@ impl Topology {
         changes.push(Change::QueueDeclared(queue));
     }
 
-    fn bind(&mut self, binding: Binding, changes: &mut Vec<Change>) {
+    fn bind(&mut self, binding: Binding, applied: &mut Applied) {
         let has_destination = match binding.destination() {
             Destination::Queue(id) => self.queues.contains_key(&id),
             Destination::Exchange(id) => self.exchanges.contains_key(&id),
@@ -71,7 +71,11 @@ impl Topology {
         if has_destination && self.bindings.add(Arc::clone(&binding)) {
             source.rules.bind(&binding);
             source.next_generation();
-            changes.push(Change::Bound(binding));
+            let (to, messages) = (binding.destination(), source.rules.earlier_messages());
+            if !messages.is_empty() {
+                applied.handed_down.push(HandedDown { to, messages });
+            }
+            applied.changes.push(Change::Bound(binding));
         }
     }
 

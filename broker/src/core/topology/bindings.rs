@@ -5,8 +5,9 @@ use leveret_protocol::{Fault, Table};
 use super::exchanges::check_not_default;
 use super::{Command, ExchangeState, Planned, Standing, Topology, faults, strip_cr_lf};
 use crate::core::binding::{Binding, BindingId, Destination};
-use crate::core::exchange::TOPIC;
+use crate::core::exchange::{NewBinding, TOPIC};
 use crate::core::permission::{Permission, Permitted, Resource};
+use crate::core::queue::arguments::QueueType;
 use crate::core::queue_handle::ConnectionId;
 
 /// What `queue.bind`, `queue.unbind`, `exchange.bind` and `exchange.unbind` ask for. The shorthands
@@ -40,7 +41,7 @@ impl Topology {
     ///
     /// # Errors
     /// 403 for the default exchange, 404 for a missing end (the source first, BIND-04), 406 for
-    /// arguments that the kind refuses, 405 for another connection's queue, and whatever `permitted`
+    /// a key or arguments that the kind refuses, 405 for another connection's queue, and whatever `permitted`
     /// answers.
     pub fn plan_bind(
         &self,
@@ -50,7 +51,7 @@ impl Topology {
         self.check_binding_names(request, permitted)?;
         let source = self.existing_exchange(&strip_cr_lf(request.source))?;
         let destination = self.existing_destination(request.destination)?;
-        (source.spec().kind.check_binding)(request.arguments)?;
+        self.check_new_binding(source, destination, request)?;
         self.check_destination_access(destination, request.connection)?;
         let binding = binding(source, destination, request);
         match self.bindings.find(&binding) {
@@ -131,6 +132,26 @@ impl Topology {
                 Ok(Destination::Queue(queue.id()))
             }
         }
+    }
+
+    /// What the source's kind has to say.
+    fn check_new_binding(
+        &self,
+        source: &ExchangeState,
+        destination: Destination,
+        request: &BindRequest<'_>,
+    ) -> Result<(), Fault> {
+        let spec = source.spec();
+        let queue_type = match destination {
+            Destination::Queue(id) => self.queues.get(&id),
+            Destination::Exchange(_) => None,
+        };
+        (spec.kind.check_binding)(&NewBinding {
+            source_arguments: spec.arguments.view(),
+            routing_key: request.routing_key,
+            arguments: request.arguments,
+            queue_type: queue_type.map(|queue| QueueType::of(queue.spec().arguments.view())),
+        })
     }
 
     /// A binding is durable when both its ends are (DUR-01, DUR-07).

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use leveret_storage::Epoch;
 
 use super::ExchangeSpec;
-use crate::core::binding::Binding;
+use crate::core::Message;
+use crate::core::binding::{Binding, Destination};
 use crate::core::exchange::ExchangeId;
 use crate::core::queue::QueueId;
 use crate::core::queue_handle::{QueueHandle, QueueSpec};
@@ -73,6 +74,17 @@ pub struct Applied {
     /// if it was so already, when the change that made it so is. `None` if nothing durable is
     /// concerned.
     pub durable_at: Option<Epoch>,
+    /// Messages that new bindings' destinations are to get: [`crate::core::handed_down`].
+    pub handed_down: Vec<HandedDown>,
+}
+
+/// Messages that an exchange has kept for whoever is bound to it later.
+#[derive(Clone, Debug)]
+pub struct HandedDown {
+    /// Who is bound now.
+    pub to: Destination,
+    /// The messages, oldest first.
+    pub messages: Vec<Message>,
 }
 
 impl Applied {
@@ -81,12 +93,14 @@ impl Applied {
         Self {
             changes: Vec::new(),
             durable_at,
+            handed_down: Vec::new(),
         }
     }
 
     /// Appends what another command led to.
     pub(crate) fn add(&mut self, later: Self) {
         self.changes.extend(later.changes);
+        self.handed_down.extend(later.handed_down);
         self.durable_at = self.durable_at.max(later.durable_at);
     }
 }

@@ -99,13 +99,16 @@ pub struct ExchangeState {
     pub(super) rules: Box<dyn Exchange>,
     argument_alternate: Option<Arc<str>>,
     pub(super) policy_alternate: Option<Arc<str>>,
+    routes_by_key: bool,
     generation: Arc<AtomicU64>,
 }
 
 impl ExchangeState {
     pub(super) fn new(spec: ExchangeSpec) -> Self {
+        let rules = exchange::make(spec.kind, spec.arguments.view());
         Self {
-            rules: (spec.kind.make)(spec.arguments.view()),
+            routes_by_key: spec.kind.routes_by_key && !rules.looks_at_messages(),
+            rules,
             argument_alternate: spec.alternate(),
             policy_alternate: None,
             generation: Arc::default(),
@@ -121,6 +124,11 @@ impl ExchangeState {
     /// How it finds destinations.
     pub fn rules(&self) -> &dyn Exchange {
         &*self.rules
+    }
+
+    /// True when exchange and routing key alone decide where a message goes.
+    pub fn routes_by_key(&self) -> bool {
+        self.routes_by_key
     }
 
     /// The name of its alternate exchange, which need not exist (AE-03, AE-07).
@@ -174,7 +182,7 @@ impl Topology {
             return Err(faults::reserved_name("exchange", &name));
         }
         self.check_alternate(&name, request.arguments, permitted)?;
-        (kind.check_arguments)(request.arguments)?;
+        exchange::check_arguments(kind, request.arguments)?;
         Ok(Planned::Apply(Command::DeclareExchange(ExchangeSpec {
             id: ExchangeId(self.ids.take()),
             name: Arc::from(&*name),

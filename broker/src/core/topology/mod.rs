@@ -40,7 +40,7 @@ use super::exchange::{DIRECT, ExchangeId, FANOUT, HEADERS, Kind, TOPIC};
 use super::queue::{Queue, QueueId};
 use super::queue_handle::{ConnectionId, QueueHandle, QueueSpec};
 pub use bindings::{BindRequest, BindTo};
-pub use command::{Applied, Change, Command, Planned, Standing};
+pub use command::{Applied, Change, Command, HandedDown, Planned, Standing};
 pub use exchanges::{ExchangeDeclare, ExchangeDelete, ExchangeSpec, ExchangeState};
 pub use ids::Ids;
 pub use names::strip_cr_lf;

@@ -74,6 +74,7 @@ fn routed(vhost: &Vhost, exchange: &str, key: &str) -> usize {
     let routing = Routing {
         routing_keys: &[key.as_bytes()],
         headers: None,
+        ..Routing::default()
     };
     let targets = vhost.route_publish(exchange.as_bytes(), &routing);
     targets.unwrap().queues().len()

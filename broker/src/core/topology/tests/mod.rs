@@ -276,6 +276,7 @@ impl Topology {
         let routing = Routing {
             routing_keys: &keys,
             headers: None,
+            ..Routing::default()
         };
         match self.route(exchange.as_bytes(), &routing) {
             Ok(targets) => targets
