@@ -10,12 +10,14 @@
 //! Invariant: a kind routes by the *set* of bindings it was given; neither the order in which they
 //! came nor a hash map's order shows in what it finds, once that is sorted.
 
+mod consistent_hash;
 mod destinations;
 mod direct;
 mod fanout;
 mod headers;
 mod modulus_hash;
 mod random;
+mod recent_history;
 mod shares;
 mod stable_hash;
 mod topic;
@@ -179,8 +181,26 @@ pub static MODULUS_HASH: Kind = Kind {
     routes_by_key: true,
 };
 
+/// `x-consistent-hash`: one destination by a hash, each by its weight.
+pub static CONSISTENT_HASH: Kind = Kind {
+    name: "x-consistent-hash",
+    check_arguments: consistent_hash::check_arguments,
+    make: |arguments| Box::new(consistent_hash::ConsistentHash::new(arguments)),
+    check_binding: consistent_hash::check_binding,
+    routes_by_key: true,
+};
+
+/// `x-recent-history`: a fanout that hands its latest messages to new bindings.
+pub static RECENT_HISTORY: Kind = Kind {
+    name: "x-recent-history",
+    check_arguments: recent_history::check_arguments,
+    make: |arguments| Box::new(recent_history::RecentHistory::new(arguments)),
+    check_binding: any_binding,
+    routes_by_key: false,
+};
+
 /// The kinds that can be declared.
-pub static KINDS: [&Kind; 7] = [
+pub static KINDS: [&Kind; 9] = [
     &DIRECT,
     &FANOUT,
     &TOPIC,
@@ -188,6 +208,8 @@ pub static KINDS: [&Kind; 7] = [
     &RANDOM,
     &LOCAL_RANDOM,
     &MODULUS_HASH,
+    &CONSISTENT_HASH,
+    &RECENT_HISTORY,
 ];
 
 /// The kind of this type name, if there is one.

@@ -7,6 +7,8 @@
 //! What it is not: safe against somebody who looks for keys that collide. Such keys would only go to
 //! one queue, where their publisher could send them anyway.
 
+use leveret_protocol::{TableBuf, Value};
+
 const OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
 const PRIME: u64 = 0x0000_0100_0000_01b3;
 
@@ -23,6 +25,15 @@ impl StableHash {
     pub(super) fn with(self, bytes: &[u8]) -> Self {
         let step = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(PRIME);
         Self(bytes.iter().fold(self.0, step))
+    }
+
+    /// A header's value; its type counts.
+    #[must_use]
+    pub(super) fn with_value(self, value: &Value<'_>) -> Self {
+        match value {
+            Value::LongStr(text) => self.with(b"S").with(text),
+            other => self.with(TableBuf::from_entries([("", *other)]).view().as_bytes()),
+        }
     }
 
     pub(super) fn finish(self) -> u64 {
