@@ -16,6 +16,7 @@ use crate::broker::StartError;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::connections::Connections;
+use crate::core::deduplication::Deduplication;
 use crate::core::message::COPY_BODY_BYTES_MAX;
 use crate::core::queue::arguments::QueueArguments;
 use crate::core::queue::{ClassicOptions, ClassicQueue, Queue};
@@ -125,12 +126,16 @@ fn vhosts_in_memory(config: &Config) -> HashMap<String, Arc<Vhost>> {
 /// The body of a queue: one that is kept goes on with its log.
 fn make_body(spec: &QueueSpec, log: Option<(&Store, Option<RecoveredLog>)>) -> Box<dyn Queue> {
     let options = classic_options(spec);
-    match log {
-        None => Box::new(ClassicQueue::new(options)),
+    let queue = match log {
+        None => ClassicQueue::new(options),
         Some((store, found)) => {
             let (journal, log) = (Arc::new(store.clone()), LogId(spec.id.0));
-            Box::new(ClassicQueue::durable(options, journal, log, found.as_ref()))
+            ClassicQueue::durable(options, journal, log, found.as_ref())
         }
+    };
+    match Deduplication::asked_by(spec.arguments.view()) {
+        Some(asked) => Box::new(queue.dropping_duplicates(asked)),
+        None => Box::new(queue),
     }
 }
 

@@ -10,6 +10,7 @@ mod argument_checks;
 pub mod binding;
 pub mod consumer_arguments;
 pub mod dead_letter;
+pub mod deduplication;
 pub mod effects;
 pub mod equivalence;
 mod erlang_text;

@@ -11,6 +11,7 @@
 //! came nor a hash map's order shows in what it finds, once that is sorted.
 
 mod consistent_hash;
+mod deduplication;
 mod destinations;
 mod direct;
 mod fanout;
@@ -199,8 +200,20 @@ pub static RECENT_HISTORY: Kind = Kind {
     routes_by_key: false,
 };
 
+/// `x-message-deduplication`: a fanout that drops what it has seen before.
+pub static MESSAGE_DEDUPLICATION: Kind = Kind {
+    name: "x-message-deduplication",
+    check_arguments: crate::core::deduplication::check_required,
+    make: |arguments| {
+        let fanout = Box::new(fanout::Fanout::default());
+        Box::new(deduplication::Deduplicating::new(arguments, fanout))
+    },
+    check_binding: any_binding,
+    routes_by_key: false,
+};
+
 /// The kinds that can be declared.
-pub static KINDS: [&Kind; 9] = [
+pub static KINDS: [&Kind; 10] = [
     &DIRECT,
     &FANOUT,
     &TOPIC,
@@ -210,6 +223,7 @@ pub static KINDS: [&Kind; 9] = [
     &MODULUS_HASH,
     &CONSISTENT_HASH,
     &RECENT_HISTORY,
+    &MESSAGE_DEDUPLICATION,
 ];
 
 /// The kind of this type name, if there is one.
@@ -222,12 +236,25 @@ pub fn kind(name: &str) -> Option<&'static Kind> {
 /// # Errors
 /// 406 for arguments that the kind refuses.
 pub fn check_arguments(kind: &Kind, arguments: Table<'_>) -> Result<(), Fault> {
-    (kind.check_arguments)(arguments)
+    (kind.check_arguments)(arguments)?;
+    match drops_duplicates(kind, arguments) {
+        true => super::deduplication::check(arguments),
+        false => Ok(()),
+    }
 }
 
 /// Makes the rules of an exchange without bindings.
 pub fn make(kind: &Kind, arguments: Table<'_>) -> Box<dyn Exchange> {
-    (kind.make)(arguments)
+    let rules = (kind.make)(arguments);
+    match drops_duplicates(kind, arguments) {
+        true => Box::new(deduplication::Deduplicating::new(arguments, rules)),
+        false => rules,
+    }
+}
+
+/// True for an exchange that its arguments make drop duplicates; the type of that name does so anyway.
+fn drops_duplicates(kind: &Kind, arguments: Table<'_>) -> bool {
+    *kind != MESSAGE_DEDUPLICATION && super::deduplication::is_asked_for(arguments)
 }
 
 fn any_binding(_binding: &NewBinding<'_>) -> Result<(), Fault> {

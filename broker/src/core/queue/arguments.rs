@@ -18,6 +18,7 @@ use crate::core::argument_checks::{
     Check, Culprit, EXPIRY_MS_MAX, Why, anything, as_text, as_unsigned, boolean, not_negative,
     precondition_failed, unacceptable_type,
 };
+use crate::core::deduplication;
 use crate::core::equivalence::inequivalent_argument;
 use crate::core::erlang_text::{pair, string};
 use crate::core::queue::Overflow;
@@ -319,6 +320,21 @@ fn dead_letter_routing_key(value: &Value<'_>, table: Table<'_>) -> Result<(), Wh
     }
 }
 
+/// Of no interest to a queue that keeps duplicates.
+fn deduplication_number(value: &Value<'_>, table: Table<'_>) -> Result<(), Why> {
+    match deduplication::positive(value) {
+        None if deduplication::is_asked_for(table) => Err(string(b"expected positive integer")),
+        _ => Ok(()),
+    }
+}
+
+fn deduplication_header(value: &Value<'_>, table: Table<'_>) -> Result<(), Why> {
+    match deduplication::is_asked_for(table) {
+        true => text(value, table),
+        false => Ok(()),
+    }
+}
+
 fn text(value: &Value<'_>, _: Table<'_>) -> Result<(), Why> {
     match value {
         Value::LongStr(_) => Ok(()),
@@ -348,7 +364,8 @@ const NOT_STREAM: &[QueueType] = &[QueueType::Classic, QueueType::Quorum];
 const NOT_CLASSIC: &[QueueType] = &[QueueType::Quorum, QueueType::Stream];
 const EVERY: &[QueueType] = &[QueueType::Classic, QueueType::Quorum, QueueType::Stream];
 
-/// Every argument in the order in which RabbitMQ checks and compares them (QARG-15, QARG-30).
+/// Every argument in the order in which RabbitMQ checks and compares them (QARG-15, QARG-30); those that
+/// it has from a plugin come last.
 static KNOWN: &[Known] = &[
     known("x-expires", expires, NOT_STREAM),
     known("x-message-ttl", message_ttl, NOT_STREAM),
@@ -377,6 +394,10 @@ static KNOWN: &[Known] = &[
     known("x-queue-leader-locator", leader_locator, NOT_CLASSIC),
     known("x-delivery-limit", anything, QUORUM),
     known("x-queue-master-locator", anything, CLASSIC),
+    known(deduplication::ASKED_FOR, boolean, NOT_STREAM),
+    known(deduplication::SIZE, deduplication_number, NOT_STREAM),
+    known(deduplication::TTL, deduplication_number, NOT_STREAM),
+    known(deduplication::HEADER, deduplication_header, NOT_STREAM),
 ];
 
 #[cfg(test)]

@@ -26,6 +26,7 @@
 
 use super::aftermath::{Aftermath, Call};
 use super::consumers::{Consumers, RoomLeft};
+use super::deduplication::QueueDeduplication;
 use super::durable::{self, Durable};
 use super::entry::{Entry, NEVER, counted_len, sort_by_position};
 use super::options::{ClassicOptions, Overflow};
@@ -53,6 +54,8 @@ pub(super) struct Classic {
     /// When the queue goes if nobody uses it until then and it has no consumer (EXP-01); [`NEVER`]
     /// without `x-expires`, and before the first use, which is its declaration.
     lease_ends_at: Moment,
+    /// What it knows of duplicates, if it drops them.
+    pub(super) deduplication: Option<Box<QueueDeduplication>>,
     /// Entries on their way back; reused between calls and empty in between.
     returning: Vec<Entry>,
     gone: bool,
@@ -69,6 +72,7 @@ impl Classic {
             durable: None,
             tick_at: NEVER,
             lease_ends_at: NEVER,
+            deduplication: None,
             returning: Vec::new(),
             gone: false,
         }
@@ -98,6 +102,8 @@ impl Classic {
         self.deal(call);
         if self.options.may_refuse() {
             self.take_in_within_limits(batch, call);
+        } else if self.deduplication.is_some() {
+            self.take_in_once(batch, call);
         } else {
             for message in batch.drain(..) {
                 self.take_in(message, call);
@@ -194,7 +200,7 @@ impl Classic {
         let Some(index) = self.consumers.find(slot) else {
             return;
         };
-        if verdict == Verdict::Ack {
+        if verdict == Verdict::Ack && self.deduplication.is_none() {
             let Aftermath {
                 dropped, records, ..
             } = &mut *call.aftermath;
@@ -217,7 +223,8 @@ impl Classic {
             .settle(index, ids, |entry| settled.push(entry));
         match verdict {
             Verdict::Requeue => self.requeue(&mut settled, call),
-            Verdict::Discard | Verdict::Ack => self.discard(&mut settled, call),
+            Verdict::Discard => self.discard(&mut settled, call),
+            Verdict::Ack => self.acknowledge(&mut settled, call),
         }
         self.returning = settled;
     }
@@ -245,6 +252,9 @@ impl Classic {
     }
 
     fn drop_ready(&mut self, aftermath: &mut Aftermath) -> u64 {
+        if let Some(deduplication) = &mut self.deduplication {
+            deduplication.purged();
+        }
         let dropped = self.ready.len();
         self.held_bytes -= self.ready.bytes();
         aftermath.purged.append(&mut self.ready.take_all());
@@ -301,7 +311,7 @@ impl Classic {
 
     /// Takes one message in. If a slot can take messages and none is ready, it is this one's turn;
     /// its deadline does not matter then, not even one that is now (TTL-03).
-    fn take_in(&mut self, message: Message, call: &mut Call<'_>) {
+    pub(super) fn take_in(&mut self, message: Message, call: &mut Call<'_>) {
         let expires_at = self.deadline(&message, call.now);
         let mut entry = Entry::new(message, self.next_position, expires_at);
         self.held_bytes += entry.body_len() as u64;
@@ -326,7 +336,9 @@ impl Classic {
             self.expire(call);
             let bytes = self.ready.bytes() + message.body_len() as u64;
             if !self.options.exceeded_by(self.ready.len() + 1, bytes) {
-                self.take_in(message, call);
+                if let Some(message) = self.unless_duplicate(message, call) {
+                    self.take_in(message, call);
+                }
                 continue;
             }
             call.effects.rejected.push(index);
@@ -369,6 +381,10 @@ impl Classic {
     fn forget_sent(&mut self, index: u32, sent: &[Delivery], aftermath: &mut Aftermath) {
         if !self.consumers.is_no_ack(index) {
             return;
+        }
+        if let Some(deduplication) = &mut self.deduplication {
+            let positions = sent.iter().map(|delivery| delivery.position);
+            positions.for_each(|position| deduplication.left(position));
         }
         for delivery in sent {
             let bytes = counted_len(&delivery.message);
@@ -465,6 +481,9 @@ impl Classic {
     /// Removes a message that the queue had taken. A dead letter stays in the store until it is with its
     /// next queue.
     fn bury_held(&mut self, entry: Entry, reason: DeathReason, call: &mut Call<'_>) {
+        if let Some(deduplication) = &mut self.deduplication {
+            deduplication.left(entry.position);
+        }
         self.held_bytes -= entry.body_len() as u64;
         if let (true, Some(durable)) = (entry.logged, &self.durable) {
             let (position, body_bytes) = (entry.position, entry.body_bytes());

@@ -21,9 +21,13 @@ mod aftermath;
 pub mod arguments;
 mod classic;
 mod classic_durable;
+mod classic_once;
 #[cfg(test)]
 mod classic_tests;
 mod consumers;
+mod deduplication;
+#[cfg(test)]
+mod deduplication_tests;
 mod durable;
 #[cfg(test)]
 mod durable_tests;

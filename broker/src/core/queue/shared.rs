@@ -7,17 +7,19 @@
 //! consumers are rung and learn that it is gone, and nobody else is touched.
 
 use std::cell::Cell;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use leveret_storage::{LogId, RecoveredLog};
 
 use super::aftermath::{Aftermath, Call};
 use super::classic::Classic;
+use super::deduplication::QueueDeduplication;
 use super::{
     AttachRefused, Buried, ClassicOptions, DeleteConditions, DeleteRefused, Delivery, DeliveryId,
     Effects, Got, Journal, Loaded, Offered, Port, Pulled, Queue, QueueStatus, Room, SlotId,
     SlotSpec, Unsettled, Verdict,
 };
+use crate::core::deduplication::Deduplication;
 use crate::core::{Message, Moment};
 
 thread_local! {
@@ -54,6 +56,15 @@ impl ClassicQueue {
             machine: Mutex::new(Classic::durable(options, log, recovered)),
             journal: Some(journal),
         }
+    }
+
+    /// The same queue, which drops duplicates from now on.
+    #[must_use]
+    pub fn dropping_duplicates(mut self, asked: Deduplication) -> Self {
+        let machine = self.machine.get_mut();
+        let machine = machine.unwrap_or_else(PoisonError::into_inner);
+        machine.deduplication = Some(Box::new(QueueDeduplication::new(asked)));
+        self
     }
 
     /// Changes the options of the living queue, as a policy does. New limits hold at once; a new

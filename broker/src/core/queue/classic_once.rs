@@ -1,0 +1,57 @@
+//! What a [`Classic`] does that drops duplicates ([`super::deduplication`](super)).
+//!
+//! A duplicate counts as taken: its publisher is answered like that of the first message, and not before
+//! that one is safe.
+
+use super::aftermath::Call;
+use super::classic::Classic;
+use super::durable;
+use super::entry::Entry;
+use crate::core::Message;
+
+impl Classic {
+    /// Takes in what is no duplicate.
+    pub(super) fn take_in_once(&mut self, batch: &mut Vec<Message>, call: &mut Call<'_>) {
+        for message in batch.drain(..) {
+            if let Some(message) = self.unless_duplicate(message, call) {
+                self.take_in(message, call);
+            }
+        }
+    }
+
+    /// The message, unless the queue drops it as a duplicate.
+    pub(super) fn unless_duplicate(
+        &mut self,
+        message: Message,
+        call: &mut Call<'_>,
+    ) -> Option<Message> {
+        let position = self.next_position;
+        let deduplication = self.deduplication.as_mut();
+        if !deduplication.is_some_and(|known| known.is_duplicate(&message, position, call.now)) {
+            return Some(message);
+        }
+        if let Some(durable) = &self.durable {
+            // The first one may still be on its way to the disk.
+            call.effects.durable_at = call.effects.durable_at.max(durable.written.awaited());
+        }
+        call.aftermath.dropped.push(message);
+        None
+    }
+
+    /// Acknowledged messages are done with, and may come again.
+    pub(super) fn acknowledge(&mut self, settled: &mut Vec<Entry>, call: &mut Call<'_>) {
+        for entry in settled.drain(..) {
+            self.held_bytes -= entry.body_len() as u64;
+            if let Some(deduplication) = &mut self.deduplication {
+                deduplication.left(entry.position);
+            }
+            if let (true, Some(durable)) = (entry.logged, &self.durable) {
+                let (at, bytes) = (entry.position, entry.body_bytes());
+                durable::write_settled(durable.log, at, bytes, &mut call.aftermath.records);
+            }
+            call.aftermath.dropped.push(entry.message);
+        }
+        self.deal(call);
+        self.finish(call);
+    }
+}
