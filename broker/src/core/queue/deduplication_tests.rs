@@ -46,7 +46,6 @@ impl Bench {
         Moment::from_unix_ms(self.now_ms)
     }
 
-    /// Offers messages with these ids; says which of them are ready or assigned afterwards.
     fn publish(&mut self, ids: &str) {
         self.publish_expiring(ids, None);
     }
@@ -84,6 +83,14 @@ impl Bench {
 
 /// A message whose id is its body too; "-" has no id.
 fn message(id: &str, expiration_ms: Option<u64>) -> Message {
+    message_of(id, expiration_ms, false)
+}
+
+fn persistent(id: &str) -> Message {
+    message_of(id, None, true)
+}
+
+fn message_of(id: &str, expiration_ms: Option<u64>, persistent: bool) -> Message {
     let id_header = ("x-deduplication-header", Value::LongStr(id.as_bytes()));
     let headers = TableBuf::from_entries((id != "-").then_some(id_header));
     let properties = Properties {
@@ -95,7 +102,7 @@ fn message(id: &str, expiration_ms: Option<u64>) -> Message {
         routing_key: b"q",
         properties: &properties.to_bytes(),
         body: Body::Whole(id.as_bytes()),
-        persistent: false,
+        persistent,
         priority: 0,
         expiration_ms,
     };
@@ -212,4 +219,40 @@ fn with_a_size_the_oldest_are_forgotten() {
     let mut bench = Bench::new(ClassicOptions::default(), &[size], getter(true));
     bench.publish("a b c b a");
     assert_eq!(bench.get_all(), "a b c a");
+}
+
+/// A store that commits nothing yet.
+#[derive(Debug, Default)]
+struct Slow(std::sync::atomic::AtomicU64);
+
+impl Journal for Slow {
+    fn submit(&self, records: &mut leveret_storage::Records) -> Epoch {
+        records.clear(0);
+        Epoch(self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed) + 1)
+    }
+
+    fn committed(&self) -> Epoch {
+        Epoch(0)
+    }
+
+    fn has_failed(&self) -> bool {
+        false
+    }
+}
+
+#[test]
+fn a_duplicate_is_not_safe_before_the_first_one_is() {
+    let log = leveret_storage::LogId(1);
+    let queue = ClassicQueue::durable(ClassicOptions::default(), Arc::<Slow>::default(), log, None);
+    let queue = queue.dropping_duplicates(asked(&[]));
+    let (now, mut effects) = (Moment::from_unix_ms(0), Effects::default());
+    let mut offer = |id: &str| {
+        let mut batch = vec![persistent(id)];
+        queue.offer(&mut batch, now, &mut effects);
+        effects.durable_at.take()
+    };
+    let first = offer("a");
+    assert!(first.is_some());
+    assert_eq!(offer("a"), first);
+    assert_eq!(queue.status().ready, 1);
 }
