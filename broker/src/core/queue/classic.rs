@@ -329,28 +329,6 @@ impl Classic {
         }
     }
 
-    /// LEN-04, LEN-05: a message is refused when it would exceed a limit as a ready message, also
-    /// when a consumer could take it.
-    fn take_in_within_limits(&mut self, batch: &mut Vec<Message>, call: &mut Call<'_>) {
-        for (index, message) in (0..).zip(batch.drain(..)) {
-            self.expire(call);
-            let bytes = self.ready.bytes() + message.body_len() as u64;
-            if !self.options.exceeded_by(self.ready.len() + 1, bytes) {
-                if let Some(message) = self.unless_duplicate(message, call) {
-                    self.take_in(message, call);
-                }
-                continue;
-            }
-            call.effects.rejected.push(index);
-            match self.options.overflow {
-                Overflow::RejectPublishDeadLetter => {
-                    self.bury(message, DeathReason::MaxLength, call);
-                }
-                _ => call.aftermath.dropped.push(message),
-            }
-        }
-    }
-
     fn pull_at(
         &mut self,
         index: u32,
@@ -451,7 +429,7 @@ impl Classic {
     }
 
     /// Removes expired messages from the head; says whether there were any (TTL-05, TTL-06).
-    fn expire(&mut self, call: &mut Call<'_>) -> bool {
+    pub(super) fn expire(&mut self, call: &mut Call<'_>) -> bool {
         let mut expired = false;
         while let Some(entry) = self.ready.take_expired(call.now) {
             self.bury_held(entry, DeathReason::Expired, call);
@@ -501,7 +479,7 @@ impl Classic {
         self.bury(entry.message, reason, call);
     }
 
-    fn bury(&self, message: Message, reason: DeathReason, call: &mut Call<'_>) {
+    pub(super) fn bury(&self, message: Message, reason: DeathReason, call: &mut Call<'_>) {
         if self.options.dead_letters {
             let dead = DeadLetter { message, reason };
             call.effects.dead_letters.push(dead);

@@ -21,7 +21,7 @@ mod aftermath;
 pub mod arguments;
 mod classic;
 mod classic_durable;
-mod classic_once;
+mod classic_intake;
 #[cfg(test)]
 mod classic_tests;
 mod consumers;

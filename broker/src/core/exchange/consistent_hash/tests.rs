@@ -1,3 +1,5 @@
+//! Weights, stability, and what is refused.
+
 #![allow(clippy::unwrap_used)]
 use leveret_protocol::TableBuf;
 use leveret_protocol::content::Body;

@@ -298,3 +298,27 @@ fn qarg_36_an_invalid_value_is_merely_different() {
     let difference = difference(&[], &[("x-message-ttl", Value::I32(-1))]).unwrap();
     assert!(difference.contains("inequivalent arg 'x-message-ttl'"));
 }
+
+#[test]
+fn deduplication_is_judged_only_where_it_is_asked_for() {
+    let asked = ("x-message-deduplication", Value::Bool(true));
+    refused(
+        "x-message-deduplication",
+        Value::LongStr(b"yes"),
+        "{unacceptable_type,longstr}",
+    );
+    for key in ["x-cache-size", "x-cache-ttl"] {
+        for wrong in [Value::I32(0), Value::Bool(true), Value::LongStr(b"x")] {
+            assert!(check(&[(key, wrong)]).is_ok(), "{key} alone means nothing");
+            let said = said(&[asked, (key, wrong)]);
+            assert!(
+                said.contains(&format!("invalid arg '{key}' for queue 'q'")),
+                "{said}"
+            );
+        }
+        assert!(check(&[asked, (key, Value::LongStr(b"5")), (key, Value::I64(5))]).is_ok());
+    }
+    let header = "x-deduplication-header";
+    assert!(check(&[asked, (header, Value::LongStr(b"order"))]).is_ok());
+    assert!(said(&[asked, (header, Value::I8(1))]).contains(header));
+}

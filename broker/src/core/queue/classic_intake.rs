@@ -1,4 +1,13 @@
-//! What a [`Classic`] does that drops duplicates ([`super::deduplication`](super)).
+//! What a [`Classic`] does that does not take every message: it refuses what is above its limits, or drops
+//! duplicates ([`super::deduplication`](super)).
+//!
+//! ```text
+//!   above a limit that refuses? ──yes──▶ rejected        as in RabbitMQ, limits come first
+//!        │ no
+//!   a duplicate? ──yes──▶ dropped, and counts as taken
+//!        │ no
+//!   taken in
+//! ```
 //!
 //! A duplicate counts as taken: its publisher is answered like that of the first message, and not before
 //! that one is safe.
@@ -7,9 +16,32 @@ use super::aftermath::Call;
 use super::classic::Classic;
 use super::durable;
 use super::entry::Entry;
+use super::{DeathReason, Overflow};
 use crate::core::Message;
 
 impl Classic {
+    /// LEN-04, LEN-05: a message is refused when it would exceed a limit as a ready message, also
+    /// when a consumer could take it.
+    pub(super) fn take_in_within_limits(&mut self, batch: &mut Vec<Message>, call: &mut Call<'_>) {
+        for (index, message) in (0..).zip(batch.drain(..)) {
+            self.expire(call);
+            let bytes = self.ready.bytes() + message.body_len() as u64;
+            if !self.options.exceeded_by(self.ready.len() + 1, bytes) {
+                if let Some(message) = self.unless_duplicate(message, call) {
+                    self.take_in(message, call);
+                }
+                continue;
+            }
+            call.effects.rejected.push(index);
+            match self.options.overflow {
+                Overflow::RejectPublishDeadLetter => {
+                    self.bury(message, DeathReason::MaxLength, call);
+                }
+                _ => call.aftermath.dropped.push(message),
+            }
+        }
+    }
+
     /// Takes in what is no duplicate.
     pub(super) fn take_in_once(&mut self, batch: &mut Vec<Message>, call: &mut Call<'_>) {
         for message in batch.drain(..) {
@@ -20,11 +52,7 @@ impl Classic {
     }
 
     /// The message, unless the queue drops it as a duplicate.
-    pub(super) fn unless_duplicate(
-        &mut self,
-        message: Message,
-        call: &mut Call<'_>,
-    ) -> Option<Message> {
+    fn unless_duplicate(&mut self, message: Message, call: &mut Call<'_>) -> Option<Message> {
         let position = self.next_position;
         let deduplication = self.deduplication.as_mut();
         if !deduplication.is_some_and(|known| known.is_duplicate(&message, position, call.now)) {
