@@ -64,7 +64,7 @@ impl Deduplication {
         }
     }
 
-    /// The same, if [`ASKED_FOR`] is true.
+    /// The same, if `x-message-deduplication` is true.
     pub fn asked_by(arguments: Table<'_>) -> Option<Self> {
         is_asked_for(arguments).then(|| Self::read(arguments))
     }

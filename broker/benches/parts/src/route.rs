@@ -32,7 +32,9 @@ impl Part for Anew {
         for key in self.keys.iter().cycle().take(MESSAGES) {
             let routing = Routing {
                 routing_keys: &[key.as_bytes()],
-                headers: None, ..Routing::default() };
+                headers: None,
+                ..Routing::default()
+            };
             let targets = self
                 .vhost
                 .route_publish(self.exchange.as_bytes(), &routing)
@@ -82,7 +84,9 @@ pub(super) fn cached() -> Box<dyn Part> {
     for key in &routed.keys {
         let routing = Routing {
             routing_keys: &[key.as_bytes()],
-            headers: None, ..Routing::default() };
+            headers: None,
+            ..Routing::default()
+        };
         let targets = routed.vhost.route_publish(b"amq.direct", &routing);
         let address = address("amq.direct", key);
         cache.keep(&address, targets.expect("an exchange"));
