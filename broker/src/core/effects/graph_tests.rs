@@ -9,6 +9,8 @@
 //! (DLX-01, DLX-08 to DLX-11, DLX-17 to DLX-20, TTL-01 to TTL-06, LEN-02). That the test ends shows that
 //! no graph sends messages round for ever.
 
+#![allow(clippy::unwrap_used)]
+
 use std::collections::VecDeque;
 use std::sync::Mutex;
 
