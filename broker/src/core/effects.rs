@@ -191,6 +191,9 @@ impl Work<'_> {
 }
 
 #[cfg(test)]
+mod graph_tests;
+
+#[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
     use std::sync::Mutex;

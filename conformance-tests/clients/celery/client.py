@@ -1,10 +1,12 @@
 """Runs Celery tasks through a broker: a worker process, 100 calls, results by rpc://.
 
 The other programs cover the protocol; this one covers the way Celery uses it: late acks,
-prefetch, a direct exchange per task queue, control and event exchanges, one reply queue.
+a prefetch window that is widened for tasks that wait for their time, a direct exchange per task
+queue, control and event exchanges, one reply queue.
 """
 
 import contextlib
+import datetime
 import os
 import pathlib
 import signal
@@ -20,11 +22,16 @@ import celery
 
 import tasks
 
+NAME = "celery" if tasks.QUEUE_TYPE == "classic" else f"celery-{tasks.QUEUE_TYPE}"
 RUN_SECONDS_MAX = 55
 RESULT_SECONDS_MAX = 30
 WORKER_START_SECONDS_MAX = 20
 WORKER_STOP_SECONDS_MAX = 10
 CALLS = 100
+# Five times the worker's prefetch window.
+SCHEDULED = 20
+SCHEDULED_AHEAD_SECONDS = 2
+DELAY_LEVELS = 28
 
 
 class Failed(Exception):
@@ -94,6 +101,28 @@ def see_retry():
     equal(call.get(timeout=RESULT_SECONDS_MAX), 1, "retries of the retried task")
 
 
+def run_scheduled():
+    """Tasks with an ETA stay unacknowledged until it comes, and the worker widens its prefetch window
+    for each; of a quorum queue, they wait in queues with a TTL instead. So a call that came behind all of them runs before the first of them is due."""
+    first = time.time() + SCHEDULED_AHEAD_SECONDS
+    # The last that is published is the first that is due.
+    etas = [first + 0.02 * (SCHEDULED - number) for number in range(SCHEDULED)]
+    calls = [tasks.tell_time.apply_async(eta=moment(eta)) for eta in etas]
+    overtaking = tasks.tell_time.delay().get(timeout=RESULT_SECONDS_MAX)
+    if overtaking >= first:
+        raise Failed(f"a call ran {overtaking - first:.2f} s late, behind tasks that were not due")
+    ran = [call.get(timeout=RESULT_SECONDS_MAX) for call in calls]
+    early = [number for number, at in enumerate(ran) if at < etas[number]]
+    equal(early, [], "scheduled tasks that ran before their time")
+    if tasks.QUEUE_TYPE == "classic":
+        # In quorum queues the delay has whole seconds, and tasks due in one second come as published.
+        equal(ran, sorted(ran, reverse=True), "order in which scheduled tasks ran")
+
+
+def moment(seconds):
+    return datetime.datetime.fromtimestamp(seconds, tz=datetime.timezone.utc)
+
+
 def see_nothing_left():
     """With the worker gone, every task message must have been acknowledged."""
     with tasks.app.connection_for_read() as connection:
@@ -105,8 +134,18 @@ def clean_up():
     with tasks.app.connection_for_write() as connection:
         channel = connection.default_channel
         channel.queue_delete(tasks.PREFIX)
+        if tasks.QUEUE_TYPE == "quorum":
+            delete_delays(channel)
         for exchange in ("{}", "{}.events", "{}.control.pidbox", "reply.{}.control.pidbox"):
             channel.exchange_delete(exchange.format(tasks.PREFIX))
+
+
+def delete_delays(channel):
+    """What Celery declares for tasks with an ETA: a queue and an exchange for each bit of a delay."""
+    for level in range(DELAY_LEVELS):
+        channel.queue_delete(f"celery_delayed_{level}")
+        channel.exchange_delete(f"celery_delayed_{level}")
+    channel.exchange_delete("celery_delayed_delivery")
 
 
 def out_of_time(*_):
@@ -123,6 +162,8 @@ def main():
             run_calls()
             see_failure()
             see_retry()
+            run_scheduled()
+            run_calls()
             worker.stop()
         see_nothing_left()
     except Exception:
@@ -131,12 +172,12 @@ def main():
             clean_up()
         raise
     clean_up()
-    print(f"ok celery {celery.__version__}")
+    print(f"ok {NAME} {celery.__version__}")
 
 
 if __name__ == "__main__":
     try:
         main()
     except Exception as error:
-        print(f"FAIL celery: {error!r}", file=sys.stderr)
+        print(f"FAIL {NAME}: {error!r}", file=sys.stderr)
         sys.exit(1)

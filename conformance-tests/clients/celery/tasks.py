@@ -1,18 +1,25 @@
 """The Celery application shared by the worker and by the program that calls it.
 
-MATRIX_PREFIX keeps the queues and exchanges of one run apart from every other run.
+MATRIX_PREFIX keeps the queues and exchanges of one run apart from every other run. With
+MATRIX_QUEUE_TYPE=quorum the task queue is a quorum queue, and a task with an ETA waits in Celery's
+chain of queues with a TTL instead of in the worker.
 """
 
 import os
+import time
 
 from celery import Celery
 
 PREFIX = os.environ["MATRIX_PREFIX"]
+QUEUE_TYPE = os.environ.get("MATRIX_QUEUE_TYPE", "classic")
 
 app = Celery("tasks", broker=os.environ["AMQP_URL"], backend="rpc://")
 app.conf.update(
     task_default_queue=PREFIX,
     task_default_exchange=PREFIX,
+    task_default_exchange_type="topic" if QUEUE_TYPE == "quorum" else "direct",
+    task_default_routing_key=PREFIX,
+    task_default_queue_type=QUEUE_TYPE,
     task_queues=None,
     event_queue_prefix=PREFIX,
     event_exchange=f"{PREFIX}.events",
@@ -46,3 +53,8 @@ def succeed_at_second_attempt(self):
     if self.request.retries == 0:
         raise self.retry(countdown=0)
     return self.request.retries
+
+
+@app.task
+def tell_time():
+    return time.time()

@@ -20,6 +20,9 @@ MESSAGES = 10
 PREFETCH = 3
 REQUEUED = 2
 REJECTED = 3
+PRIORITY_MAX = 5
+# One above the queue's maximum, which counts as the maximum, and one without a priority, which is 0.
+PRIORITIES = [1, None, 5, 3, 9, 0, 3, 5, 1]
 
 # py-amqp reads a timestamp as naive UTC.
 HEADERS = {
@@ -58,6 +61,7 @@ class Scenario:
         self.exchange = kombu.Exchange(f"{prefix}.events", "topic", durable=False)
         self.work = self.queue(f"{prefix}.work", "order.*")
         self.audit = self.queue(f"{prefix}.audit", "order.last")
+        self.urgent = kombu.Queue(f"{prefix}.urgent", durable=True, max_priority=PRIORITY_MAX)
 
     def queue(self, name, pattern):
         return kombu.Queue(name, self.exchange, routing_key=pattern, durable=False)
@@ -72,6 +76,8 @@ class Scenario:
             self.see_not_found,
             self.see_precondition_failed,
             self.use_recovered_channel,
+            self.use_priorities,
+            self.requeue_by_priority,
         )
         try:
             for step in steps:
@@ -190,9 +196,43 @@ class Scenario:
         check(message is not None, "the message published after recovery is missing")
         equal(message.payload, "after", "body")
 
+    def use_priorities(self):
+        """The highest priority comes first, and first in first out among equals."""
+        self.publish_with_priorities()
+        got = [self.urgent(self.channel).get(no_ack=True) for _ in PRIORITIES]
+        equal([m.payload for m in got], by_priority(), "messages in order of priority")
+        asked = [PRIORITIES[m.payload] for m in got]
+        equal([m.properties.get("priority") for m in got], asked, "priority properties")
+
+    def requeue_by_priority(self):
+        """What comes back takes its place again, before what is less urgent."""
+        self.publish_with_priorities()
+        queue = self.urgent(self.channel)
+        held = [queue.get() for _ in PRIORITIES[:6]]
+        for message in reversed(held):
+            message.requeue()
+        got = [queue.get(no_ack=True) for _ in PRIORITIES]
+        equal([m.payload for m in got], by_priority(), "messages after a requeue")
+        again = [m.delivery_info["redelivered"] for m in got]
+        equal(again, [True] * 6 + [False] * 3, "redelivered marks after a requeue")
+
+    def publish_with_priorities(self):
+        self.urgent(self.channel).declare()
+        producer = kombu.Producer(self.channel)
+        for number, priority in enumerate(PRIORITIES):
+            producer.publish(
+                number,
+                serializer="json",
+                routing_key=self.urgent.name,
+                mandatory=True,
+                delivery_mode=2,
+                priority=priority,
+                confirm_timeout=STEP_SECONDS_MAX,
+            )
+
     def clean_up(self):
         with self.connection.channel() as channel:
-            for queue in (self.work, self.audit):
+            for queue in (self.work, self.audit, self.urgent):
                 queue(channel).delete()
             self.exchange(channel).delete()
 
@@ -205,6 +245,11 @@ def settle(message):
         message.reject()
     else:
         message.ack()
+
+
+def by_priority():
+    urgency = [min(priority or 0, PRIORITY_MAX) for priority in PRIORITIES]
+    return sorted(range(len(PRIORITIES)), key=lambda number: -urgency[number])
 
 
 def body(number):

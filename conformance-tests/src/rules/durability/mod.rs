@@ -3,6 +3,7 @@
 //! What it is not: a search for messages that get lost in a crash at a bad moment. Each test has the
 //! broker come to rest before it goes.
 
+mod extensions;
 mod messages;
 mod objects;
 
@@ -13,7 +14,8 @@ use crate::raw::{RawConnection, durable_queue, transient_exchange};
 use crate::registry::Section;
 use crate::trial::Trial;
 
-pub(crate) const SECTION: Section = Section::complete("DUR", &[objects::RULES, messages::RULES]);
+pub(crate) const SECTION: Section =
+    Section::complete("DUR", &[objects::RULES, messages::RULES, extensions::RULES]);
 
 /// A connection with channel 1 in confirm mode.
 async fn confirming(t: &Trial) -> Result<RawConnection, Failure> {
