@@ -11,6 +11,8 @@ use leveret_protocol::{Fault, ReplyCode};
 
 use crate::access::User;
 use crate::amqp::mailbox::Mailbox;
+use crate::amqp::reply_box::Reply;
+use crate::core::direct_reply::ReplyAddress;
 use crate::core::queue_handle::ConnectionId;
 
 /// The connections of one broker.
@@ -99,6 +101,35 @@ impl Connections {
     /// Everybody's mailbox.
     pub(crate) fn mailboxes(&self) -> Vec<Arc<Mailbox>> {
         self.lock().mailboxes.values().cloned().collect()
+    }
+
+    /// The mailbox of a connection that has not ended.
+    pub(crate) fn mailbox(&self, id: ConnectionId) -> Option<Arc<Mailbox>> {
+        self.lock().mailboxes.get(&id).cloned()
+    }
+
+    /// Leaves direct replies with those whom they are for, each woken once; the others are dropped
+    /// (RPC-09). Replies to one consumer keep their order.
+    pub(crate) fn leave_replies(&self, replies: &mut Vec<Reply>) {
+        replies.sort_by_key(|reply| reply.to.connection);
+        let mut replies = replies.drain(..).peekable();
+        while let Some(first) = replies.peek() {
+            let connection = first.to.connection;
+            let mailbox = self.mailbox(connection);
+            let theirs = &mut std::iter::from_fn(|| {
+                replies.next_if(|reply| reply.to.connection == connection)
+            });
+            match mailbox {
+                Some(mailbox) => mailbox.leave_replies(theirs),
+                None => theirs.for_each(drop),
+            }
+        }
+    }
+
+    /// True while somebody waits for replies to this address (RPC-10).
+    pub(crate) fn await_reply(&self, to: &ReplyAddress) -> bool {
+        let mailbox = self.mailbox(to.connection);
+        mailbox.is_some_and(|mailbox| mailbox.awaits_reply(to))
     }
 
     /// Counts a connection that opens a vhost, if all limits allow it; the checks are in the

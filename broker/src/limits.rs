@@ -28,6 +28,11 @@ pub const OUTBOX_LOW_BYTES: usize = 65_536;
 /// answers reaches. It is above the delivery mark, so that a client that publishes while deliveries
 /// pile up is still heard.
 pub const OUTBOX_READ_STOP_BYTES: usize = 1_048_576;
+/// Direct replies that wait for one connection to take them: beyond this many bytes, of bodies and
+/// [`MESSAGE_OVERHEAD_BYTES`] each, replies to it are dropped. They are delivered at most once by
+/// contract, and who asks and does not read the answers must not fill the memory; this is room for
+/// tens of thousands of small replies, more than a client has requests under way.
+pub const REPLIES_WAITING_BYTES_MAX: usize = 8_388_608;
 /// Turns in a row before the task lets others run.
 pub const TURNS_IN_A_ROW_MAX: u32 = 8;
 /// A turn that has read this many bytes is the last in a row. Whoever sends without pause would else have

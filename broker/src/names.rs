@@ -7,12 +7,17 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 /// `prefix` and 22 characters of URL-safe base64 (QUEUE-05, CONS-01).
 pub(crate) fn generated(prefix: &str) -> String {
+    format!("{prefix}{}", URL_SAFE_NO_PAD.encode(secret()))
+}
+
+/// 128 bits that nobody can guess.
+pub(crate) fn secret() -> [u8; 16] {
     let mut random = [0; 16];
     // The system's generator only fails on systems without one, where no secret could be kept.
     if let Err(error) = getrandom::fill(&mut random) {
         panic!("the system has no random numbers: {error}");
     }
-    format!("{prefix}{}", URL_SAFE_NO_PAD.encode(random))
+    random
 }
 
 #[cfg(test)]

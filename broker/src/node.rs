@@ -85,6 +85,7 @@ impl Node {
             keeping,
             config,
         };
+        node.timers.reply_through(&node.connections);
         if let Some(keeping) = &node.keeping {
             keeping.watch(&node.alarm, &node.connections);
         }

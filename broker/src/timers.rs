@@ -11,18 +11,21 @@
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Instant;
 
 use leveret_storage::{CommitBell, Commits, Epoch};
 use tokio::sync::Notify;
 
+use crate::amqp::reply_box::Reply;
 use crate::clock::Clock;
-use crate::core::Moment;
+use crate::connections::Connections;
+use crate::core::direct_reply::ReplyAddress;
 use crate::core::effects::{Alarms, carry_out};
 use crate::core::queue::{Effects, Load, QueueId};
 use crate::core::queue_handle::QueueHandle;
 use crate::core::vhost::Vhost;
+use crate::core::{Message, Moment};
 use crate::durable::loader::Loads;
 
 /// A queue and its vhost, neither of which lives longer for being named here.
@@ -84,6 +87,8 @@ struct Shared {
     committed: Mutex<Vec<Member>>,
     /// There is an earlier deadline, or a commit has come.
     woken: Notify,
+    /// Who may wait for dead letters as direct replies. Unset while a broker starts.
+    connections: OnceLock<Arc<Connections>>,
 }
 
 /// The deadlines of all queues. Clones are handles to the same ones.
@@ -146,6 +151,14 @@ impl Alarms for Timers {
             store.loads.ask(load, queue, vhost);
         }
     }
+
+    fn reply(&self, routing_key: &[u8], letter: &Message) {
+        let address = ReplyAddress::parse(routing_key);
+        if let (Some(to), Some(connections)) = (address, self.shared.connections.get()) {
+            let message = letter.clone();
+            connections.leave_replies(&mut vec![Reply { to, message }]);
+        }
+    }
 }
 
 impl Timers {
@@ -155,6 +168,12 @@ impl Timers {
             shared: Arc::default(),
             store: Some(StoreSide { commits, loads }),
         }
+    }
+
+    /// Gives dead letters that are direct replies to these connections from now on.
+    pub(crate) fn reply_through(&self, connections: &Arc<Connections>) {
+        // A broker has one set of connections all its life; a second one could only be the same.
+        let _ = self.shared.connections.set(Arc::clone(connections));
     }
 
     /// Ticks queues when they are due, for as long as the future is polled.

@@ -30,7 +30,7 @@ pub mod value;
 
 pub use content::{ContentHeader, Properties};
 pub use method::Method;
-pub use outline::Outline;
+pub use outline::{DIRECT_REPLY_QUEUE, Outline};
 pub use parse::Malformed;
 pub use reply::{Fault, MethodId, ReplyCode};
 pub use value::{Array, ArrayBuf, LongStr, ShortStr, Table, TableBuf, Value};

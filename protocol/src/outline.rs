@@ -21,14 +21,22 @@ pub struct Outline {
     pub priority: Option<u8>,
     /// True when a header is named CC or BCC (PUB-08).
     pub names_copies: bool,
+    /// True when reply-to is [`DIRECT_REPLY_QUEUE`] (RPC-05).
+    pub asks_for_direct_reply: bool,
 }
+
+/// The pseudo-queue that a request names to be answered directly.
+pub const DIRECT_REPLY_QUEUE: &str = "amq.rabbitmq.reply-to";
 
 const CONTENT_TYPE: u16 = 15;
 const CONTENT_ENCODING: u16 = 14;
 const HEADERS: u16 = 13;
 const DELIVERY_MODE: u16 = 12;
 const PRIORITY: u16 = 11;
+const CORRELATION_ID: u16 = 10;
+const REPLY_TO: u16 = 9;
 const EXPIRATION: u16 = 8;
+const MESSAGE_ID: u16 = 7;
 const TIMESTAMP: u16 = 6;
 const USER_ID: u16 = 4;
 const TIMESTAMP_LEN: usize = 8;
@@ -43,6 +51,7 @@ impl Outline {
             delivery_mode: None,
             priority: None,
             names_copies: false,
+            asks_for_direct_reply: false,
         };
         let rest = outline.read_fields(fields)?;
         rest.is_empty().then_some(outline)
@@ -77,7 +86,14 @@ impl Outline {
             let (priority, after) = rest.split_first()?;
             (self.priority, rest) = (Some(*priority), after);
         }
-        rest = self.skip_texts(10, 7, rest)?;
+        rest = self.skip_texts(CORRELATION_ID, CORRELATION_ID, rest)?;
+        if self.has(REPLY_TO) {
+            let after = skip_short(rest)?;
+            let name = rest.get(1..rest.len() - after.len());
+            self.asks_for_direct_reply = name == Some(DIRECT_REPLY_QUEUE.as_bytes());
+            rest = after;
+        }
+        rest = self.skip_texts(EXPIRATION, MESSAGE_ID, rest)?;
         if self.has(TIMESTAMP) {
             rest = rest.get(TIMESTAMP_LEN..)?;
         }
@@ -155,6 +171,9 @@ mod tests {
         assert_eq!(outline.priority, parsed.priority);
         assert_eq!(outline.expires(), parsed.expiration.is_some());
         assert_eq!(outline.claims_user(), parsed.user_id.is_some());
+        let reply_to = parsed.reply_to.map(|name| name.0);
+        let asks = reply_to == Some(DIRECT_REPLY_QUEUE.as_bytes());
+        assert_eq!(outline.asks_for_direct_reply, asks);
         let copies = |(key, _): (crate::ShortStr<'_>, _)| matches!(key.0, b"CC" | b"BCC");
         let named = parsed.headers.is_some_and(|h| h.entries().any(copies));
         assert_eq!(outline.names_copies, named);
@@ -191,7 +210,7 @@ mod tests {
             delivery_mode: Some(2),
             priority: Some(3),
             correlation_id: Some("c".into()),
-            reply_to: Some("r".into()),
+            reply_to: Some(DIRECT_REPLY_QUEUE.into()),
             expiration: Some("1000".into()),
             message_id: Some("m".into()),
             timestamp: Some(1),
@@ -207,6 +226,7 @@ mod tests {
     fn it_agrees_with_the_parser_on_every_field_and_every_cut() {
         let whole = full();
         assert!(Outline::read(&whole).unwrap().names_copies);
+        assert!(Outline::read(&whole).unwrap().asks_for_direct_reply);
         (0..=whole.len()).for_each(|len| check(&whole[..len]));
         check(&[&whole[..], &[0]].concat());
         check(&[0, 0]);

@@ -12,6 +12,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use crate::amqp::confirms::Confirms;
+use crate::amqp::replies::ReplyConsumer;
 use crate::amqp::transaction::Transaction;
 use crate::amqp::unacked::{SourceIndex, Unacked, Waiting};
 use crate::core::Moment;
@@ -69,6 +70,8 @@ pub(crate) struct Channel {
     /// The limit over all consumers, if there is one (QOS-03).
     pub(crate) channel_limit: Option<u16>,
     pub(crate) mode: PublishMode,
+    /// Its consumer of direct replies, which few channels have.
+    pub(crate) reply_consumer: Option<Box<ReplyConsumer>>,
     /// The name that an empty queue name stands for (QUEUE-16).
     pub(crate) last_queue: Option<Arc<str>>,
     ages: VecDeque<(u64, Moment)>,

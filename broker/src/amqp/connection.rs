@@ -146,10 +146,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> ConnectionTask<S> {
             self.session.on_commit();
         }
         self.session.get_if_rung();
+        self.session.replies_wait = notices.replies_wait;
         if let Some(fault) = notices.close {
             self.close_at_once(&fault);
         }
         let resumed = self.resume();
+        self.session.deliver_replies();
         self.session.pull_for_rung();
         let written = self.write(cx)?;
         if self.session.machine.is_over()
@@ -167,7 +169,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> ConnectionTask<S> {
     /// reading.
     fn has_work(&self) -> bool {
         let outbox = &self.session.outbox;
-        let consumers_go_on = outbox.is_empty() && !self.session.stalled.is_empty();
+        let is_held_up = !self.session.stalled.is_empty() || self.session.replies_wait;
+        let consumers_go_on = outbox.is_empty() && is_held_up;
         let reading_goes_on = self.reading_stopped && outbox.len() < OUTBOX_READ_STOP_BYTES;
         consumers_go_on || reading_goes_on
     }

@@ -92,6 +92,9 @@ impl Session {
 
     /// `basic.cancel`: no delivery follows; what is unsettled stays so (CANCEL-01, CANCEL-04).
     pub(super) fn cancel(&mut self, number: u16, tag: &[u8]) -> Result<(), Fault> {
+        if self.cancel_replies(number, tag) {
+            return Ok(());
+        }
         let channel = self.channel(number)?;
         let Some(index) = channel.consumer(tag) else {
             return Ok(());

@@ -8,6 +8,7 @@
 //!                                          ├─ settle.rs    ack, nack, reject, recover
 //!                                          ├─ consume.rs   consume, cancel, get
 //!                                          ├─ pull.rs      messages for consumers
+//!                                          ├─ replies.rs   direct reply-to
 //!                                          └─ handlers/    everything else, one file per class
 //!   Commits ──▶ Mailbox ──▶ commits.rs: confirms, parking.rs: answers that waited for the store
 //!   write once ◀── Outbox ◀── deliveries ◀── pull (one lock per queue) ◀── Mailbox ◀── rung
@@ -33,6 +34,8 @@ mod outbox;
 mod parking;
 mod publish;
 mod pull;
+mod replies;
+pub(crate) mod reply_box;
 mod session;
 mod settle;
 mod stage;

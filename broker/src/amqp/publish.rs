@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use leveret_protocol::server::content::Publish;
-use leveret_protocol::{Fault, Properties, ReplyCode, Table};
+use leveret_protocol::{Fault, Properties, ReplyCode, ShortStr, Table};
 
 use crate::access::permission_name;
 use crate::amqp::channel::PublishMode;
@@ -16,6 +16,7 @@ use crate::amqp::session::{Session, internal_error};
 use crate::amqp::settle::settles_one_of;
 use crate::amqp::stage::Ticket;
 use crate::amqp::transaction::PendingPublish;
+use crate::core::direct_reply::may_be_reply;
 use crate::core::exchange::Routing;
 use crate::core::publishing::{Publisher, Publishing, distinct_routing_keys, usual};
 use crate::core::queue::Offered;
@@ -57,9 +58,16 @@ impl Session {
         if !known {
             self.check_exchange(publish.exchange())?;
         }
-        let properties = Properties::parse(publish.properties()).map_err(|_| internal_error())?;
-        let publishing = Publishing::check(properties, self.publisher())?;
-        let message = message(publish, &Asked::by(&publishing), &mut self.scratch);
+        let mut properties =
+            Properties::parse(publish.properties()).map_err(|_| internal_error())?;
+        let reply_to = self.reply_to(number, &properties)?;
+        let mut asked = Asked::default();
+        if let Some(name) = &reply_to {
+            properties.reply_to = Some(ShortStr::from(&**name));
+            asked.rewritten = Some(properties.to_bytes());
+        }
+        asked.by(&Publishing::check(properties, self.publisher())?);
+        let message = message(publish, &asked, &mut self.scratch);
         let copied = properties.headers.is_some_and(has_copies);
         if known && !copied {
             return self.publish_known(number, publish, message);
@@ -118,6 +126,11 @@ impl Session {
         message: Message,
     ) -> Result<(), Fault> {
         self.check_write(publish.exchange())?;
+        if publish.exchange().is_empty() && may_be_reply(publish.routing_key()) {
+            // Queues cannot have such names.
+            self.stage_replies(&[publish.routing_key()], &message);
+            return self.publish_to(number, message, &[], publish.mandatory);
+        }
         let properties = Properties::parse(publish.properties()).map_err(|_| internal_error())?;
         self.publish_routed(number, publish, message, properties.headers, false)
     }
@@ -322,6 +335,9 @@ impl Session {
             now: self.moment,
         };
         let targets = self.vhost()?.route_publish(message.exchange(), &routing)?;
+        if message.exchange().is_empty() {
+            self.stage_replies(routing_keys, message);
+        }
         Ok(self.routes.keep(message.address(), targets))
     }
 }
@@ -334,6 +350,7 @@ fn has_copies(headers: Table<'_>) -> bool {
 }
 
 /// What a publish's properties ask of queues, and what must be changed in them.
+#[derive(Default)]
 struct Asked<'a> {
     rewritten: Option<Vec<u8>>,
     persistent: bool,
@@ -343,14 +360,14 @@ struct Asked<'a> {
 }
 
 impl<'a> Asked<'a> {
-    fn by(publishing: &Publishing<'a>) -> Self {
-        Self {
-            rewritten: publishing.rewritten_properties(),
-            persistent: publishing.persistent,
-            priority: publishing.priority,
-            expiration_ms: publishing.expiration_ms,
-            blind_keys: publishing.blind_keys().collect(),
+    fn by(&mut self, publishing: &Publishing<'a>) {
+        if let Some(rewritten) = publishing.rewritten_properties() {
+            self.rewritten = Some(rewritten);
         }
+        self.persistent = publishing.persistent;
+        self.priority = publishing.priority;
+        self.expiration_ms = publishing.expiration_ms;
+        self.blind_keys = publishing.blind_keys().collect();
     }
 }
 

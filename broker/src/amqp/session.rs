@@ -23,6 +23,7 @@ use crate::amqp::handlers;
 use crate::amqp::mailbox::Mailbox;
 use crate::amqp::outbox::Outbox;
 use crate::amqp::parking::Parked;
+use crate::amqp::replies::StagedReplies;
 use crate::amqp::stage::Stage;
 use crate::amqp::unacked::SourceIndex;
 use crate::amqp::uncommitted::Uncommitted;
@@ -58,6 +59,9 @@ pub(crate) struct Session {
     pub(crate) channels: FxHashMap<u16, Channel>,
     pub(crate) routes: RouteCache,
     pub(crate) stage: Stage,
+    pub(crate) staged_replies: StagedReplies,
+    /// Direct replies wait in the mailbox until the outbox has room.
+    pub(crate) replies_wait: bool,
     /// Channels with publishes to confirm at the end of the turn.
     pub(crate) unconfirmed: Vec<u16>,
     /// Channels with confirms that wait for the store.
@@ -106,6 +110,8 @@ impl Session {
             channels: FxHashMap::default(),
             routes: RouteCache::new(),
             stage: Stage::default(),
+            staged_replies: StagedReplies::default(),
+            replies_wait: false,
             unconfirmed: Vec::new(),
             awaiting_commit: Vec::new(),
             uncommitted: Uncommitted::default(),
@@ -274,9 +280,10 @@ impl Session {
         }
     }
 
-    /// Hands staged messages and settlements to their queues.
+    /// Hands staged messages and settlements to their queues, and replies to whom they are for.
     pub(crate) fn hand_over(&mut self) {
         self.hand_over_publishes();
+        self.hand_over_replies();
         self.hand_over_settles();
     }
 
@@ -321,6 +328,9 @@ impl Session {
         };
         if let Some(user) = &self.user {
             self.node.connections.release_channel(user);
+        }
+        if channel.reply_consumer.is_some() {
+            self.mailbox.end_replies(number);
         }
         for source in channel.take_sources() {
             let body = source.queue.body();

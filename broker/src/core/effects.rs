@@ -23,6 +23,7 @@ use leveret_protocol::Properties;
 use leveret_storage::Epoch;
 
 use super::dead_letter::{DeadLetterAddress, Death, is_cycle, next_life};
+use super::direct_reply::may_be_reply;
 use super::exchange::Routing;
 use super::publishing::distinct_routing_keys;
 use super::queue::arguments::QueueArguments;
@@ -36,7 +37,7 @@ use super::{Message, Moment};
 /// would need millions.
 const DESCENDANTS_MAX: usize = 1024;
 
-/// What a queue waits for.
+/// What queues need of the world outside of the core.
 pub trait Alarms {
     /// Calls the queue's tick at this moment or soon after.
     fn tick_at(&self, at: Moment, queue: &Arc<QueueHandle>, vhost: &Arc<Vhost>);
@@ -46,6 +47,10 @@ pub trait Alarms {
 
     /// Reads messages from the store and hands them to the queue.
     fn load(&self, load: Load, queue: &Arc<QueueHandle>, vhost: &Arc<Vhost>);
+
+    /// Gives a dead letter to who waits for a direct reply under this routing key, if anybody does
+    /// (RPC-19). Without connections nobody does.
+    fn reply(&self, _routing_key: &[u8], _letter: &Message) {}
 }
 
 /// Does everything that `effects` asks for and leaves it empty; refusals are the caller's to read
@@ -170,6 +175,10 @@ impl Work<'_> {
         };
         let headers = properties.headers;
         let keys = distinct_routing_keys(&message, headers);
+        if exchange.is_empty() {
+            let replies = keys.iter().filter(|key| may_be_reply(key));
+            replies.for_each(|key| self.alarms.reply(key, &message));
+        }
         let routing = Routing {
             routing_keys: &keys,
             headers,

@@ -6,11 +6,12 @@
 //!
 //! What it is not: it knows nothing of frames, channels or delivery tags (see `amqp`).
 
-mod argument_checks;
+pub(crate) mod argument_checks;
 pub mod binding;
 pub mod consumer_arguments;
 pub mod dead_letter;
 pub mod deduplication;
+pub mod direct_reply;
 pub mod effects;
 pub mod equivalence;
 mod erlang_text;

@@ -79,8 +79,8 @@ impl<'a> Publishing<'a> {
 /// The property section of a message without properties.
 const NO_PROPERTIES: [u8; 2] = [0, 0];
 
-/// What queues ask of properties that pass [`Publishing::check`] whoever publishes, are not rewritten,
-/// and hold neither an expiration nor further routing keys. Most properties are of this kind, and are
+/// What queues ask of properties that pass [`Publishing::check`] whoever publishes, are not rewritten
+/// (as those of requests for direct replies are), and hold neither an expiration nor further routing keys. Most properties are of this kind, and are
 /// known for it without being parsed. `None` means that they have to be.
 #[inline]
 pub fn usual(properties: &[u8]) -> Option<Usual> {
@@ -88,7 +88,10 @@ pub fn usual(properties: &[u8]) -> Option<Usual> {
         return Some(Usual::default());
     }
     let outline = Outline::read(properties)?;
-    let is_special = outline.names_copies || outline.expires() || outline.claims_user();
+    let is_special = outline.names_copies
+        || outline.expires()
+        || outline.claims_user()
+        || outline.asks_for_direct_reply;
     let persistent = is_persistent(outline.delivery_mode)?;
     (!is_special).then(|| Usual {
         persistent,
@@ -233,6 +236,7 @@ fn invalid_message(why: Why) -> Fault {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::core::direct_reply::REPLY_QUEUE;
     use crate::core::message::MessageParts;
     use leveret_protocol::content::Body;
     use leveret_protocol::{ArrayBuf, ShortStr};
@@ -294,6 +298,7 @@ mod tests {
             expiration in proptest::option::weighted(0.2, "-?[0-9]{0,3}"),
             user_id in proptest::option::weighted(0.2, "guest|other|"),
             header in proptest::option::of("CC|BCC|cc|x"),
+            reply_to in proptest::option::of("(amq.rabbitmq.reply-to)?x?"),
             copies in 0..3_usize,
         ) {
             let copies: ArrayBuf = (0..copies).map(|_| Value::LongStr(b"key")).collect();
@@ -306,13 +311,19 @@ mod tests {
                 headers: headers.as_ref().map(TableBuf::view),
                 expiration: expiration.as_deref().map(ShortStr::from),
                 user_id: user_id.as_deref().map(ShortStr::from),
+                reply_to: reply_to.as_deref().map(ShortStr::from),
                 ..Properties::default()
             };
             let Some(usual) = usual(&properties.to_bytes()) else {
-                let is_plain = headers.is_none() && expiration.is_none() && user_id.is_none();
+                let is_request = reply_to.as_deref() == Some(REPLY_QUEUE);
+                let is_plain = headers.is_none()
+                    && expiration.is_none()
+                    && user_id.is_none()
+                    && !is_request;
                 assert!(!is_plain || delivery_mode.is_some_and(|mode| !(1..=2).contains(&mode)));
                 return Ok(());
             };
+            assert_ne!(reply_to.as_deref(), Some(REPLY_QUEUE));
             let nobody = Publisher { user: "\u{0}", is_impersonator: false };
             let checked = Publishing::check(properties, nobody).unwrap();
             assert_eq!(usual.persistent, checked.persistent);

@@ -48,6 +48,7 @@ mod confirm;
 mod connection;
 mod consume;
 mod delivery;
+mod direct_reply_to;
 mod durability;
 mod errors;
 mod exchange;
@@ -99,5 +100,6 @@ pub(crate) const SECTIONS: &[Section] = &[
     qos::SECTION,
     confirm::SECTION,
     transaction::SECTION,
+    direct_reply_to::SECTION,
     durability::SECTION,
 ];

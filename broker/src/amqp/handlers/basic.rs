@@ -6,6 +6,7 @@ use leveret_protocol::{Fault, ReplyCode, ShortStr};
 use super::unimplemented_method;
 use crate::amqp::channel::{Channel, SourceKind};
 use crate::amqp::session::Session;
+use crate::core::direct_reply::REPLY_QUEUE;
 use crate::names;
 
 pub(super) fn on_method(
@@ -76,7 +77,11 @@ fn on_consume(
     } else {
         consume.consumer_tag.0
     };
+    let name = session.queue_name(number, consume.queue)?;
     check_tag(session, number, tag)?;
+    if name == REPLY_QUEUE {
+        return session.consume_replies(number, tag, &consume);
+    }
     let queue = session.readable_queue(number, consume.queue)?;
     session.consume(number, tag, queue, &consume)
 }

@@ -35,6 +35,9 @@ fn on_declare(
     number: u16,
     declare: queue::Declare<'_>,
 ) -> Result<(), Fault> {
+    if session.declare_reply_queue(number, &declare)? {
+        return Ok(());
+    }
     let (queue, applied) = if declare.passive {
         let vhost = session.vhost()?;
         vhost.check_queue(text(declare.queue), session.id)?

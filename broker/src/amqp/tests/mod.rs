@@ -5,6 +5,8 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod bare;
+mod direct_reply;
 mod flood;
 mod stored_queue;
 #[path = "../../../tests/support/mod.rs"]

@@ -1,0 +1,142 @@
+//! [`Bare`]: a connection without socket and task, whose turns are the test's.
+
+use std::sync::Arc;
+use std::task::{Wake, Waker};
+use std::time::Instant;
+
+use bytes::{Buf as _, Bytes, BytesMut};
+use leveret_protocol::client::{
+    Decoder, OwnedFrame, write_method, write_protocol_header, write_publish,
+};
+use leveret_protocol::method::{basic, channel, connection};
+use leveret_protocol::{LongStr, Method, MethodId, Properties, ShortStr};
+
+use super::FRAME_MAX;
+use crate::amqp::session::Session;
+use crate::node::Node;
+
+/// One client's side of a session.
+pub(super) struct Bare {
+    pub(super) session: Session,
+    decoder: Decoder,
+}
+
+/// Counts how often it is woken.
+#[derive(Default)]
+pub(super) struct Woken(std::sync::atomic::AtomicUsize);
+
+impl Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+    }
+}
+
+impl Woken {
+    pub(super) fn times(&self) -> usize {
+        self.0.load(std::sync::atomic::Ordering::SeqCst)
+    }
+}
+
+impl Bare {
+    /// A connection with channels 1 and 2 open.
+    pub(super) fn open(node: &Arc<Node>) -> Self {
+        let mut bare = Self {
+            session: Session::new(Arc::clone(node), None, Instant::now()),
+            decoder: Decoder::default(),
+        };
+        bare.send(handshake());
+        assert_eq!(bare.received().len(), 5);
+        bare
+    }
+
+    /// The connection sees these bytes and has a turn.
+    pub(super) fn send(&mut self, bytes: impl Into<Bytes>) {
+        let bytes = bytes.into();
+        let (used, _) = self.session.on_bytes(&bytes);
+        assert_eq!(used, bytes.len());
+        self.session.finish_input();
+        self.turn();
+    }
+
+    pub(super) fn ask<'m>(&mut self, channel: u16, method: impl Into<Method<'m>>) {
+        let mut out = BytesMut::new();
+        write_method(channel, method, &mut out);
+        self.send(out);
+    }
+
+    /// Asks and reads the answer, before which nothing may have come.
+    pub(super) fn call<'m>(
+        &mut self,
+        channel: u16,
+        method: impl Into<Method<'m>>,
+        answer: MethodId,
+    ) -> OwnedFrame {
+        self.ask(channel, method);
+        let frame = self.received().remove(0);
+        assert_eq!(frame.method().unwrap().id(), answer);
+        frame
+    }
+
+    pub(super) fn publish(
+        &mut self,
+        channel: u16,
+        key: &str,
+        properties: &Properties<'_>,
+        body: &[u8],
+    ) {
+        let mut out = BytesMut::new();
+        let publish = basic::Publish {
+            routing_key: ShortStr::from(key),
+            ..Default::default()
+        };
+        write_publish(channel, publish, properties, body, FRAME_MAX, &mut out);
+        self.send(out);
+    }
+
+    /// What others have left for the connection is looked at.
+    pub(super) fn turn(&mut self) {
+        self.turn_for(Waker::noop());
+    }
+
+    pub(super) fn turn_for(&mut self, waker: &Waker) {
+        let session = &mut self.session;
+        session.replies_wait = session.mailbox.take(&mut session.rung, waker).replies_wait;
+        session.deliver_replies();
+        session.pull_for_rung();
+    }
+
+    /// Reads all that was sent.
+    pub(super) fn received(&mut self) -> Vec<OwnedFrame> {
+        let outbox = &mut self.session.outbox;
+        let bytes = outbox.copy_to_bytes(outbox.remaining());
+        self.decoder.buffer_mut().extend_from_slice(&bytes);
+        std::iter::from_fn(|| self.decoder.next_frame().unwrap()).collect()
+    }
+}
+
+/// All that a client says until its channels 1 and 2 are open.
+fn handshake() -> BytesMut {
+    let mut out = BytesMut::new();
+    write_protocol_header(&mut out);
+    let start_ok = connection::StartOk {
+        mechanism: ShortStr(b"PLAIN"),
+        response: LongStr(b"\0guest\0guest"),
+        ..Default::default()
+    };
+    write_method(0, start_ok, &mut out);
+    let tune_ok = connection::TuneOk {
+        channel_max: 10,
+        frame_max: FRAME_MAX,
+        heartbeat: 0,
+    };
+    write_method(0, tune_ok, &mut out);
+    let open = connection::Open {
+        virtual_host: ShortStr(b"/"),
+        ..Default::default()
+    };
+    write_method(0, open, &mut out);
+    for number in [1, 2] {
+        write_method(number, channel::Open::default(), &mut out);
+    }
+    out
+}
