@@ -43,7 +43,8 @@ pub const READ_BEFORE_OTHERS_BYTES: usize = 16_384;
 pub const TRANSACTION_BYTES_MAX: usize = 134_217_728;
 /// The accept loop waits this long after the system ran out of file descriptors.
 pub const ACCEPT_BACKOFF_MS: u64 = 100;
-/// How often a channel's oldest delivery is held against the consumer timeout (DELIV-13).
+/// Deliveries are held against the consumer timeouts at least this often (DELIV-13): a timeout that has
+/// become shorter meanwhile is noticed.
 pub const CONSUMER_TIMEOUT_CHECK_MS: u64 = 60_000;
 /// Sockets beyond the limit on open connections that may be in their handshake, so that strangers
 /// who never log in cannot use up all file descriptors.

@@ -8,10 +8,11 @@
 //! What it is not: the protocol's view of a channel, which numbers are open or closing; that is
 //! [`leveret_protocol::server`].
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::amqp::confirms::Confirms;
+use crate::amqp::delivery_timeout::Ages;
 use crate::amqp::replies::ReplyConsumer;
 use crate::amqp::transaction::Transaction;
 use crate::amqp::unacked::{SourceIndex, Unacked, Waiting};
@@ -74,11 +75,8 @@ pub(crate) struct Channel {
     pub(crate) reply_consumer: Option<Box<ReplyConsumer>>,
     /// The name that an empty queue name stands for (QUEUE-16).
     pub(crate) last_queue: Option<Arc<str>>,
-    ages: VecDeque<(u64, Moment)>,
+    pub(crate) ages: Ages,
 }
-
-/// Deliveries within this time share one age, which is exact enough for a timeout of minutes.
-const AGE_STEP_MS: u64 = 1_000;
 
 /// What became of a settlement that was to be staged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -253,31 +251,9 @@ impl Channel {
         }
     }
 
-    /// Remembers how old deliveries from this tag on are.
-    pub(crate) fn note_age(&mut self, tag: u64, now: Moment) {
-        let fresh = self
-            .ages
-            .back()
-            .is_none_or(|(_, at)| now.ms_since(*at) >= AGE_STEP_MS);
-        if fresh {
-            self.forget_ages();
-            self.ages.push_back((tag, now));
-        }
-    }
-
-    /// When the oldest unsettled delivery was made, give or take a step (DELIV-13).
-    pub(crate) fn oldest_delivery(&mut self) -> Option<Moment> {
-        self.forget_ages();
-        self.ages.front().map(|(_, at)| *at)
-    }
-
-    /// Drops the ages of deliveries that are settled.
-    fn forget_ages(&mut self) {
-        let Some(oldest) = self.unacked.oldest_tag() else {
-            return self.ages.clear();
-        };
-        while self.ages.get(1).is_some_and(|(tag, _)| *tag <= oldest) {
-            self.ages.pop_front();
-        }
+    /// The deliveries that the channel gets next are made now.
+    pub(crate) fn note_age(&mut self, now: Moment) {
+        let tag = self.unacked.next_tag();
+        self.ages.note(tag, now, self.unacked.oldest_tag());
     }
 }

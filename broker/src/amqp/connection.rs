@@ -20,12 +20,11 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
+use leveret_protocol::Fault;
 use leveret_protocol::heartbeat::Traffic;
-use leveret_protocol::server::Failure;
-use leveret_protocol::{Fault, ReplyCode};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::runtime::RuntimeFlavor;
 use tokio::time::Sleep;
@@ -34,8 +33,8 @@ use tokio_util::io::{poll_read_buf, poll_write_buf};
 use crate::amqp::lockstep::Lockstep;
 use crate::amqp::session::Session;
 use crate::limits::{
-    CONSUMER_TIMEOUT_CHECK_MS, IDLE_BUFFER_BYTES_MAX, OUTBOX_READ_STOP_BYTES,
-    READ_BEFORE_OTHERS_BYTES, READ_BUFFER_BYTES_MIN, READ_TURN_BYTES_MAX, TURNS_IN_A_ROW_MAX,
+    IDLE_BUFFER_BYTES_MAX, OUTBOX_READ_STOP_BYTES, READ_BEFORE_OTHERS_BYTES, READ_BUFFER_BYTES_MIN,
+    READ_TURN_BYTES_MAX, TURNS_IN_A_ROW_MAX,
 };
 use crate::node::Node;
 
@@ -46,10 +45,6 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send,
 {
     let now = Instant::now();
-    let check_consumers_at = node
-        .config
-        .consumer_timeout()
-        .map(|timeout| now + check_interval(timeout));
     let session = Session::new(node, peer, now);
     let task = ConnectionTask {
         stream,
@@ -60,7 +55,6 @@ where
         read_last: 0,
         traffic: Traffic::default(),
         timer: Box::pin(tokio::time::sleep_until(now.into())),
-        check_consumers_at,
         reading_stopped: false,
         listening: true,
         unhandled: false,
@@ -85,7 +79,6 @@ struct ConnectionTask<S> {
     read_last: usize,
     traffic: Traffic,
     timer: Pin<Box<Sleep>>,
-    check_consumers_at: Option<Instant>,
     /// True while the peer does not take its answers, so that no more is asked of us.
     reading_stopped: bool,
     /// False while we do not read for a reason of our own; then silence is no sign (HB-08).
@@ -314,7 +307,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> ConnectionTask<S> {
             self.session
                 .machine
                 .on_time(now, self.traffic, watching, out);
-            self.check_consumers(now);
+            self.session.look_at_deliveries();
             self.give_back_buffers();
             if self.session.machine.is_over() {
                 return true;
@@ -323,21 +316,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> ConnectionTask<S> {
     }
 
     fn deadline(&self) -> Option<Instant> {
-        [self.session.machine.deadline(), self.check_consumers_at]
-            .into_iter()
-            .flatten()
-            .min()
-    }
-
-    /// Holds the oldest delivery of every channel against the consumer timeout (DELIV-13).
-    fn check_consumers(&mut self, now: Instant) {
-        let Some(timeout) = self.session.node.config.consumer_timeout() else {
-            return;
-        };
-        if self.check_consumers_at.is_some_and(|at| now >= at) {
-            self.check_consumers_at = Some(now + check_interval(timeout));
-            self.session.close_overdue_channels(timeout);
-        }
+        let look_at = self.session.look_at_deliveries_at;
+        let look_at = look_at.map(|at| self.session.node.clock.instant(at));
+        let deadlines = [self.session.machine.deadline(), look_at];
+        deadlines.into_iter().flatten().min()
     }
 
     fn close_at_once(&mut self, fault: &Fault) {
@@ -362,34 +344,4 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> ConnectionTask<S> {
 fn may_block() -> bool {
     let runtime = tokio::runtime::Handle::try_current();
     runtime.is_ok_and(|runtime| runtime.runtime_flavor() == RuntimeFlavor::MultiThread)
-}
-
-fn check_interval(timeout: Duration) -> Duration {
-    timeout.min(Duration::from_millis(CONSUMER_TIMEOUT_CHECK_MS))
-}
-
-impl Session {
-    /// Channels whose oldest delivery has waited too long are closed (DELIV-13).
-    fn close_overdue_channels(&mut self, timeout: Duration) {
-        let timeout_ms = timeout.as_millis() as u64;
-        let moment = self.moment;
-        let mut overdue = Vec::new();
-        for (number, channel) in &mut self.channels {
-            let oldest = channel.oldest_delivery();
-            if oldest.is_some_and(|at| moment.ms_since(at) > timeout_ms) {
-                overdue.push(*number);
-            }
-        }
-        for channel in overdue {
-            let text = format!(
-                "delivery acknowledgement on channel {channel} timed out. Timeout value used: \
-                 {timeout_ms} ms. This timeout value can be configured, see consumers doc guide to \
-                 learn more"
-            );
-            self.fail(Failure {
-                channel,
-                fault: Fault::new(ReplyCode::PreconditionFailed, text),
-            });
-        }
-    }
 }

@@ -74,6 +74,7 @@ impl Session {
             .body()
             .attach(spec, port, self.moment, &mut self.effects);
         self.carry_out(queue);
+        self.note_timeout_of(queue);
         let vhost = self.vhost()?.name();
         attached.map_err(|refused| match refused {
             AttachRefused::InExclusiveUse => {
@@ -194,13 +195,13 @@ impl Session {
         if let Some(source) = channel.source(source) {
             source.outstanding += 1;
         }
+        channel.note_age(moment);
         let tag = channel.unacked.push(Waiting {
             source,
             id: delivery.id,
             // Gets do not count against the channel's limit (QOS-08).
             counted: false,
         });
-        channel.note_age(tag, moment);
         Ok(tag)
     }
 }

@@ -9,6 +9,7 @@
 //!                                          ├─ consume.rs   consume, cancel, get
 //!                                          ├─ pull.rs      messages for consumers
 //!                                          ├─ replies.rs   direct reply-to
+//!                                          ├─ delivery_timeout.rs  deliveries that nobody settles
 //!                                          └─ handlers/    everything else, one file per class
 //!   Commits ──▶ Mailbox ──▶ commits.rs: confirms, parking.rs: answers that waited for the store
 //!   write once ◀── Outbox ◀── deliveries ◀── pull (one lock per queue) ◀── Mailbox ◀── rung
@@ -26,6 +27,7 @@ mod confirms;
 pub(crate) mod connection;
 mod consume;
 mod deliver;
+mod delivery_timeout;
 mod handlers;
 mod lockstep;
 mod login;

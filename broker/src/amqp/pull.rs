@@ -227,8 +227,7 @@ impl Session {
         };
         let counted = channel.channel_limit.is_some();
         if !deliveries.is_empty() {
-            let tag = channel.unacked.next_tag();
-            channel.note_age(tag, moment);
+            channel.note_age(moment);
         }
         let count = deliveries.len();
         let Some(source) = channel.source(index) else {

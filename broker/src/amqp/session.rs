@@ -86,6 +86,8 @@ pub(crate) struct Session {
     pub(crate) has_published: bool,
     /// True while an alarm keeps the connection from being read (FLOW-06).
     pub(crate) blocked: bool,
+    /// When deliveries are next held against the consumer timeouts, if there are any.
+    pub(crate) look_at_deliveries_at: Option<Moment>,
     pub(crate) now: Instant,
     pub(crate) moment: Moment,
     pub(crate) effects: Effects,
@@ -124,6 +126,7 @@ impl Session {
             cancelled_behind_answer: Vec::new(),
             has_published: false,
             blocked: false,
+            look_at_deliveries_at: None,
             now,
             effects: Effects::default(),
             deliveries: Vec::new(),

@@ -66,6 +66,12 @@ impl Unacked {
         (self.count > 0).then_some(self.oldest_tag)
     }
 
+    /// Every delivery that waits with its tag, oldest first.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (u64, Waiting)> {
+        let tagged = (self.oldest_tag..).zip(&self.ring);
+        tagged.filter_map(|(tag, waiting)| Some((tag, (*waiting)?)))
+    }
+
     /// Gives a delivery the next tag and waits for it to be settled.
     pub(crate) fn push(&mut self, waiting: Waiting) -> u64 {
         let tag = self.next_tag();

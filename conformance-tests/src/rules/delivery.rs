@@ -1,12 +1,14 @@
 //! Deliveries: their order, their tags and who gets them.
 
-use leveret_protocol::Value;
+use std::time::Duration;
+
 use leveret_protocol::method::{basic, queue};
+use leveret_protocol::{MethodId, Value};
 
 use crate::client;
 use crate::failure::{Failure, ensure, expect_eq};
 use crate::raw::{RawConnection, transient_exchange};
-use crate::registry::Section;
+use crate::registry::{Follows, Section};
 use crate::trial::Trial;
 
 pub(crate) const SECTION: Section = Section::complete("DELIV", &[RULES]);
@@ -29,8 +31,8 @@ rules! {
     "DELIV-11" frames_stay_together [raw] "The frames of a delivery are not split by methods.";
     "DELIV-12" original_address [raw] "A delivery names the exchange and key of the publish.";
     "DELIV-12" dead_letter_address [raw] "… or those of the dead-lettering.";
-    "DELIV-13" untestable "A delivery that is not acked in time closes its channel."
-        "takes half an hour with the default; shown by the broker's own tests";
+    "DELIV-13" not_acked_in_time [raw, slow(90), follows(Follows::V3)] "A delivery must be acked in time.";
+    "DELIV-13" not_acked_after_get [raw, slow(90), follows(Follows::V3)] "… also one that was fetched.";
 }
 
 async fn one_sequence_of_tags(t: &Trial) -> Result<(), Failure> {
@@ -361,4 +363,59 @@ async fn dead_letter_address(t: &Trial) -> Result<(), Failure> {
         address,
         (exchange, "dead key".to_owned()),
     )
+}
+
+/// What a queue's deliveries have until they must be acked.
+const CONSUMER_TIMEOUT_MS: i32 = 300;
+
+/// The channel is closed and the message back in its queue. RabbitMQ looks once in a minute, and knows
+/// timeouts of queues since 3.12: before that the delivery can be acked later as well.
+async fn expect_timed_out(
+    t: &Trial,
+    raw: &mut RawConnection,
+    queue: &str,
+    delivery_tag: u64,
+) -> Result<(), Failure> {
+    if !t.target().is_at_least(3, 12) {
+        tokio::time::sleep(Duration::from_millis(2 * CONSUMER_TIMEOUT_MS as u64)).await;
+        raw.ack(1, delivery_tag).await?;
+        return raw.barrier(1).await;
+    }
+    let text = format!(
+        "PRECONDITION_FAILED - delivery acknowledgement on channel 1 timed out. Timeout value used: \
+         {CONSUMER_TIMEOUT_MS} ms. This timeout value can be configured, see consumers doc guide to \
+         learn more"
+    );
+    raw.set_patience(Duration::from_secs(75));
+    raw.expect_channel_close(1, 406, text, MethodId::NONE)
+        .await?;
+    raw.open_channel(1).await?;
+    let inspected = raw.inspect_queue(1, queue).await?;
+    expect_eq("consumers", inspected.consumer_count, 0)?;
+    let taken = raw.take_text(1, queue, "slow").await?;
+    expect_eq("redelivered", taken.redelivered, true)
+}
+
+async fn declare_with_timeout(raw: &mut RawConnection, queue: &str) -> Result<(), Failure> {
+    let timeout = Value::I32(CONSUMER_TIMEOUT_MS);
+    raw.declare_queue_with(1, queue, &[("x-consumer-timeout", timeout)])
+        .await?;
+    raw.publish(1, "", queue, "slow").await
+}
+
+async fn not_acked_in_time(t: &Trial) -> Result<(), Failure> {
+    let mut raw = t.raw().await?;
+    let queue = t.name("q");
+    declare_with_timeout(&mut raw, &queue).await?;
+    raw.consume(1, &queue).await?;
+    let delivery = raw.expect_delivery(1).await?;
+    expect_timed_out(t, &mut raw, &queue, delivery.delivery_tag).await
+}
+
+async fn not_acked_after_get(t: &Trial) -> Result<(), Failure> {
+    let mut raw = t.raw().await?;
+    let queue = t.name("q");
+    declare_with_timeout(&mut raw, &queue).await?;
+    let got = raw.get_text(1, &queue, "slow").await?;
+    expect_timed_out(t, &mut raw, &queue, got.delivery_tag).await
 }

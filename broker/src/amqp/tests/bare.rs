@@ -1,8 +1,8 @@
-//! [`Bare`]: a connection without socket and task, whose turns are the test's.
+//! [`Bare`]: a connection without socket and task, whose turns and time are the test's.
 
 use std::sync::Arc;
 use std::task::{Wake, Waker};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::{Buf as _, Bytes, BytesMut};
 use leveret_protocol::client::{
@@ -18,6 +18,7 @@ use crate::node::Node;
 /// One client's side of a session.
 pub(super) struct Bare {
     pub(super) session: Session,
+    pub(super) opened: Instant,
     decoder: Decoder,
 }
 
@@ -40,8 +41,10 @@ impl Woken {
 impl Bare {
     /// A connection with channels 1 and 2 open.
     pub(super) fn open(node: &Arc<Node>) -> Self {
+        let opened = Instant::now();
         let mut bare = Self {
-            session: Session::new(Arc::clone(node), None, Instant::now()),
+            session: Session::new(Arc::clone(node), None, opened),
+            opened,
             decoder: Decoder::default(),
         };
         bare.send(handshake());
@@ -103,6 +106,14 @@ impl Bare {
         session.replies_wait = session.mailbox.take(&mut session.rung, waker).replies_wait;
         session.deliver_replies();
         session.pull_for_rung();
+    }
+
+    /// So long after it was opened the connection has a turn.
+    pub(super) fn turn_at(&mut self, ms: u64) {
+        let now = self.opened + Duration::from_millis(ms);
+        self.session.set_time(now);
+        self.session.look_at_deliveries();
+        self.turn();
     }
 
     /// Reads all that was sent.

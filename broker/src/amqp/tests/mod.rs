@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod bare;
+mod consumer_timeout;
 mod direct_reply;
 mod flood;
 mod stored_queue;

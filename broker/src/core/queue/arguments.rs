@@ -165,6 +165,13 @@ pub fn dead_letter_exchange<'a>(
     }
 }
 
+/// How long deliveries of a queue with these arguments may stay unsettled, in milliseconds, if they say
+/// so; zero is for ever (DELIV-13).
+pub fn consumer_timeout_ms(table: Table<'_>) -> Option<u64> {
+    let value = table.get(CONSUMER_TIMEOUT)?;
+    as_unsigned(&value).ok()
+}
+
 /// What tells a second declaration's arguments from the existing queue's, if anything does
 /// (QARG-30 to QARG-36). Only arguments that the existing queue's type knows are compared.
 pub fn arguments_inequivalence(
@@ -356,6 +363,7 @@ const fn known(key: &'static str, check: Check, types: &'static [QueueType]) -> 
 }
 
 const DEAD_LETTER_EXCHANGE: &str = "x-dead-letter-exchange";
+const CONSUMER_TIMEOUT: &str = "x-consumer-timeout";
 
 const CLASSIC: &[QueueType] = &[QueueType::Classic];
 const QUORUM: &[QueueType] = &[QueueType::Quorum];
@@ -393,6 +401,7 @@ static KNOWN: &[Known] = &[
     known("x-initial-cluster-size", positive, STREAM),
     known("x-queue-leader-locator", leader_locator, NOT_CLASSIC),
     known("x-delivery-limit", anything, QUORUM),
+    known(CONSUMER_TIMEOUT, not_negative, EVERY),
     known("x-queue-master-locator", anything, CLASSIC),
     known(deduplication::ASKED_FOR, boolean, NOT_STREAM),
     known(deduplication::SIZE, deduplication_number, NOT_STREAM),

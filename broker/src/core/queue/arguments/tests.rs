@@ -240,6 +240,30 @@ fn qarg_13_unknown_arguments_are_no_concern() {
 }
 
 #[test]
+fn deliv_13_a_consumer_timeout_is_an_integer_that_is_not_negative() {
+    let timeout = |value| {
+        let table = TableBuf::from_entries([("x-consumer-timeout", value)]);
+        consumer_timeout_ms(table.view())
+    };
+    assert_eq!(timeout(Value::I8(0)), Some(0));
+    assert_eq!(timeout(Value::I64(60_000)), Some(60_000));
+    assert_eq!(consumer_timeout_ms(Table::default()), None);
+    let refused = [
+        (Value::I32(-1), "{value_negative,-1}"),
+        (Value::LongStr(b"1"), "\"expected integer, got longstr\""),
+    ];
+    for (value, why) in refused {
+        assert_eq!(
+            said(&[("x-consumer-timeout", value)]),
+            format!(
+                "PRECONDITION_FAILED - invalid arg 'x-consumer-timeout' for queue 'q' in vhost '/': \
+                 {why}"
+            )
+        );
+    }
+}
+
+#[test]
 fn qarg_15_the_dead_letter_exchange_is_judged_first_and_the_type_second() {
     let wrong_type = ("x-queue-type", Value::LongStr(b"foo"));
     let wrong_ttl = ("x-message-ttl", Value::I32(-1));
