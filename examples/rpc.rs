@@ -11,6 +11,10 @@
 //! The client's replies all come by one queue, and not in the order of the questions: a hard one
 //! takes longer. The correlation id that a server copies from the request into the reply says
 //! which caller an answer is for. The service here takes a number apart into its prime factors.
+//!
+//! The same once more without a queue for the replies: who names `amq.rabbitmq.reply-to` is answered
+//! directly, over the channel that it has asked on. That costs nothing to set up; but a reply that nobody
+//! is there for is lost, where a queue would keep it for a while.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -32,12 +36,23 @@ use tokio::time::timeout;
 
 #[tokio::main]
 async fn main() -> Result<()> {
-    run(&broker_uri()).await?;
+    for way in [Replies::OwnQueue, Replies::Direct] {
+        run(&broker_uri(), way).await?;
+    }
     Ok(())
 }
 
+/// Which way the answers come.
+#[derive(Clone, Copy, Debug)]
+pub enum Replies {
+    /// By a queue that lives as long as the connection.
+    OwnQueue,
+    /// By none.
+    Direct,
+}
+
 /// Asks all of [`QUESTIONS`] at the same time; returns them with their answers, as these came in.
-pub async fn run(uri: &str) -> Result<Vec<(String, String)>> {
+pub async fn run(uri: &str, way: Replies) -> Result<Vec<(String, String)>> {
     let name = ConnectionProperties::default().with_connection_name("rpc".into());
     let connection = Connection::connect(uri, name).await?;
     let channel = connection.create_channel().await?;
@@ -54,7 +69,7 @@ pub async fn run(uri: &str) -> Result<Vec<(String, String)>> {
     for _ in 0..SERVERS {
         servers.spawn(serve(start_server(&connection, &requests).await?));
     }
-    let client = Arc::new(Client::start(&connection, requests.clone()).await?);
+    let client = Arc::new(Client::start(&connection, requests.clone(), way).await?);
     let answers = ask_all(&client).await?;
 
     // When a queue goes, the broker cancels its consumers: the servers end by themselves.
@@ -97,29 +112,22 @@ struct Client {
 type Waiting = Arc<Mutex<HashMap<String, oneshot::Sender<String>>>>;
 
 impl Client {
-    async fn start(connection: &Connection, requests: ShortString) -> Result<Self> {
+    async fn start(connection: &Connection, requests: ShortString, way: Replies) -> Result<Self> {
         let channel = connection.create_channel().await?;
         channel
             .confirm_select(ConfirmSelectOptions::default())
             .await?;
-        let replies = channel
-            .queue_declare(
-                "".into(),
-                QueueDeclareOptions::exclusive(),
-                FieldTable::default(),
-            )
-            .await?;
+        let replies = match way {
+            Replies::OwnQueue => own_queue(&channel).await?,
+            Replies::Direct => "amq.rabbitmq.reply-to".into(),
+        };
+        // Replies are not acknowledged; those that come directly cannot be.
         let no_ack = BasicConsumeOptions {
             no_ack: true,
             ..BasicConsumeOptions::default()
         };
         let incoming = channel
-            .basic_consume(
-                replies.name().clone(),
-                "".into(),
-                no_ack,
-                FieldTable::default(),
-            )
+            .basic_consume(replies.clone(), "".into(), no_ack, FieldTable::default())
             .await?;
         let waiting = Waiting::default();
         // Ends with the connection.
@@ -127,7 +135,7 @@ impl Client {
         Ok(Self {
             channel,
             requests,
-            replies: replies.name().clone(),
+            replies,
             next_id: AtomicU64::new(1),
             waiting,
         })
@@ -182,6 +190,17 @@ impl Client {
             _ => Err("the broker did not take the request".into()),
         }
     }
+}
+
+async fn own_queue(channel: &Channel) -> Result<ShortString> {
+    let queue = channel
+        .queue_declare(
+            "".into(),
+            QueueDeclareOptions::exclusive(),
+            FieldTable::default(),
+        )
+        .await?;
+    Ok(queue.name().clone())
 }
 
 async fn hand_out_replies(mut incoming: Consumer, waiting: Waiting) {

@@ -154,11 +154,19 @@ async fn topics_give_each_subscriber_what_its_patterns_match_and_only_once() {
 
 #[tokio::test]
 async fn rpc_gives_each_concurrent_caller_its_own_answer() {
-    let mut answers = with_broker(rpc::run).await.unwrap();
+    for way in [rpc::Replies::OwnQueue, rpc::Replies::Direct] {
+        let mut answers = with_broker(async |uri: &str| rpc::run(uri, way).await)
+            .await
+            .unwrap();
+        answers.sort_unstable();
+        expect_all_answers(&answers);
+    }
+}
 
-    answers.sort_unstable();
+#[track_caller]
+fn expect_all_answers(answers: &[(String, String)]) {
     assert_eq!(
-        pairs(&answers),
+        pairs(answers),
         [
             ("1001", "7 x 11 x 13"),
             ("12", "2 x 2 x 3"),
@@ -201,8 +209,8 @@ async fn tutorials_do_not_disturb_each_other() {
             work_queue::run(uri),
             publish_subscribe::run(uri),
             publish_subscribe::run(uri),
-            rpc::run(uri),
-            rpc::run(uri),
+            rpc::run(uri, rpc::Replies::OwnQueue),
+            rpc::run(uri, rpc::Replies::Direct),
             confirms::run(uri),
             confirms::run(uri),
         )
