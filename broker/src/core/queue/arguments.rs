@@ -70,7 +70,7 @@ impl QueueType {
     }
 }
 
-fn overflow_from_name(name: &[u8]) -> Option<Overflow> {
+pub(crate) fn overflow_from_name(name: &[u8]) -> Option<Overflow> {
     match name {
         b"drop-head" => Some(Overflow::DropHead),
         b"reject-publish" => Some(Overflow::RejectPublish),
@@ -296,12 +296,16 @@ fn leader_locator(value: &Value<'_>, _: Table<'_>) -> Result<(), Why> {
 
 /// A number and one of `Y M D h m s`.
 fn max_age(value: &Value<'_>, _: Table<'_>) -> Result<(), Why> {
-    named(value, "invalid_max_age", |age| match age.split_last() {
+    named(value, "invalid_max_age", is_max_age)
+}
+
+pub(crate) fn is_max_age(age: &[u8]) -> bool {
+    match age.split_last() {
         Some((b'Y' | b'M' | b'D' | b'h' | b'm' | b's', digits)) => {
             digits.iter().all(u8::is_ascii_digit) && digits.iter().any(|digit| *digit != b'0')
         }
         _ => false,
-    })
+    }
 }
 
 fn named(value: &Value<'_>, why: &str, is_known: fn(&[u8]) -> bool) -> Result<(), Why> {
