@@ -1,5 +1,7 @@
 //! [`Broker`]: a running broker, to be held by a program, a test, or the `leveret` binary.
 
+mod policies;
+
 use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -19,6 +21,7 @@ use crate::durable::{Health, KeepError};
 use crate::net::listener::accept_all;
 use crate::net::workers::Workers;
 use crate::node::Node;
+pub use policies::NoPolicy;
 
 /// A running broker. Clones are handles to the same one.
 ///

@@ -37,7 +37,8 @@ mod node;
 mod timers;
 
 pub use alarm::AlarmResource;
-pub use broker::{Broker, ListenError, StartError};
+pub use broker::{Broker, ListenError, NoPolicy, StartError};
 pub use config::Config;
+pub use core::policy::{ApplyTo, Policy, PolicyError, PolicyKind, PolicyValue};
 pub use durable::{Health, Problem};
 pub use net::workers::Workers;

@@ -157,7 +157,15 @@ static KEYS: &[Key] = &[
     key("alternate-exchange", "alternate exchange name", text),
     key("dead-letter-exchange", "dead letter exchange name", text).of_types(NOT_STREAM),
     key("dead-letter-routing-key", "dead letter routing key", text).of_types(NOT_STREAM),
-    key("dead-letter-strategy", "dead letter strategy", strategy).of_types(NOT_STREAM),
+    // These wait for queues that can do so; whoever teaches them adds a line to the merge.
+    key("dead-letter-strategy", "dead letter strategy", strategy)
+        .having(NotHonoured)
+        .of_types(NOT_STREAM),
+    key("delivery-limit", "delivery limit", unsigned)
+        .for_operators()
+        .having(NotHonoured)
+        .of_types(NOT_STREAM),
+    key("consumer-timeout", "consumer timeout", unsigned).having(NotHonoured),
     key("message-ttl", "message TTL", unsigned)
         .for_operators()
         .of_types(NOT_STREAM),
@@ -171,10 +179,6 @@ static KEYS: &[Key] = &[
     key("overflow", "overflow value", overflow)
         .for_operators()
         .of_types(NOT_STREAM),
-    key("delivery-limit", "delivery limit", unsigned)
-        .for_operators()
-        .of_types(NOT_STREAM),
-    key("consumer-timeout", "consumer timeout", unsigned),
     // How a queue uses memory and disk is decided by the broker.
     key("max-in-memory-length", "maximum memory in bytes", unsigned)
         .for_operators()

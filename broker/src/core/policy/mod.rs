@@ -7,15 +7,18 @@
 //!   policy ──┘
 //! ```
 //!
-//! What it is not: no policy is applied here; [`crate::core::topology`] keeps them, and
-//! [`crate::core::vhost`] tells the queues. A policy's effect never shows when a queue is declared again
+//! What it is not: the keeper of policies, which is [`crate::core::topology`]. A policy's effect never shows when a queue is declared again
 //! (POL-03): equivalence compares arguments.
 //!
 //! Invariant: a [`Policy`] that exists has a pattern that compiles and a definition that its kind allows.
 
+pub mod change;
 mod keys;
+mod merge;
 mod mirroring;
 mod pattern;
+mod set;
+mod settings;
 mod value;
 
 use std::sync::Arc;
@@ -23,7 +26,10 @@ use std::sync::Arc;
 use thiserror::Error;
 
 pub use keys::{Definition, KeyEffect};
+pub(crate) use merge::alternate_exchange;
 pub use pattern::NamePattern;
+pub use set::Policies;
+pub use settings::Settings;
 pub use value::PolicyValue;
 
 use crate::core::queue::arguments::QueueType;
@@ -212,9 +218,9 @@ impl Policy {
     /// Whether it is for this queue. A key that the type of queue does not know takes the whole policy
     /// away from it, as in RabbitMQ.
     pub fn is_for_queue(&self, name: &str, queue_type: QueueType) -> bool {
-        let knows = |key: &Box<str>| keys::is_known_to(key, queue_type);
+        let mut keys = self.definition.keys();
         self.apply_to.includes(queue_type)
-            && self.definition.keys().all(knows)
+            && keys.all(|key| keys::is_known_to(key, queue_type))
             && self.pattern.matches(name)
     }
 
@@ -224,5 +230,7 @@ impl Policy {
     }
 }
 
+#[cfg(test)]
+mod merge_tests;
 #[cfg(test)]
 mod tests;

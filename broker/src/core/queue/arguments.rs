@@ -79,7 +79,8 @@ pub(crate) fn overflow_from_name(name: &[u8]) -> Option<Overflow> {
     }
 }
 
-/// What a queue's arguments come to. Limits and times that were not given are absent.
+/// What a queue's arguments come to, by themselves or under policies. Limits and times that were not
+/// given are absent.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct QueueArguments {
     /// `x-queue-type`
@@ -93,10 +94,11 @@ pub struct QueueArguments {
     /// `x-max-length-bytes`: body bytes of ready messages
     pub length_bytes_max: Option<u64>,
     /// `x-overflow`
-    pub overflow: Overflow,
+    pub overflow: Option<Overflow>,
     /// `x-dead-letter-exchange`; empty for the default exchange. It need not exist (QARG-07).
     pub dead_letter_exchange: Option<Box<[u8]>>,
-    /// `x-dead-letter-routing-key`; only ever there with an exchange (QARG-08)
+    /// `x-dead-letter-routing-key`; without an exchange it means nothing, and only a policy can leave it so
+    /// (QARG-08)
     pub dead_letter_routing_key: Option<Box<[u8]>>,
     /// `x-max-priority`; 0 means a single level (PRIO-04)
     pub max_priority: Option<u8>,
@@ -131,9 +133,7 @@ impl QueueArguments {
             expires_ms: number("x-expires"),
             length_max: number("x-max-length"),
             length_bytes_max: number("x-max-length-bytes"),
-            overflow: text("x-overflow")
-                .and_then(overflow_from_name)
-                .unwrap_or_default(),
+            overflow: text("x-overflow").and_then(overflow_from_name),
             dead_letter_exchange: text(DEAD_LETTER_EXCHANGE).map(Box::from),
             dead_letter_routing_key: text("x-dead-letter-routing-key").map(Box::from),
             max_priority: number("x-max-priority").and_then(|n| u8::try_from(n).ok()),
