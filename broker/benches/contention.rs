@@ -148,7 +148,7 @@ struct Shared {
 
 impl Shared {
     fn new(threads: usize, cpus: Vec<usize>, run: Duration) -> Self {
-        let make = |_: &_| -> Box<dyn leveret::core::queue::Queue> {
+        let make = |_: &_, _: &_| -> Box<dyn leveret::core::queue::Queue> {
             Box::new(ClassicQueue::new(ClassicOptions::default()))
         };
         Self {

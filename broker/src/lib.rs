@@ -36,7 +36,9 @@ mod net;
 mod node;
 mod timers;
 
-pub use broker::{Broker, ListenError, StartError};
+pub use alarm::AlarmResource;
+pub use broker::{Broker, ListenError, NoPolicy, StartError};
 pub use config::Config;
+pub use core::policy::{ApplyTo, Policy, PolicyError, PolicyKind, PolicyValue};
 pub use durable::{Health, Problem};
 pub use net::workers::Workers;

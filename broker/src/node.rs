@@ -116,7 +116,7 @@ impl Node {
 
 fn vhosts_in_memory(config: &Config) -> HashMap<String, Arc<Vhost>> {
     let ids = Ids::default();
-    let make_queue: MakeQueue = Arc::new(|spec| make_body(spec, None));
+    let make_queue: MakeQueue = Arc::new(|spec, arguments| make_body(spec, arguments, None));
     let vhosts = config.vhost_names().map(|name| {
         let topology = Topology::new(name, ids.clone(), Arc::clone(&make_queue));
         (name.to_owned(), Arc::new(Vhost::with(topology, None)))
@@ -125,8 +125,12 @@ fn vhosts_in_memory(config: &Config) -> HashMap<String, Arc<Vhost>> {
 }
 
 /// The body of a queue: one that is kept goes on with its log.
-fn make_body(spec: &QueueSpec, log: Option<(&Store, Option<RecoveredLog>)>) -> Box<dyn Queue> {
-    let options = classic_options(spec);
+fn make_body(
+    spec: &QueueSpec,
+    arguments: &QueueArguments,
+    log: Option<(&Store, Option<RecoveredLog>)>,
+) -> Box<dyn Queue> {
+    let options = ClassicOptions::new(spec.auto_delete, arguments);
     let queue = match log {
         None => ClassicQueue::new(options),
         Some((store, found)) => {
@@ -137,22 +141,6 @@ fn make_body(spec: &QueueSpec, log: Option<(&Store, Option<RecoveredLog>)>) -> B
     match Deduplication::asked_by(spec.arguments.view()) {
         Some(asked) => Box::new(queue.dropping_duplicates(asked)),
         None => Box::new(queue),
-    }
-}
-
-/// What the arguments ask for. They were checked when the queue was declared.
-fn classic_options(spec: &QueueSpec) -> ClassicOptions {
-    let arguments =
-        QueueArguments::check(spec.arguments.view(), &spec.name, "").unwrap_or_default();
-    ClassicOptions {
-        auto_delete: spec.auto_delete,
-        expires_ms: arguments.expires_ms,
-        single_active_consumer: arguments.single_active_consumer,
-        message_ttl_ms: arguments.message_ttl_ms,
-        length_max: arguments.length_max,
-        length_bytes_max: arguments.length_bytes_max,
-        overflow: arguments.overflow,
-        dead_letters: arguments.dead_letter_exchange.is_some(),
     }
 }
 

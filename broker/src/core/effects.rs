@@ -26,7 +26,6 @@ use super::dead_letter::{DeadLetterAddress, Death, is_cycle, next_life};
 use super::direct_reply::may_be_reply;
 use super::exchange::Routing;
 use super::publishing::distinct_routing_keys;
-use super::queue::arguments::QueueArguments;
 use super::queue::{Buried, DeadLetter, Effects, Load};
 use super::queue_handle::QueueHandle;
 use super::vhost::Vhost;
@@ -147,25 +146,21 @@ impl Work<'_> {
 
     /// Routes a dead letter; without an exchange or a queue to go to it is dropped (DLX-16).
     fn send_on(&mut self, from: &Arc<QueueHandle>, letter: &DeadLetter) {
-        let spec = from.spec();
-        let arguments = spec.arguments.view();
-        let Ok(arguments) = QueueArguments::check(arguments, &spec.name, self.vhost.name()) else {
-            return;
-        };
-        let Some(exchange) = arguments.dead_letter_exchange else {
+        let arguments = from.arguments();
+        let Some(exchange) = &arguments.dead_letter_exchange else {
             return;
         };
         let address = DeadLetterAddress {
-            exchange: &exchange,
+            exchange,
             routing_key: arguments.dead_letter_routing_key.as_deref(),
         };
         let death = Death {
-            queue: spec.name.as_bytes(),
+            queue: from.name().as_bytes(),
             reason: letter.reason,
             at: self.now,
         };
         if let Ok(message) = next_life(&letter.message, death, address, &mut Vec::new()) {
-            self.route(&exchange, message);
+            self.route(exchange, message);
         }
     }
 
@@ -211,6 +206,7 @@ mod tests {
     use leveret_storage::{LogId, Records};
 
     use super::*;
+    use crate::core::queue::arguments::QueueArguments;
     use crate::core::queue::testing::{NotedBell, getter, message_of, port};
     use crate::core::queue::{ClassicOptions, ClassicQueue, Got, Journal, Queue, Verdict};
     use crate::core::queue_handle::QueueSpec;
@@ -250,22 +246,24 @@ mod tests {
     fn a_dead_letter_is_written_down_by_its_next_queue_before_it_is_settled_in_its_own() {
         let order = Arc::new(Mutex::new(Vec::new()));
         let of_queues = Arc::clone(&order);
-        let make_queue = Arc::new(move |spec: &QueueSpec| -> Box<dyn Queue> {
-            let options = ClassicOptions {
-                dead_letters: &*spec.name == "from",
-                ..ClassicOptions::default()
-            };
-            let journal = Arc::new(Noted {
-                queue: Arc::clone(&spec.name),
-                order: Arc::clone(&of_queues),
-            });
-            Box::new(ClassicQueue::durable(
-                options,
-                journal,
-                LogId(spec.id.0),
-                None,
-            ))
-        });
+        let make_queue = Arc::new(
+            move |spec: &QueueSpec, _: &QueueArguments| -> Box<dyn Queue> {
+                let options = ClassicOptions {
+                    dead_letters: &*spec.name == "from",
+                    ..ClassicOptions::default()
+                };
+                let journal = Arc::new(Noted {
+                    queue: Arc::clone(&spec.name),
+                    order: Arc::clone(&of_queues),
+                });
+                Box::new(ClassicQueue::durable(
+                    options,
+                    journal,
+                    LogId(spec.id.0),
+                    None,
+                ))
+            },
+        );
         let vhost = Arc::new(Vhost::new("/", make_queue));
         let arguments = TableBuf::from_entries([
             ("x-dead-letter-exchange", Value::LongStr(b"")),

@@ -20,6 +20,7 @@ pub mod handed_down;
 pub mod message;
 pub mod moment;
 pub mod permission;
+pub mod policy;
 pub mod publishing;
 pub mod queue;
 pub mod queue_handle;

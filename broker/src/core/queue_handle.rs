@@ -1,5 +1,5 @@
 //! [`QueueHandle`]: one declared queue as the rest of the broker holds it, and [`QueueSpec`], the
-//! plain data it was declared with.
+//! plain data it was declared with. What that comes to under policies may change while the queue lives.
 //!
 //! A handle outlives its queue: a publisher may hold it in a route cache after the queue is deleted.
 //! [`QueueHandle::is_gone`] tells without a lock; offering to the body tells for certain.
@@ -9,11 +9,12 @@
 //! Invariant: once gone, a handle is never in a topology again; a queue of the same name is another
 //! handle with another id.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use leveret_protocol::TableBuf;
 
+use super::queue::arguments::QueueArguments;
 use super::queue::{Queue, QueueId};
 
 /// Names one client connection: the owner of exclusive queues (EXCL-01). Never reused.
@@ -41,15 +42,17 @@ pub struct QueueSpec {
 #[derive(Debug)]
 pub struct QueueHandle {
     spec: QueueSpec,
+    arguments: RwLock<Arc<QueueArguments>>,
     body: Box<dyn Queue>,
     gone: AtomicBool,
 }
 
 impl QueueHandle {
-    /// A queue that has just been declared.
-    pub fn new(spec: QueueSpec, body: Box<dyn Queue>) -> Self {
+    /// A queue that has just been declared, with what its arguments and the policies come to.
+    pub fn new(spec: QueueSpec, arguments: QueueArguments, body: Box<dyn Queue>) -> Self {
         Self {
             spec,
+            arguments: RwLock::new(Arc::new(arguments)),
             body,
             gone: AtomicBool::new(false),
         }
@@ -68,6 +71,23 @@ impl QueueHandle {
     /// The queue's name.
     pub fn name(&self) -> &Arc<str> {
         &self.spec.name
+    }
+
+    /// What its arguments and the policies come to now.
+    pub fn arguments(&self) -> Arc<QueueArguments> {
+        let arguments = self.arguments.read();
+        Arc::clone(&arguments.unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Says whether these arguments differ from those it had.
+    pub(super) fn set_arguments(&self, arguments: QueueArguments) -> bool {
+        let current = self.arguments.write();
+        let mut current = current.unwrap_or_else(PoisonError::into_inner);
+        let differs = **current != arguments;
+        if differs {
+            *current = Arc::new(arguments);
+        }
+        differs
     }
 
     /// The queue itself: offer, attach, pull, settle.

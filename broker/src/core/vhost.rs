@@ -21,7 +21,7 @@
 //!
 //! Invariant: a queue that has left the topology is retired, or is about to be by who removed it.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crossbeam_utils::sync::{ShardedLock, ShardedLockReadGuard, ShardedLockWriteGuard};
 
@@ -44,6 +44,7 @@ pub struct Vhost {
     name: Arc<str>,
     topology: ShardedLock<Topology>,
     sink: Option<Arc<dyn CatalogSink>>,
+    changing_policies: Mutex<()>,
 }
 
 /// Why a queue was not removed.
@@ -77,6 +78,7 @@ impl Vhost {
             name: Arc::clone(topology.vhost()),
             topology: ShardedLock::new(topology),
             sink,
+            changing_policies: Mutex::default(),
         };
         vhost.changed(&mut vhost.topology_mut(), Topology::declare_predeclared);
         vhost
@@ -94,7 +96,16 @@ impl Vhost {
         self.topology.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Carries out a command from elsewhere: a recovered one, or a policy.
+    /// Held while policies change and the queues are told, by whoever does so. It comes before every
+    /// other lock.
+    pub(super) fn changing_policies(&self) -> MutexGuard<'_, ()> {
+        self.changing_policies
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Carries out a command from elsewhere. For policies there is [`super::policy::change`], which tells
+    /// the queues too.
     pub fn apply(&self, command: Command) -> Applied {
         self.changed(&mut self.topology_mut(), |topology| topology.apply(command))
     }

@@ -1,4 +1,4 @@
-//! The catalog: which durable exchanges, queues and bindings there are, as keys and values.
+//! The catalog: which durable exchanges, queues, bindings and policies there are, as keys and values.
 //!
 //! ```text
 //!   key    'n'                                        value  version u8 | next id u64
@@ -19,6 +19,8 @@
 //!
 //! Invariants: what [`changes`] writes, [`decode`] reads back equal; whatever was durable once had an
 //! id below the *next id* that was written with it, so no id comes back after a restart.
+//!
+//! Policies are in the catalog too; [`super::policy`] says how.
 
 use std::sync::Arc;
 
@@ -27,14 +29,16 @@ use leveret_storage::{CatalogChange, LogId};
 use thiserror::Error;
 
 use super::bytes::{Reader, put_bytes};
+use super::policy;
 use crate::core::binding::{Binding, BindingId, Destination};
 use crate::core::exchange::{self, ExchangeId};
+use crate::core::policy::Policy;
 use crate::core::queue::QueueId;
 use crate::core::queue_handle::QueueSpec;
 use crate::core::topology::{Applied, Change, ExchangeSpec};
 
 /// The version of all values.
-const VERSION: u8 = 1;
+pub(super) const VERSION: u8 = 1;
 const AUTO_DELETE: u8 = 1;
 const INTERNAL: u8 = 2;
 const TO_QUEUE: u8 = 0;
@@ -52,6 +56,8 @@ pub enum Entry {
     Queue(Arc<str>, QueueSpec),
     /// A binding of a vhost.
     Binding(Arc<str>, Binding),
+    /// A policy of a vhost.
+    Policy(Arc<str>, Policy),
 }
 
 /// An entry that this broker cannot read.
@@ -63,13 +69,15 @@ pub struct BadEntry {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
-enum Why {
+pub(super) enum Why {
     #[error("it is of version {0}, and only version {VERSION} is known")]
     Version(u8),
     #[error("it has flags {0:#04x} that are not known")]
     Flags(u8),
     #[error("its exchange type '{0}' is not known")]
     ExchangeType(String),
+    #[error("{0}")]
+    Policy(String),
     #[error("its bytes contradict each other")]
     Malformed,
 }
@@ -121,7 +129,15 @@ fn put_change(vhost: &str, change: &Change, out: &mut Vec<CatalogChange>) {
                 key: Kind::Binding.key(vhost, id.0),
             }));
         }
-        Change::ExchangeDeclared(_)
+        Change::PolicySet(set) => out.push(CatalogChange::Put {
+            key: policy::key(vhost, set),
+            value: policy::value(set),
+        }),
+        Change::PolicyCleared(cleared) => out.push(CatalogChange::Delete {
+            key: policy::key(vhost, cleared),
+        }),
+        Change::QueueChanged(_)
+        | Change::ExchangeDeclared(_)
         | Change::ExchangeDeleted(_)
         | Change::QueueDeclared(_)
         | Change::QueueDeleted(_) => {}
@@ -169,6 +185,13 @@ pub fn decode(key: &[u8], value: &[u8]) -> Result<Entry, BadEntry> {
             what: "the next id".to_owned(),
             why,
         });
+    }
+    if let Some((kind, vhost, name)) = policy::decode_key(key) {
+        let decoded = policy::decode(kind, name, value).map_err(|why| BadEntry {
+            what: format!("{} '{name}' in vhost '{vhost}'", kind.noun()),
+            why,
+        });
+        return decoded.map(|policy| Entry::Policy(Arc::from(vhost), policy));
     }
     let Some((kind, vhost, id)) = decode_key(key) else {
         return Err(BadEntry {

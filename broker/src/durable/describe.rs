@@ -13,6 +13,7 @@ use leveret_storage::LogId;
 use super::catalog::{self, Entry};
 use crate::core::binding::{Binding, Destination};
 use crate::core::exchange::ExchangeId;
+use crate::core::policy::Policy;
 use crate::core::queue::QueueId;
 use crate::core::queue_handle::QueueSpec;
 use crate::core::stored_message;
@@ -37,7 +38,7 @@ impl Names {
                 Ok(Entry::Queue(vhost, spec)) => {
                     names.queues.insert(spec.id, (vhost, spec.name));
                 }
-                Ok(Entry::Binding(..) | Entry::NextId(_)) | Err(_) => {}
+                Ok(Entry::Binding(..) | Entry::Policy(..) | Entry::NextId(_)) | Err(_) => {}
             }
         }
         names
@@ -58,6 +59,7 @@ impl Names {
             Ok(Entry::Exchange(vhost, spec)) => exchange(&vhost, &spec),
             Ok(Entry::Queue(vhost, spec)) => queue(&vhost, &spec),
             Ok(Entry::Binding(vhost, binding)) => self.binding(&vhost, &binding),
+            Ok(Entry::Policy(vhost, described)) => policy(&vhost, &described),
             Err(error) => format!("unreadable: {error}"),
         }
     }
@@ -110,6 +112,16 @@ fn queue(vhost: &str, spec: &QueueSpec) -> String {
         ""
     };
     format!("queue {id} {name:?} in vhost {vhost:?}: {auto_delete}arguments {arguments:?}")
+}
+
+fn policy(vhost: &str, policy: &Policy) -> String {
+    let (noun, name) = (policy.kind().noun(), policy.name());
+    let (pattern, apply_to) = (policy.pattern().as_str(), policy.apply_to().as_str());
+    let (priority, definition) = (policy.priority(), policy.definition());
+    format!(
+        "{noun} {name:?} in vhost {vhost:?}: pattern {pattern:?}, applies to {apply_to}, \
+         priority {priority}, definition {definition:?}"
+    )
 }
 
 /// The head of a stored message; its body is only measured.

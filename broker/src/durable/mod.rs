@@ -14,6 +14,7 @@ pub mod describe;
 pub mod health;
 pub(crate) mod keeping;
 pub(crate) mod loader;
+mod policy;
 pub mod restore;
 pub(crate) mod sink;
 pub(crate) mod start;

@@ -36,25 +36,18 @@ pub fn restore(
         ids,
         make_queue,
     };
-    let mut bindings = Vec::new();
-    for (key, value) in catalog {
-        match catalog::decode(key, value)? {
-            Entry::NextId(next) => ids.pass(next.saturating_sub(1)),
-            Entry::Exchange(vhost, spec) => {
-                let what = format!("exchange {} '{}'", spec.id.0, spec.name);
-                work.apply(&vhost, &what, Command::DeclareExchange(spec));
-            }
-            Entry::Queue(vhost, spec) => {
-                let what = format!("queue {} '{}'", spec.id.0, spec.name);
-                work.apply(&vhost, &what, Command::DeclareQueue(spec));
-            }
-            Entry::Binding(vhost, binding) => bindings.push((vhost, binding)),
-        }
-    }
-    // Both ends of a binding have to be there before it.
-    for (vhost, binding) in bindings {
-        work.apply(&vhost, &described(&binding), Command::Bind(binding));
-    }
+    let entries = catalog
+        .iter()
+        .map(|(key, value)| catalog::decode(key, value));
+    let mut entries: Vec<_> = entries.collect::<Result<_, _>>()?;
+    entries.sort_by_key(|entry| match entry {
+        // What queues are made with depends on policies.
+        Entry::Policy(..) => 0,
+        Entry::NextId(_) | Entry::Exchange(..) | Entry::Queue(..) => 1,
+        // Both ends of a binding have to be there before it.
+        Entry::Binding(..) => 2,
+    });
+    entries.into_iter().for_each(|entry| work.take(entry));
     Ok(Restored {
         topologies: work.topologies,
         misplaced: work.misplaced,
@@ -69,6 +62,27 @@ struct Work<'w> {
 }
 
 impl Work<'_> {
+    fn take(&mut self, entry: Entry) {
+        match entry {
+            Entry::NextId(next) => self.ids.pass(next.saturating_sub(1)),
+            Entry::Policy(vhost, policy) => {
+                let what = format!("{} '{}'", policy.kind().noun(), policy.name());
+                self.apply(&vhost, &what, Command::SetPolicy(Arc::new(policy)));
+            }
+            Entry::Exchange(vhost, spec) => {
+                let what = format!("exchange {} '{}'", spec.id.0, spec.name);
+                self.apply(&vhost, &what, Command::DeclareExchange(spec));
+            }
+            Entry::Queue(vhost, spec) => {
+                let what = format!("queue {} '{}'", spec.id.0, spec.name);
+                self.apply(&vhost, &what, Command::DeclareQueue(spec));
+            }
+            Entry::Binding(vhost, binding) => {
+                self.apply(&vhost, &described(&binding), Command::Bind(binding));
+            }
+        }
+    }
+
     fn apply(&mut self, vhost: &Arc<str>, what: &str, command: Command) {
         let topology = self
             .topologies

@@ -18,6 +18,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::core::Moment;
 use crate::core::effects::carry_out;
+use crate::core::queue::arguments::QueueArguments;
 use crate::core::queue::{Effects, Queue};
 use crate::core::queue_handle::QueueSpec;
 use crate::core::topology::{CatalogSink, Ids, MakeQueue, Topology};
@@ -25,7 +26,8 @@ use crate::core::vhost::Vhost;
 use crate::timers::Timers;
 
 /// Makes the body of a queue that goes on with this log; with none for a queue that is not durable.
-pub(crate) type MakeBody = fn(&QueueSpec, Option<(&Store, Option<RecoveredLog>)>) -> Box<dyn Queue>;
+pub(crate) type MakeBody =
+    fn(&QueueSpec, &QueueArguments, Option<(&Store, Option<RecoveredLog>)>) -> Box<dyn Queue>;
 
 /// The parts of a broker that have to do with its data.
 #[derive(Debug)]
@@ -96,12 +98,12 @@ fn directory(config: &Config) -> String {
 }
 
 fn make_queue(make_body: MakeBody, store: Store, found: FoundLogs) -> MakeQueue {
-    Arc::new(move |spec| {
+    Arc::new(move |spec, arguments| {
         if !spec.is_kept() {
-            return make_body(spec, None);
+            return make_body(spec, arguments, None);
         }
         let log = lock(&found).remove(&LogId(spec.id.0));
-        make_body(spec, Some((&store, log)))
+        make_body(spec, arguments, Some((&store, log)))
     })
 }
 

@@ -7,6 +7,7 @@ use leveret_storage::{Commits, Epoch};
 use tokio::sync::Notify;
 
 use crate::config::Config;
+use crate::core::queue::arguments::QueueArguments;
 use crate::core::queue::{
     AttachRefused, ClassicOptions, ClassicQueue, DeleteConditions, DeleteRefused, Delivery,
     DeliveryId, Effects, Got, Loaded, Offered, Port, Pulled, Queue, QueueStatus, Room, SlotId,
@@ -34,7 +35,7 @@ impl FakeStore {
 
     pub(super) fn node_with(self: &Arc<Self>, config: Config) -> Arc<Node> {
         let store = Arc::clone(self);
-        let make_queue = move |_: &_| -> Box<dyn Queue> {
+        let make_queue = move |_: &_, _: &_| -> Box<dyn Queue> {
             Box::new(StoredQueue {
                 inside: ClassicQueue::new(ClassicOptions::default()),
                 store: Arc::clone(&store),
@@ -155,6 +156,10 @@ impl Queue for StoredQueue {
 
     fn renew_lease(&self, now: Moment, effects: &mut Effects) {
         self.inside.renew_lease(now, effects);
+    }
+
+    fn set_arguments(&self, arguments: &QueueArguments, now: Moment, effects: &mut Effects) {
+        self.inside.set_arguments(arguments, now, effects);
     }
 
     fn tick(&self, now: Moment, effects: &mut Effects) {

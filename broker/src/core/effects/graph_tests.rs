@@ -19,6 +19,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::*;
+use crate::core::queue::arguments::QueueArguments;
 use crate::core::queue::testing::{NotedBell, body, getter, message, port};
 use crate::core::queue::{
     ClassicOptions, ClassicQueue, DeathReason, DeliveryId, Got, Queue, SlotId, Verdict,
@@ -209,14 +210,9 @@ fn name(number: usize) -> String {
     format!("queue {number}")
 }
 
-fn make_queue(spec: &QueueSpec) -> Box<dyn Queue> {
-    let arguments = QueueArguments::check(spec.arguments.view(), &spec.name, "/").unwrap();
-    Box::new(ClassicQueue::new(ClassicOptions {
-        message_ttl_ms: arguments.message_ttl_ms,
-        length_max: arguments.length_max,
-        dead_letters: arguments.dead_letter_exchange.is_some(),
-        ..ClassicOptions::default()
-    }))
+fn make_queue(spec: &QueueSpec, arguments: &QueueArguments) -> Box<dyn Queue> {
+    let options = ClassicOptions::new(spec.auto_delete, arguments);
+    Box::new(ClassicQueue::new(options))
 }
 
 impl Real {

@@ -70,7 +70,7 @@ impl QueueType {
     }
 }
 
-fn overflow_from_name(name: &[u8]) -> Option<Overflow> {
+pub(crate) fn overflow_from_name(name: &[u8]) -> Option<Overflow> {
     match name {
         b"drop-head" => Some(Overflow::DropHead),
         b"reject-publish" => Some(Overflow::RejectPublish),
@@ -79,7 +79,8 @@ fn overflow_from_name(name: &[u8]) -> Option<Overflow> {
     }
 }
 
-/// What a queue's arguments come to. Limits and times that were not given are absent.
+/// What a queue's arguments come to, by themselves or under policies. Limits and times that were not
+/// given are absent.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct QueueArguments {
     /// `x-queue-type`
@@ -93,10 +94,11 @@ pub struct QueueArguments {
     /// `x-max-length-bytes`: body bytes of ready messages
     pub length_bytes_max: Option<u64>,
     /// `x-overflow`
-    pub overflow: Overflow,
+    pub overflow: Option<Overflow>,
     /// `x-dead-letter-exchange`; empty for the default exchange. It need not exist (QARG-07).
     pub dead_letter_exchange: Option<Box<[u8]>>,
-    /// `x-dead-letter-routing-key`; only ever there with an exchange (QARG-08)
+    /// `x-dead-letter-routing-key`; without an exchange it means nothing, and only a policy can leave it so
+    /// (QARG-08)
     pub dead_letter_routing_key: Option<Box<[u8]>>,
     /// `x-max-priority`; 0 means a single level (PRIO-04)
     pub max_priority: Option<u8>,
@@ -131,9 +133,7 @@ impl QueueArguments {
             expires_ms: number("x-expires"),
             length_max: number("x-max-length"),
             length_bytes_max: number("x-max-length-bytes"),
-            overflow: text("x-overflow")
-                .and_then(overflow_from_name)
-                .unwrap_or_default(),
+            overflow: text("x-overflow").and_then(overflow_from_name),
             dead_letter_exchange: text(DEAD_LETTER_EXCHANGE).map(Box::from),
             dead_letter_routing_key: text("x-dead-letter-routing-key").map(Box::from),
             max_priority: number("x-max-priority").and_then(|n| u8::try_from(n).ok()),
@@ -303,12 +303,16 @@ fn leader_locator(value: &Value<'_>, _: Table<'_>) -> Result<(), Why> {
 
 /// A number and one of `Y M D h m s`.
 fn max_age(value: &Value<'_>, _: Table<'_>) -> Result<(), Why> {
-    named(value, "invalid_max_age", |age| match age.split_last() {
+    named(value, "invalid_max_age", is_max_age)
+}
+
+pub(crate) fn is_max_age(age: &[u8]) -> bool {
+    match age.split_last() {
         Some((b'Y' | b'M' | b'D' | b'h' | b'm' | b's', digits)) => {
             digits.iter().all(u8::is_ascii_digit) && digits.iter().any(|digit| *digit != b'0')
         }
         _ => false,
-    })
+    }
 }
 
 fn named(value: &Value<'_>, why: &str, is_known: fn(&[u8]) -> bool) -> Result<(), Why> {

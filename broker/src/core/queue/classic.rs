@@ -25,6 +25,7 @@
 //! loaded.
 
 use super::aftermath::{Aftermath, Call};
+use super::arguments::QueueArguments;
 use super::consumers::{Consumers, RoomLeft};
 use super::deduplication::QueueDeduplication;
 use super::durable::{self, Durable};
@@ -78,9 +79,17 @@ impl Classic {
         }
     }
 
-    /// Changes the options of a living queue. Deadlines of messages it has stay as they are.
+    /// Changes what policies can change.
+    pub(super) fn set_arguments(&mut self, arguments: &QueueArguments, call: &mut Call<'_>) {
+        let options = ClassicOptions::new(self.options.auto_delete, arguments);
+        self.set_options(options, call);
+    }
+
+    /// Changes the options of a living queue. Deadlines of messages it has stay as they are; its lease
+    /// begins anew, as in RabbitMQ.
     pub(super) fn set_options(&mut self, options: ClassicOptions, call: &mut Call<'_>) {
         self.options = options;
+        self.renew_lease(call);
         self.trim(call);
         self.finish(call);
     }

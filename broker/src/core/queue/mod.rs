@@ -60,6 +60,7 @@ pub use journal::Journal;
 pub use options::{ClassicOptions, Overflow};
 pub use shared::ClassicQueue;
 
+use self::arguments::QueueArguments;
 use crate::core::{Message, Moment};
 
 /// A queue's identity: never reused, not even by a queue of the same name.
@@ -418,6 +419,10 @@ pub trait Queue: Send + Sync + std::fmt::Debug {
     /// Notes that the queue is used in a way that no other call shows: it was declared, actively or
     /// passively (EXP-02).
     fn renew_lease(&self, now: Moment, effects: &mut Effects);
+
+    /// Takes what its arguments and the policies come to now (POL-04). Limits hold at once and the lease
+    /// begins anew; a time to live is for messages that arrive from now on.
+    fn set_arguments(&self, arguments: &QueueArguments, now: Moment, effects: &mut Effects);
 
     /// Does what is due by now: expires messages, and the queue itself.
     fn tick(&self, now: Moment, effects: &mut Effects);

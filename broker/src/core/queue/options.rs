@@ -3,6 +3,8 @@
 //! What it is not: it does not read `x-` arguments or policies; whoever declares the queue has
 //! checked and merged them (LEN-10) before they become options.
 
+use super::arguments::QueueArguments;
+
 /// What a queue does when a message would take it over its length limits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Overflow {
@@ -37,6 +39,20 @@ pub struct ClassicOptions {
 }
 
 impl ClassicOptions {
+    /// What a queue's arguments, merged with its policies, ask for.
+    pub fn new(auto_delete: bool, arguments: &QueueArguments) -> Self {
+        Self {
+            auto_delete,
+            expires_ms: arguments.expires_ms,
+            single_active_consumer: arguments.single_active_consumer,
+            message_ttl_ms: arguments.message_ttl_ms,
+            length_max: arguments.length_max,
+            length_bytes_max: arguments.length_bytes_max,
+            overflow: arguments.overflow.unwrap_or_default(),
+            dead_letters: arguments.dead_letter_exchange.is_some(),
+        }
+    }
+
     /// True when `messages` ready messages of `bytes` body bytes are more than allowed.
     pub(super) fn exceeded_by(&self, messages: u64, bytes: u64) -> bool {
         self.length_max.is_some_and(|max| messages > max)

@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use leveret_storage::{LogId, RecoveredLog};
 
 use super::aftermath::{Aftermath, Call};
+use super::arguments::QueueArguments;
 use super::classic::Classic;
 use super::deduplication::QueueDeduplication;
 use super::{
@@ -67,8 +68,8 @@ impl ClassicQueue {
         self
     }
 
-    /// Changes the options of the living queue, as a policy does. New limits hold at once; a new
-    /// time to live holds for messages that arrive from now on.
+    /// Changes the options of the living queue. New limits hold at once; a new time to live holds for
+    /// messages that arrive from now on.
     pub fn set_options(&self, options: ClassicOptions, now: Moment, effects: &mut Effects) {
         self.call(now, effects, |machine, call| {
             machine.set_options(options, call);
@@ -201,6 +202,12 @@ impl Queue for ClassicQueue {
 
     fn renew_lease(&self, now: Moment, effects: &mut Effects) {
         self.call(now, effects, |machine, call| machine.renew_lease(call));
+    }
+
+    fn set_arguments(&self, arguments: &QueueArguments, now: Moment, effects: &mut Effects) {
+        self.call(now, effects, |machine, call| {
+            machine.set_arguments(arguments, call);
+        });
     }
 
     fn tick(&self, now: Moment, effects: &mut Effects) {

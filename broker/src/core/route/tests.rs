@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 use super::*;
 use crate::core::permission::{Permission, Resource};
+use crate::core::policy::{ApplyTo, Policy, PolicyKind};
 use crate::core::topology::tests::{
     exchange, queue, refusal, to_exchange, to_queue, topology, with_alternate,
 };
@@ -174,18 +175,28 @@ fn ae_06_the_default_exchange_is_no_use_as_an_alternate() {
     assert!(topology.routed("a", "q1").is_empty());
 }
 
+fn alternate_policy(pattern: &str, alternate: &str) -> Arc<Policy> {
+    let definition = [("alternate-exchange", alternate)];
+    let kind = PolicyKind::User;
+    Arc::new(Policy::new(kind, "p", pattern, ApplyTo::Exchanges, 0, definition).unwrap())
+}
+
 #[test]
 fn ae_07_a_policy_sets_an_alternate_and_an_argument_overrides_it() {
     let mut topology = small();
     topology.add_binding(to_queue("f1", "q1", ""));
     topology.add_binding(to_queue("f2", "q2", ""));
     add_with_alternate(&mut topology, "a", "f1");
-    for name in ["a", "d1"] {
-        let id = topology.exchange(name.as_bytes()).unwrap().spec().id;
-        topology.apply(Command::SetAlternatePolicy(id, Some("f2".into())));
-    }
+    topology.apply(Command::SetPolicy(alternate_policy("^(a|d1)$", "f2")));
     assert_eq!(topology.routed("d1", "k"), ["q2"]);
     assert_eq!(topology.routed("a", "k"), ["q1"]);
+    topology.apply(Command::ClearPolicy(PolicyKind::User, "p".into()));
+    assert!(topology.routed("d1", "k").is_empty());
+    topology.apply(Command::SetPolicy(alternate_policy("", "f2")));
+    assert!(
+        topology.routed("", "missing").is_empty(),
+        "the default one has none"
+    );
 }
 
 #[test]
@@ -268,8 +279,7 @@ fn answers_know_when_they_are_stale() {
         |t| drop(t.drop_exchange("a")),
         |t| drop(t.drop_exchange("d1")),
         |t| {
-            let id = t.exchange(b"a").unwrap().spec().id;
-            t.apply(Command::SetAlternatePolicy(id, None));
+            t.apply(Command::SetPolicy(alternate_policy("^d1$", "f1")));
         },
     ];
     for (number, act) in related.into_iter().enumerate() {

@@ -20,7 +20,8 @@ impl Topology {
         match command {
             Command::DeclareExchange(spec) => self.declare_exchange(spec, changes),
             Command::DeleteExchange(id) => self.delete_exchanges(vec![id], changes),
-            Command::SetAlternatePolicy(id, alternate) => self.set_alternate_policy(id, alternate),
+            Command::SetPolicy(policy) => self.set_policy(policy, changes),
+            Command::ClearPolicy(kind, name) => self.clear_policy(kind, &name, changes),
             Command::DeclareQueue(spec) => self.declare_queue(spec, changes),
             Command::DeleteQueue(id) => self.delete_queue(id, changes),
             Command::Bind(binding) => self.bind(binding, &mut applied),
@@ -34,7 +35,8 @@ impl Topology {
             return;
         }
         self.ids.pass(spec.id.0);
-        let state = ExchangeState::new(spec);
+        let alternate = self.alternate_by_policy(&spec.name);
+        let state = ExchangeState::new(spec, alternate);
         let spec = Arc::clone(state.spec());
         self.exchange_ids.insert(Arc::clone(&spec.name), spec.id);
         self.exchanges.insert(spec.id, state);
@@ -49,8 +51,9 @@ impl Topology {
         if let Some(owner) = spec.exclusive_owner {
             self.exclusive.entry(owner).or_default().insert(spec.id);
         }
-        let body = (self.make_queue)(&spec);
-        let queue = Arc::new(QueueHandle::new(spec, body));
+        let arguments = self.effective_arguments(&spec);
+        let body = (self.make_queue)(&spec, &arguments);
+        let queue = Arc::new(QueueHandle::new(spec, arguments, body));
         self.queue_ids.insert(Arc::clone(queue.name()), queue.id());
         self.queues.insert(queue.id(), Arc::clone(&queue));
         changes.push(Change::QueueDeclared(queue));
@@ -157,12 +160,5 @@ impl Topology {
         });
         changes.push(Change::Unbound(binding));
         (auto_delete && !self.bindings.has_source(id)).then_some(id)
-    }
-
-    fn set_alternate_policy(&mut self, id: ExchangeId, alternate: Option<Arc<str>>) {
-        if let Some(exchange) = self.exchanges.get_mut(&id) {
-            exchange.policy_alternate = alternate;
-            exchange.next_generation();
-        }
     }
 }

@@ -8,6 +8,7 @@ use super::ExchangeSpec;
 use crate::core::Message;
 use crate::core::binding::{Binding, Destination};
 use crate::core::exchange::ExchangeId;
+use crate::core::policy::{Policy, PolicyKind};
 use crate::core::queue::QueueId;
 use crate::core::queue_handle::{QueueHandle, QueueSpec};
 
@@ -18,8 +19,10 @@ pub enum Command {
     DeclareExchange(ExchangeSpec),
     /// Removes an exchange, its bindings both ways, and the auto-delete exchanges this leaves unbound.
     DeleteExchange(ExchangeId),
-    /// Gives an exchange the alternate of a policy; an argument overrides it (AE-07).
-    SetAlternatePolicy(ExchangeId, Option<Arc<str>>),
+    /// Adds a policy, or replaces the one of its kind and name.
+    SetPolicy(Arc<Policy>),
+    /// Removes the policy of this kind and name.
+    ClearPolicy(PolicyKind, Arc<str>),
     /// Adds a queue.
     DeclareQueue(QueueSpec),
     /// Removes a queue, its bindings, and the auto-delete exchanges this leaves unbound.
@@ -63,6 +66,12 @@ pub enum Change {
     Bound(Arc<Binding>),
     /// A binding is gone, by request or with one of its ends.
     Unbound(Arc<Binding>),
+    /// A policy has been added or replaced.
+    PolicySet(Arc<Policy>),
+    /// A policy is gone.
+    PolicyCleared(Arc<Policy>),
+    /// Policies have changed what a queue's handle says about it; its body has yet to be told.
+    QueueChanged(Arc<QueueHandle>),
 }
 
 /// What a command led to, in order: first what it says, then what followed from it.

@@ -98,19 +98,19 @@ pub struct ExchangeState {
     spec: Arc<ExchangeSpec>,
     pub(super) rules: Box<dyn Exchange>,
     argument_alternate: Option<Arc<str>>,
-    pub(super) policy_alternate: Option<Arc<str>>,
+    policy_alternate: Option<Arc<str>>,
     routes_by_key: bool,
     generation: Arc<AtomicU64>,
 }
 
 impl ExchangeState {
-    pub(super) fn new(spec: ExchangeSpec) -> Self {
+    pub(super) fn new(spec: ExchangeSpec, policy_alternate: Option<Arc<str>>) -> Self {
         let rules = exchange::make(spec.kind, spec.arguments.view());
         Self {
             routes_by_key: spec.kind.routes_by_key && !rules.looks_at_messages(),
             rules,
             argument_alternate: spec.alternate(),
-            policy_alternate: None,
+            policy_alternate,
             generation: Arc::default(),
             spec: Arc::new(spec),
         }
@@ -135,6 +135,14 @@ impl ExchangeState {
     pub fn alternate(&self) -> Option<&str> {
         let argument = self.argument_alternate.as_deref();
         argument.or(self.policy_alternate.as_deref())
+    }
+
+    /// Takes the alternate that policies name now.
+    pub(super) fn set_policy_alternate(&mut self, name: Option<&str>) {
+        if self.policy_alternate.as_deref() != name {
+            self.policy_alternate = name.map(Arc::from);
+            self.next_generation();
+        }
     }
 
     /// Counts the changes that may alter where it sends messages, its deletion included.

@@ -1,4 +1,4 @@
-//! [`Topology`]: the state of one vhost: its exchanges, queues and bindings.
+//! [`Topology`]: the state of one vhost: its exchanges, queues, bindings and policies.
 //!
 //! Every change is made in two steps. A `plan_*` function judges a request by the rules, changes
 //! nothing, and yields either the answer (nothing to do) or a [`Command`]: plain data, complete, free
@@ -27,6 +27,7 @@ mod exchanges;
 mod faults;
 mod ids;
 mod names;
+mod policies;
 mod queues;
 mod sink;
 
@@ -37,6 +38,8 @@ use rustc_hash::FxHashMap;
 
 use super::binding::Bindings;
 use super::exchange::{DIRECT, ExchangeId, FANOUT, HEADERS, Kind, TOPIC};
+use super::policy::Policies;
+use super::queue::arguments::QueueArguments;
 use super::queue::{Queue, QueueId};
 use super::queue_handle::{ConnectionId, QueueHandle, QueueSpec};
 pub use bindings::{BindRequest, BindTo};
@@ -48,8 +51,8 @@ pub use queues::{QueueDeclare, no_previously_declared_queue};
 pub(super) use queues::{queue_in_use, queue_not_empty};
 pub use sink::CatalogSink;
 
-/// Makes the body of a queue that is being declared.
-pub type MakeQueue = Arc<dyn Fn(&QueueSpec) -> Box<dyn Queue> + Send + Sync>;
+/// Makes the body of a queue that is being declared, with what its arguments and the policies come to.
+pub type MakeQueue = Arc<dyn Fn(&QueueSpec, &QueueArguments) -> Box<dyn Queue> + Send + Sync>;
 
 /// The state of one vhost.
 pub struct Topology {
@@ -63,6 +66,7 @@ pub struct Topology {
     queues: FxHashMap<QueueId, Arc<QueueHandle>>,
     exclusive: BTreeMap<ConnectionId, BTreeSet<QueueId>>,
     bindings: Bindings,
+    policies: Policies,
 }
 
 /// The exchanges of every vhost (EXCH-01): name, kind, internal.
@@ -89,6 +93,7 @@ impl Topology {
             queues: FxHashMap::default(),
             exclusive: BTreeMap::new(),
             bindings: Bindings::default(),
+            policies: Policies::default(),
         }
     }
 

@@ -9,6 +9,7 @@ use leveret_storage::{CatalogChange, Epoch, LogId};
 use proptest::prelude::*;
 
 use super::*;
+use crate::core::policy::{ApplyTo, Policy, PolicyKind, PolicyValue};
 use crate::core::queue::DeleteConditions;
 use crate::core::queue_handle::{ConnectionId, QueueHandle};
 use crate::core::topology::tests::{ME, allow, counting, exchange, queue, to_exchange, to_queue};
@@ -356,20 +357,45 @@ fn entries_cut_off_anywhere_are_refused() {
     }
 }
 
+#[test]
+fn queues_come_back_as_policies_have_it_wherever_these_lie_in_the_catalog() {
+    let noted = Noted::new();
+    let vhost = noted.vhost("/");
+    declare(&vhost, durable("q0"));
+    declare(&vhost, durable("q9"));
+    vhost.apply(Command::SetPolicy(Arc::new(policy(0, 5))));
+    let mut catalog = noted.catalog();
+    for _ in 0..2 {
+        catalog.reverse();
+        let restored = restore(&catalog, &Ids::default(), &counting()).unwrap();
+        let [topology] = &Vec::from_iter(restored.topologies.into_values())[..] else {
+            panic!("one vhost");
+        };
+        let limits = topology
+            .queues()
+            .into_iter()
+            .map(|queue| queue.body().status().ready_bytes);
+        assert_eq!(limits.collect::<Vec<_>>(), [0, 1]);
+    }
+}
+
 /// What of a vhost is to survive, in words that can be compared.
 fn durable_part(topology: &Topology) -> (Vec<String>, BTreeSet<LogId>) {
     let mut said = Vec::new();
     let mut logs = BTreeSet::new();
     for exchange in topology.exchanges() {
         if exchange.spec().durable {
-            said.push(format!("{:?}", exchange.spec()));
+            said.push(format!("{:?} {:?}", exchange.spec(), exchange.alternate()));
         }
     }
     for queue in topology.queues() {
         if queue.spec().durable {
             logs.insert(LogId(queue.id().0));
-            said.push(format!("{:?}", queue.spec()));
+            said.push(format!("{:?} {:?}", queue.spec(), queue.arguments()));
         }
+    }
+    for kind in [PolicyKind::User, PolicyKind::Operator] {
+        said.extend(topology.policies().of_kind(kind).map(|p| format!("{p:?}")));
     }
     for binding in topology.bindings().iter() {
         if binding.durable_id().is_some() {
@@ -389,6 +415,8 @@ enum Step {
     DeleteExchange(u8),
     DeleteQueue(u8),
     EndConnection,
+    SetPolicy { name: u8, priority: i8 },
+    ClearPolicy(u8),
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -402,6 +430,8 @@ fn step() -> impl Strategy<Value = Step> {
         1 => name().prop_map(Step::DeleteExchange),
         1 => name().prop_map(Step::DeleteQueue),
         1 => Just(Step::EndConnection),
+        2 => (name(), any::<i8>()).prop_map(|(name, priority)| Step::SetPolicy { name, priority }),
+        1 => name().prop_map(Step::ClearPolicy),
     ]
 }
 
@@ -412,6 +442,32 @@ fn arguments(key: u8) -> TableBuf {
         .with("n", Value::I16(i16::from(key)))
         .with("n", Value::I64(i64::from(key)))
         .with("t", Value::Table(nested.view()))
+}
+
+fn policy_name(name: u8) -> String {
+    format!("p{}", name / 2)
+}
+
+fn kind_of(name: u8) -> PolicyKind {
+    match name.is_multiple_of(2) {
+        true => PolicyKind::User,
+        false => PolicyKind::Operator,
+    }
+}
+
+/// Even names are policies with a value of every shape, odd ones operator policies.
+fn policy(name: u8, priority: i8) -> Policy {
+    let kind = kind_of(name);
+    let mut definition = vec![("max-length", PolicyValue::from(i64::from(name) + 1))];
+    if kind == PolicyKind::User {
+        definition.push(("alternate-exchange", "e0".into()));
+        definition.push(("ha-mode", "nodes".into()));
+        let nodes = vec!["a".into(), "b".into()];
+        definition.push(("ha-params", PolicyValue::List(nodes)));
+    }
+    let pattern = format!("[{}-9]$", priority.rem_euclid(4));
+    let (name, priority) = (policy_name(name), i64::from(priority));
+    Policy::new(kind, &name, &pattern, ApplyTo::All, priority, definition).unwrap()
 }
 
 /// Carries out one step; that it is refused is as good.
@@ -460,6 +516,13 @@ fn take(vhost: &Vhost, step: &Step) {
         }
         Step::EndConnection => {
             vhost.delete_exclusive_queues(ME);
+        }
+        Step::SetPolicy { name, priority } => {
+            vhost.apply(Command::SetPolicy(Arc::new(policy(name, priority))));
+        }
+        Step::ClearPolicy(name) => {
+            let command = Command::ClearPolicy(kind_of(name), policy_name(name).into());
+            vhost.apply(command);
         }
     }
 }

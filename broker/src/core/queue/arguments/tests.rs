@@ -108,7 +108,7 @@ fn qarg_06_overflow_is_one_of_three() {
     ];
     for (name, overflow) in named {
         let arguments = check(&[("x-overflow", Value::LongStr(name))]).unwrap();
-        assert_eq!(arguments.overflow, overflow);
+        assert_eq!(arguments.overflow, Some(overflow));
     }
     refused("x-overflow", Value::LongStr(b"no"), "invalid_overflow");
     refused("x-overflow", Value::I32(1), "{unacceptable_type,signedint}");

@@ -22,7 +22,7 @@ pub(crate) const ME: ConnectionId = ConnectionId(1);
 pub(crate) const OTHER: ConnectionId = ConnectionId(2);
 
 /// A queue that only counts. A tick counts as one unsettled message, a loaded message as a ready one;
-/// it wants to load everything below position [`Counting::LOADED_MAX`], one part at a time.
+/// its length limit shows as ready bytes; it wants to load everything below position [`Counting::LOADED_MAX`], one part at a time.
 #[derive(Debug, Default)]
 pub(crate) struct Counting(Mutex<Counts>);
 
@@ -34,6 +34,17 @@ struct Counts {
 
 impl Counting {
     pub(crate) const LOADED_MAX: u64 = 3;
+
+    fn new(arguments: &QueueArguments) -> Self {
+        let queue = Self::default();
+        queue.take(arguments);
+        queue
+    }
+
+    fn take(&self, arguments: &QueueArguments) {
+        let limit = arguments.length_max.unwrap_or_default();
+        self.0.lock().unwrap().status.ready_bytes = limit;
+    }
 }
 
 impl Queue for Counting {
@@ -100,6 +111,12 @@ impl Queue for Counting {
         });
     }
 
+    fn set_arguments(&self, arguments: &QueueArguments, _: Moment, _: &mut Effects) {
+        // Somebody else has the chance to come first.
+        std::thread::yield_now();
+        self.take(arguments);
+    }
+
     fn purge(&self, _: &mut Effects) -> u64 {
         std::mem::take(&mut self.0.lock().unwrap().status.ready)
     }
@@ -126,7 +143,7 @@ impl Queue for Counting {
 }
 
 pub(crate) fn counting() -> MakeQueue {
-    Arc::new(|_| Box::new(Counting::default()))
+    Arc::new(|_, arguments| Box::new(Counting::new(arguments)))
 }
 
 pub(crate) fn allow(_: Permission, _: Resource<'_>) -> Result<(), Fault> {
@@ -306,6 +323,9 @@ impl Topology {
                     String::from_utf8_lossy(binding.routing_key())
                 )
             }
+            Change::PolicySet(policy) => format!("+policy {}", policy.name()),
+            Change::PolicyCleared(policy) => format!("-policy {}", policy.name()),
+            Change::QueueChanged(queue) => format!("~queue {}", queue.name()),
         }
     }
 }
