@@ -8,6 +8,7 @@
 mod bare;
 mod consumer_timeout;
 mod direct_reply;
+mod alarm;
 mod flood;
 mod stored_queue;
 #[path = "../../../tests/support/mod.rs"]
