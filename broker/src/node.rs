@@ -147,6 +147,7 @@ fn classic_options(spec: &QueueSpec) -> ClassicOptions {
         auto_delete: spec.auto_delete,
         expires_ms: arguments.expires_ms,
         single_active_consumer: arguments.single_active_consumer,
+        max_priority: arguments.max_priority.unwrap_or(0),
         message_ttl_ms: arguments.message_ttl_ms,
         length_max: arguments.length_max,
         length_bytes_max: arguments.length_bytes_max,

@@ -15,7 +15,9 @@
 //! ```
 //!
 //! Of a durable queue the head may have to be loaded first, or may not be handed out yet; everything
-//! behind it waits then, so that the order stays ([`super::classic_durable`](super)).
+//! behind it waits then, so that the order stays ([`super::classic_durable`](super)). In a queue with
+//! priorities the head is the oldest message of the highest priority, for every rule that speaks of a
+//! head: deliveries (PRIO-01), deadlines (TTL-08) and limits (LEN-11).
 //!
 //! Invariants, after every call: no slot can take a message while there is a live one at the head of
 //! the ready messages that may be handed out (but for a slot whose channel just lost its limit: it
@@ -65,7 +67,7 @@ impl Classic {
     pub(super) fn new(options: ClassicOptions) -> Self {
         Self {
             options,
-            ready: Ready::default(),
+            ready: Ready::new(options.max_priority),
             consumers: Consumers::new(options.single_active_consumer),
             next_position: 0,
             held_bytes: 0,
@@ -102,8 +104,8 @@ impl Classic {
         self.deal(call);
         if self.options.may_refuse() {
             self.take_in_within_limits(batch, call);
-        } else if self.deduplication.is_some() {
-            self.take_in_once(batch, call);
+        } else if self.deduplication.is_some() || matches!(self.ready, Ready::Levels(_)) {
+            self.take_in_one_by_one(batch, call);
         } else {
             for message in batch.drain(..) {
                 self.take_in(message, call);
@@ -418,13 +420,11 @@ impl Classic {
 
     /// Assigns ready messages up to the first one that has expired or may not be handed out yet.
     fn deal_live(&mut self, call: &mut Call<'_>) {
-        let open_below = self.open_below();
-        while let Some(next) = self.consumers.next() {
-            let Some(entry) = self.ready.take_live(call.now, open_below) else {
-                return;
-            };
-            let rings = &mut call.aftermath.rings;
-            self.consumers.assign(next, entry, rings);
+        let (now, open_below) = (call.now, self.open_below());
+        let (consumers, rings) = (&mut self.consumers, &mut call.aftermath.rings);
+        match &mut self.ready {
+            Ready::Single(ready) => consumers.deal(rings, || ready.take_live(now, open_below)),
+            Ready::Levels(ready) => consumers.deal(rings, || ready.take_live(now, open_below)),
         }
     }
 
@@ -463,7 +463,7 @@ impl Classic {
             deduplication.left(entry.position);
         }
         self.held_bytes -= entry.body_len() as u64;
-        if let (true, Some(durable)) = (entry.logged, &self.durable) {
+        if let (true, Some(durable)) = (entry.logged, &mut self.durable) {
             let (position, body_bytes) = (entry.position, entry.body_bytes());
             if self.options.dead_letters {
                 let buried = Buried {
@@ -471,6 +471,7 @@ impl Classic {
                     body_bytes,
                 };
                 call.effects.buried.push(buried);
+                durable.note_buried(position);
             } else {
                 let records = &mut call.aftermath.records;
                 durable::write_settled(durable.log, position, body_bytes, records);

@@ -7,41 +7,53 @@
 //!
 //! Invariant: a run that was paged out has a message at each of its positions. So nothing that is
 //! elsewhere (delivered, or transient) lies within it, it can be settled as a whole, and nothing ever
-//! comes back into its middle. The run of a recovered queue has gaps of messages that are gone.
+//! comes back into its middle. The run of a recovered queue has gaps of messages that are gone, and that
+//! of one level of several has gaps of the others' messages; see [`PageRules::complete_from`].
 
 use std::collections::VecDeque;
+use std::ops::ControlFlow;
 
-use super::{BLOCK_ENTRIES_MAX, Block, Entry, Ready, StoredRun};
+use super::super::{FRONT_BYTES_MIN, PageLimits, Paged};
+use super::{BLOCK_ENTRIES_MAX, Block, Entry, Sequence, StoredRun};
 
 /// This much at the front stays in memory while the rest is paged out, so that a consumer that comes
 /// begins at once: several pulls of 256 messages.
-const FRONT_MESSAGES_MIN: u64 = 2048;
-/// The same in bytes, whichever is reached first; a queue with a smaller share keeps less.
-pub(in crate::core::queue) const FRONT_BYTES_MIN: u64 = 1 << 20;
+pub(in crate::core::queue::ready) const FRONT_MESSAGES_MIN: u64 = 2048;
 /// When less than this is left before a stored run, the next part of it is wanted. A read takes a few
 /// milliseconds at most; this many small messages last a fast consumer about as long.
 const FRONT_LOW_MESSAGES: u64 = 1024;
-/// The last block goes only when it is full or holds this many bytes: a block that new messages still
-/// go to would soon be needed again. In a queue with a small share less has to do.
-pub(in crate::core::queue) const LAST_BLOCK_BYTES_MIN: u64 = 256 << 10;
+/// Which blocks can leave memory.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::core::queue::ready) struct PageRules {
+    /// Positions below are on disk.
+    pub(in crate::core::queue::ready) written_below: u64,
+    /// The last block goes only when it is full or counts this much.
+    pub(in crate::core::queue::ready) last_block_bytes_min: u64,
+    /// What a message of it counts beside its body.
+    pub(in crate::core::queue::ready) overhead_bytes: u64,
+    /// Every living message of the sequence at this position or later is in the sequence: gaps are of
+    /// messages that have nothing to do with it.
+    pub(in crate::core::queue::ready) complete_from: u64,
+    /// Runs this far from each other become one.
+    pub(in crate::core::queue::ready) gap_max: u64,
+}
 
-/// What became of one block.
-#[derive(Debug)]
-pub(in crate::core::queue) enum Paged {
-    /// It is in the store only; its entries are to be freed. The next block begins at `next` or
-    /// later.
-    Out { next: u64, entries: VecDeque<Entry> },
-    /// It is in the store only already, or cannot be.
-    Passed { next: u64 },
-    /// Its messages are not on disk yet.
-    NotWritten,
-    /// There is no such block, or it is the last one and not full yet.
-    Nothing,
+impl PageRules {
+    /// The rules for a sequence that has all messages of its queue.
+    pub(in crate::core::queue::ready) fn of_all(limits: &PageLimits) -> Self {
+        Self {
+            written_below: limits.written_below,
+            last_block_bytes_min: limits.last_block_bytes_min,
+            overhead_bytes: 0,
+            complete_from: u64::MAX,
+            gap_max: 1,
+        }
+    }
 }
 
 /// Adds up entries.
 #[derive(Default)]
-struct Sum {
+pub(in crate::core::queue::ready) struct Sum {
     messages: u64,
     bytes: u64,
 }
@@ -52,16 +64,52 @@ impl Sum {
         self.bytes += entry.body_len() as u64;
     }
 
-    fn has(&self, messages: u64, bytes: u64) -> bool {
+    pub(in crate::core::queue::ready) fn has(&self, messages: u64, bytes: u64) -> bool {
         self.messages >= messages || self.bytes >= bytes
     }
 }
 
-impl Ready {
+impl Sequence {
+    /// Drops the next block from memory that can leave it.
+    pub(in crate::core::queue::ready) fn page_next(&mut self, limits: &PageLimits) -> Paged {
+        if self.counts.stored_len == 0 && self.begins_at(self.page_from) {
+            // Nothing is paged out yet, or all of it has come back and gone.
+            match self.end_of_front(&mut Sum::default(), limits.front_bytes) {
+                Some(position) => self.page_from = position,
+                None => return Paged::Nothing,
+            }
+        }
+        self.page_on(&PageRules::of_all(limits))
+    }
+
+    /// Looks again at what was spared before, but for a front of at most this many bytes.
+    pub(in crate::core::queue::ready) fn page_anew(&mut self, front_bytes: u64) {
+        if let Some(position) = self.end_of_front(&mut Sum::default(), front_bytes) {
+            self.page_from = position;
+        }
+    }
+
+    /// The next block is the first one that begins at this position or later.
+    pub(in crate::core::queue::ready) fn page_from(&mut self, position: u64) {
+        self.page_from = position;
+    }
+
+    /// Drops the next block from memory if it can leave it, wherever the front ends.
+    pub(in crate::core::queue::ready) fn page_on(&mut self, rules: &PageRules) -> Paged {
+        let paged = self.page_out(self.page_from, rules);
+        if let Paged::Out { next, .. } | Paged::Passed { next } = &paged {
+            self.page_from = *next;
+        }
+        paged
+    }
+
     /// The position behind the front of at most `bytes_max` that stays in memory; a block begins there
-    /// now. `None` if the front is all there is.
-    pub(in crate::core::queue) fn end_of_front(&mut self, bytes_max: u64) -> Option<u64> {
-        let mut front = Sum::default();
+    /// now. `None` if the front is all there is. `front` is what it has already, and will have.
+    pub(in crate::core::queue::ready) fn end_of_front(
+        &mut self,
+        front: &mut Sum,
+        bytes_max: u64,
+    ) -> Option<u64> {
         for (index, block) in self.blocks.iter_mut().enumerate() {
             let entries = match block {
                 Block::Resident(entries) => entries,
@@ -86,31 +134,26 @@ impl Ready {
     }
 
     /// True when all messages have this position or a later one.
-    pub(in crate::core::queue) fn begins_at(&self, position: u64) -> bool {
+    fn begins_at(&self, position: u64) -> bool {
         let first = self.blocks.front().and_then(Block::first);
         first.is_some_and(|first| first >= position)
     }
 
     /// The position of the head, wherever it is; nothing if no message is ready.
-    pub(in crate::core::queue) fn first_position(&self) -> Option<u64> {
+    pub(in crate::core::queue::ready) fn first_position(&self) -> Option<u64> {
         self.blocks.front().and_then(Block::first)
     }
 
     /// Drops the first block from memory that begins at `from` or later, if all its messages are in
-    /// the store, follow each other without a gap, and lie below `written_below`. None may have come
-    /// back: whether the store knows of that already is not known here.
-    pub(in crate::core::queue) fn page_out(
-        &mut self,
-        from: u64,
-        written_below: u64,
-        last_block_bytes_min: u64,
-    ) -> Paged {
+    /// the store and on disk, and no others can come between them. None may have come back: whether the
+    /// store knows of that already is not known here.
+    fn page_out(&mut self, from: u64, rules: &PageRules) -> Paged {
         let begins_before = |block: &Block| block.first().is_some_and(|first| first < from);
         let at = self.blocks.partition_point(begins_before);
         let is_last = at + 1 == self.blocks.len();
         let entries = match self.blocks.get(at) {
             None => return Paged::Nothing,
-            Some(Block::Stored(run)) => return Paged::Passed { next: run.last + 1 },
+            Some(Block::Stored(_)) => return self.pass_stored(at),
             Some(Block::Resident(entries)) => entries,
         };
         let (Some(first), Some(last)) = (entries.front(), entries.back()) else {
@@ -122,27 +165,43 @@ impl Ready {
             count: entries.len() as u64,
             bytes: entries.iter().map(|entry| entry.body_len() as u64).sum(),
         };
-        if is_last && entries.len() < BLOCK_ENTRIES_MAX && run.bytes < last_block_bytes_min {
+        let counted = run.bytes + run.count * rules.overhead_bytes;
+        if is_last && entries.len() < BLOCK_ENTRIES_MAX && counted < rules.last_block_bytes_min {
             return Paged::Nothing;
         }
         let next = run.last + 1;
-        let is_whole = next - run.first == run.count;
+        let is_whole = next - run.first == run.count || run.first >= rules.complete_from;
         if !is_whole || entries.iter().any(|e| !e.logged || e.return_count > 0) {
             return Paged::Passed { next };
         }
-        if next > written_below {
+        if next > rules.written_below {
             return Paged::NotWritten;
         }
-        let entries = self.replace_by_run(at, run);
+        let entries = self.replace_by_run(at, run, rules);
         Paged::Out { next, entries }
     }
 
-    fn replace_by_run(&mut self, at: usize, run: StoredRun) -> VecDeque<Entry> {
-        self.stored_len += run.count;
-        self.stored_bytes += run.bytes;
+    /// Passes all runs from the block at `at` to the next one that is in memory.
+    fn pass_stored(&self, at: usize) -> Paged {
+        let stored = self.blocks.iter().skip(at).map_while(|block| match block {
+            Block::Stored(run) => Some(run.last),
+            Block::Resident(_) => None,
+        });
+        let last = stored.last().unwrap_or_default();
+        Paged::Passed { next: last + 1 }
+    }
+
+    fn replace_by_run(&mut self, at: usize, run: StoredRun, rules: &PageRules) -> VecDeque<Entry> {
+        self.counts.stored_len += run.count;
+        self.counts.stored_bytes += run.bytes;
+        let is_next = |before: &StoredRun| {
+            let behind = before.last + 1;
+            let is_near = behind >= rules.complete_from && run.first - before.last <= rules.gap_max;
+            behind == run.first || is_near
+        };
         let before = at.checked_sub(1).and_then(|at| self.blocks.get_mut(at));
         let block = match before {
-            Some(Block::Stored(before)) if before.last + 1 == run.first => {
+            Some(Block::Stored(before)) if is_next(before) => {
                 before.last = run.last;
                 before.count += run.count;
                 before.bytes += run.bytes;
@@ -160,30 +219,45 @@ impl Ready {
     }
 
     /// Adds messages that are in the store, behind all others.
-    pub(in crate::core::queue) fn push_stored(&mut self, run: StoredRun) {
+    pub(in crate::core::queue::ready) fn push_stored(&mut self, run: StoredRun) {
         self.count_run(run);
         self.blocks.push_back(Block::Stored(run));
+        self.page_from = run.last.saturating_add(1);
     }
 
-    /// The first stored run, if little is left in memory before it.
-    pub(in crate::core::queue) fn wanted(&self) -> Option<StoredRun> {
-        let mut front = Sum::default();
+    /// Adds messages that are in the store, before all others.
+    pub(in crate::core::queue::ready) fn push_front_stored(&mut self, run: StoredRun) {
+        self.count_run(run);
+        self.blocks.push_front(Block::Stored(run));
+    }
+
+    /// The first stored run, if little is left in memory before it; `Break(None)` if there is enough.
+    /// `front` is what is in memory before all of this, and will be what is with it.
+    pub(in crate::core::queue::ready) fn wanted(
+        &self,
+        front: &mut Sum,
+    ) -> ControlFlow<Option<StoredRun>> {
         for block in &self.blocks {
             match block {
-                Block::Stored(run) => return Some(*run),
+                Block::Stored(run) => return ControlFlow::Break(Some(*run)),
                 Block::Resident(entries) => entries.iter().for_each(|entry| front.add(entry)),
             }
             if front.has(FRONT_LOW_MESSAGES, FRONT_BYTES_MIN) {
-                return None;
+                return ControlFlow::Break(None);
             }
         }
-        None
+        ControlFlow::Continue(())
+    }
+
+    /// The first stored run, if little is left in memory before it.
+    pub(in crate::core::queue::ready) fn wanted_next(&self) -> Option<StoredRun> {
+        self.wanted(&mut Sum::default()).break_value().flatten()
     }
 
     /// Puts what was loaded of the run that begins at `first` in its place. The run goes on behind
     /// `through`. `entries` are in order and of the run; `unreadable` is how many more messages were
     /// passed over. Says whether there is such a run.
-    pub(in crate::core::queue) fn place_loaded(
+    pub(in crate::core::queue::ready) fn place_loaded(
         &mut self,
         first: u64,
         through: u64,
@@ -229,7 +303,7 @@ impl Ready {
 
     /// Passes every range of positions to `take` that has messages in the store, all of them ready.
     /// The positions of transient messages may lie within.
-    pub(in crate::core::queue) fn logged_ranges(&self, mut take: impl FnMut(StoredRun)) {
+    pub(in crate::core::queue::ready) fn logged_ranges(&self, mut take: impl FnMut(StoredRun)) {
         let mut range = StoredRun::default();
         let mut flush = |range: &mut StoredRun| {
             let range = std::mem::take(range);
@@ -261,25 +335,34 @@ impl Ready {
         flush(&mut range);
     }
 
+    /// All messages in the store as one run; `None` if there is none. Others' positions lie within.
+    pub(in crate::core::queue::ready) fn logged_span(&self) -> Option<StoredRun> {
+        let mut span: Option<StoredRun> = None;
+        for block in &self.blocks {
+            match block {
+                Block::Stored(run) => StoredRun::extend(&mut span, *run),
+                Block::Resident(entries) => {
+                    let logged = entries.iter().filter(|entry| entry.logged);
+                    logged.for_each(|entry| StoredRun::extend(&mut span, StoredRun::of(entry)));
+                }
+            }
+        }
+        span
+    }
+
     fn count_run(&mut self, run: StoredRun) {
-        self.len += run.count;
-        self.bytes += run.bytes;
-        self.stored_len += run.count;
-        self.stored_bytes += run.bytes;
+        self.counts += run.counts();
     }
 
     fn uncount_run(&mut self, run: StoredRun) {
-        self.len -= run.count;
-        self.bytes -= run.bytes;
-        self.stored_len -= run.count;
-        self.stored_bytes -= run.bytes;
+        self.counts -= run.counts();
     }
 }
 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use super::super::{Head, NEVER};
+    use super::super::super::{Head, LAST_BLOCK_BYTES_MIN, NEVER};
     use super::*;
     use crate::core::queue::testing::message;
 
@@ -291,17 +374,27 @@ mod tests {
         entry
     }
 
-    fn filled(entries: impl IntoIterator<Item = Entry>) -> Ready {
-        let mut ready = Ready::default();
+    fn filled(entries: impl IntoIterator<Item = Entry>) -> Sequence {
+        let mut ready = Sequence::default();
         entries.into_iter().for_each(|entry| ready.push(entry));
         ready
     }
 
+    fn rules(written_below: u64, last_block_bytes_min: u64) -> PageRules {
+        PageRules::of_all(&PageLimits {
+            written_below,
+            front_bytes: FRONT_BYTES_MIN,
+            last_block_bytes_min,
+        })
+    }
+
     /// Pages out from the second block on.
-    fn paged(entries: impl IntoIterator<Item = Entry>) -> Ready {
+    fn paged(entries: impl IntoIterator<Item = Entry>) -> Sequence {
         let mut ready = filled(entries);
         let mut from = BLOCK;
-        while let Paged::Out { next, .. } = ready.page_out(from, u64::MAX, LAST_BLOCK_BYTES_MIN) {
+        while let Paged::Out { next, .. } =
+            ready.page_out(from, &rules(u64::MAX, LAST_BLOCK_BYTES_MIN))
+        {
             from = next;
         }
         ready
@@ -316,7 +409,7 @@ mod tests {
         }
     }
 
-    fn runs(ready: &Ready) -> Vec<StoredRun> {
+    fn runs(ready: &Sequence) -> Vec<StoredRun> {
         let run = |block: &Block| match block {
             Block::Stored(run) => Some(*run),
             Block::Resident(_) => None,
@@ -324,7 +417,7 @@ mod tests {
         ready.blocks.iter().filter_map(run).collect()
     }
 
-    fn load(ready: &mut Ready, positions: std::ops::Range<u64>) {
+    fn load(ready: &mut Sequence, positions: std::ops::Range<u64>) {
         let through = positions.end - 1;
         let entries = positions.clone().map(logged).collect();
         assert!(ready.place_loaded(positions.start, through, entries, 0));
@@ -348,14 +441,14 @@ mod tests {
         for other in others {
             let entries = (0..BLOCK - 1).map(logged).chain([other(BLOCK - 1)]);
             let mut ready = filled(entries);
-            let passed = ready.page_out(0, u64::MAX, LAST_BLOCK_BYTES_MIN);
+            let passed = ready.page_out(0, &rules(u64::MAX, LAST_BLOCK_BYTES_MIN));
             assert!(matches!(passed, Paged::Passed { .. }), "{passed:?}");
-            assert_eq!(ready.stored_len(), 0);
+            assert_eq!(ready.counts.stored_len, 0);
         }
         let mut ready = filled((0..BLOCK).map(logged));
-        let waits = ready.page_out(0, BLOCK - 1, LAST_BLOCK_BYTES_MIN);
+        let waits = ready.page_out(0, &rules(BLOCK - 1, LAST_BLOCK_BYTES_MIN));
         assert!(matches!(waits, Paged::NotWritten), "{waits:?}");
-        let out = ready.page_out(0, BLOCK, LAST_BLOCK_BYTES_MIN);
+        let out = ready.page_out(0, &rules(BLOCK, LAST_BLOCK_BYTES_MIN));
         assert!(matches!(&out, Paged::Out { next: BLOCK, entries } if entries.len() == 256));
         assert_eq!(runs(&ready), [run(0, BLOCK - 1)]);
         assert!(ready.take().is_none());
@@ -365,9 +458,9 @@ mod tests {
     #[test]
     fn the_last_block_stays_until_it_is_full() {
         let mut ready = filled((0..BLOCK - 1).map(logged));
-        let not_full = ready.page_out(0, u64::MAX, LAST_BLOCK_BYTES_MIN);
+        let not_full = ready.page_out(0, &rules(u64::MAX, LAST_BLOCK_BYTES_MIN));
         assert!(matches!(not_full, Paged::Nothing), "{not_full:?}");
-        let heavy = ready.page_out(0, u64::MAX, 2);
+        let heavy = ready.page_out(0, &rules(u64::MAX, 2));
         assert!(matches!(heavy, Paged::Out { .. }), "{heavy:?}");
     }
 
@@ -375,8 +468,11 @@ mod tests {
     fn neighbours_become_one_run_and_others_do_not() {
         let ready = paged((0..4 * BLOCK).map(logged));
         assert_eq!(runs(&ready), [run(BLOCK, 4 * BLOCK - 1)]);
-        assert_eq!(ready.len(), 4 * BLOCK);
-        assert_eq!((ready.stored_len(), ready.stored_bytes()), (768, 1536));
+        assert_eq!(ready.counts.len, 4 * BLOCK);
+        assert_eq!(
+            (ready.counts.stored_len, ready.counts.stored_bytes),
+            (768, 1536)
+        );
         // The message at the border is elsewhere, and may come back.
         let border = 2 * BLOCK;
         let mut ready = paged((0..border).chain(border + 1..=3 * BLOCK).map(logged));
@@ -385,7 +481,7 @@ mod tests {
         ready.put_back(&mut vec![logged(border)]);
         load(&mut ready, BLOCK..border);
         load(&mut ready, border + 1..3 * BLOCK + 1);
-        assert_eq!((ready.stored_len(), ready.stored_bytes()), (0, 0));
+        assert_eq!((ready.counts.stored_len, ready.counts.stored_bytes), (0, 0));
         let positions = std::iter::from_fn(|| ready.take().map(|e| e.position));
         assert!(positions.eq(0..=3 * BLOCK));
     }
@@ -396,7 +492,7 @@ mod tests {
         let mut taken: Vec<Entry> = (0..BLOCK).map_while(|_| ready.take()).collect();
         assert!(matches!(ready.head(), Head::Stored));
         ready.put_back(&mut taken);
-        assert_eq!(ready.len(), 3 * BLOCK);
+        assert_eq!(ready.counts.len, 3 * BLOCK);
         let positions = std::iter::from_fn(|| ready.take().map(|e| e.position));
         assert!(positions.eq(0..BLOCK));
         ready.push(logged(3 * BLOCK));
@@ -405,13 +501,13 @@ mod tests {
         load(&mut ready, BLOCK + 300..3 * BLOCK);
         let positions = std::iter::from_fn(|| ready.take().map(|e| e.position));
         assert!(positions.eq(BLOCK..=3 * BLOCK));
-        assert_eq!((ready.len(), ready.bytes()), (0, 0));
+        assert_eq!((ready.counts.len, ready.counts.bytes), (0, 0));
     }
 
     #[test]
     fn a_run_that_the_store_counted_wrong_ends_all_the_same() {
         for (count, bytes) in [(9, 99), (2, 1)] {
-            let mut ready = Ready::default();
+            let mut ready = Sequence::default();
             let wrong = StoredRun {
                 count,
                 bytes,
@@ -421,7 +517,14 @@ mod tests {
             assert!(!ready.place_loaded(1, 9, Vec::new(), 0), "no such run");
             let entries = (0..3).map(logged).collect();
             assert!(ready.place_loaded(0, 9, entries, 1));
-            assert_eq!((ready.len(), ready.bytes(), ready.stored_len()), (3, 6, 0));
+            assert_eq!(
+                (
+                    ready.counts.len,
+                    ready.counts.bytes,
+                    ready.counts.stored_len
+                ),
+                (3, 6, 0)
+            );
         }
     }
 
@@ -431,12 +534,16 @@ mod tests {
         let mut ready = filled((0..count).map(logged));
         assert!((0..100).all(|_| ready.take().is_some()));
         let end = FRONT_MESSAGES_MIN + 100;
-        assert_eq!(ready.end_of_front(FRONT_BYTES_MIN), Some(end));
-        let out = ready.page_out(end, u64::MAX, LAST_BLOCK_BYTES_MIN);
-        assert!(matches!(out, Paged::Out { next, .. } if next == end + BLOCK - 100));
-        assert!(ready.wanted().is_none());
         assert_eq!(
-            ready.end_of_front(FRONT_BYTES_MIN),
+            ready.end_of_front(&mut Sum::default(), FRONT_BYTES_MIN),
+            Some(end)
+        );
+        let out = ready.page_out(end, &rules(u64::MAX, LAST_BLOCK_BYTES_MIN));
+        assert!(matches!(out, Paged::Out { next, .. } if next == end + BLOCK - 100));
+        let wanted = |ready: &Sequence| ready.wanted(&mut Sum::default());
+        assert_eq!(wanted(&ready), ControlFlow::Break(None));
+        assert_eq!(
+            ready.end_of_front(&mut Sum::default(), FRONT_BYTES_MIN),
             Some(end),
             "it ends at a run at the latest"
         );
@@ -444,9 +551,13 @@ mod tests {
             .take()
             .is_some_and(|e| e.position < end - FRONT_LOW_MESSAGES)
         {}
-        assert_eq!(ready.wanted(), Some(run(end, end + BLOCK - 101)));
+        let next = Some(run(end, end + BLOCK - 101));
+        assert_eq!(wanted(&ready), ControlFlow::Break(next));
         let mut short = filled((0..FRONT_MESSAGES_MIN).map(logged));
-        assert_eq!(short.end_of_front(FRONT_BYTES_MIN), None);
+        assert_eq!(
+            short.end_of_front(&mut Sum::default(), FRONT_BYTES_MIN),
+            None
+        );
     }
 
     #[test]
@@ -455,7 +566,7 @@ mod tests {
         let first = [transient(0), logged(1), transient(2), logged(3), logged(5)];
         let rest = (6..BLOCK + 1).chain(BLOCK + 2..2 * BLOCK + 2).map(logged);
         let mut ready = filled(first.into_iter().chain(rest));
-        let from = ready.page_out(BLOCK + 1, u64::MAX, LAST_BLOCK_BYTES_MIN);
+        let from = ready.page_out(BLOCK + 1, &rules(u64::MAX, LAST_BLOCK_BYTES_MIN));
         assert!(matches!(from, Paged::Out { .. }));
         ready.push(transient(2 * BLOCK + 2));
         let mut ranges = Vec::new();
