@@ -144,7 +144,7 @@ impl Classic {
             self.renew_lease(call);
         }
         self.forget_getter(slot);
-        self.ready.put_back(&mut unsent);
+        self.ready.put_back(&mut unsent, self.next_position);
         self.requeue(&mut returned, call);
     }
 
@@ -349,7 +349,7 @@ impl Classic {
         let mut unsent = std::mem::take(&mut self.returning);
         let pulled = self.consumers.end_pull(index, &left, &mut unsent);
         if !unsent.is_empty() {
-            self.ready.put_back(&mut unsent);
+            self.ready.put_back(&mut unsent, self.next_position);
             self.deal(call);
             self.trim(call);
         }
@@ -384,7 +384,7 @@ impl Classic {
         if !returned.is_empty() {
             returned.iter_mut().for_each(Entry::mark_returned);
             self.write_returned(returned, call.aftermath);
-            self.ready.put_back(returned);
+            self.ready.put_back(returned, self.next_position);
             self.trim(call);
         }
         self.deal(call);

@@ -244,11 +244,12 @@ impl Ready {
         }
     }
 
-    /// Puts entries back to their positions and empties `returned`.
-    pub(super) fn put_back(&mut self, returned: &mut Vec<Entry>) {
+    /// Puts entries back to their positions and empties `returned`. The next new message will have
+    /// `next_position`.
+    pub(super) fn put_back(&mut self, returned: &mut Vec<Entry>, next_position: u64) {
         match self {
             Self::Single(sequence) => sequence.put_back(returned),
-            Self::Levels(levels) => levels.put_back(returned),
+            Self::Levels(levels) => levels.put_back(returned, next_position),
         }
     }
 

@@ -265,6 +265,103 @@ impl Paging {
     }
 }
 
+/// Consumers that come and go under page pressure; what they were assigned and never saw comes back.
+#[derive(Clone, Debug)]
+enum Coming {
+    Offer { count: u64, priorities: u64 },
+    Attach { prefetch: u16 },
+    Pull { slot: usize, messages: u32 },
+    Detach { slot: usize },
+    Commit,
+    Serve,
+    Purge,
+}
+
+fn any_coming() -> impl Strategy<Value = Coming> {
+    prop_oneof![
+        8 => (1..12_u64, any::<u64>()).prop_map(|(count, priorities)| Coming::Offer { count, priorities }),
+        2 => (1..12_u16).prop_map(|prefetch| Coming::Attach { prefetch }),
+        6 => (any::<usize>(), 1..5_u32).prop_map(|(slot, messages)| Coming::Pull { slot, messages }),
+        2 => any::<usize>().prop_map(|slot| Coming::Detach { slot }),
+        6 => Just(Coming::Commit),
+        4 => Just(Coming::Serve),
+        1 => prop::bool::weighted(0.2).prop_map(|is_purge| if is_purge { Coming::Purge } else { Coming::Commit }),
+    ]
+}
+
+/// The queue, its consumers, and what is left of its messages.
+struct Visited {
+    rig: Rig,
+    slots: Vec<SlotId>,
+    left: BTreeSet<Place>,
+    published: u64,
+}
+
+impl Visited {
+    fn step(mut self, step: Coming) -> Self {
+        match step {
+            Coming::Offer { count, priorities } => {
+                let numbers = self.published..self.published + count;
+                let text = |n: u64| format!("{n} {}", "x".repeat(LARGE_BYTES));
+                let message = |n| prioritized(&text(n), None, true, priority(n, priorities));
+                self.rig.offer(numbers.clone().map(message).collect());
+                self.left
+                    .extend(numbers.map(|n| (Reverse(priority(n, priorities)), n)));
+                self.published += count;
+            }
+            Coming::Attach { prefetch } => self.slots.push(self.rig.attach(consumer(prefetch))),
+            Coming::Commit => drop(self.rig.commit()),
+            Coming::Serve => drop(self.rig.serve()),
+            Coming::Purge => {
+                // All that is ready goes, which only the log can tell from the rest.
+                self.rig.settle_down();
+                self.rig.purge();
+                let log = self.rig.backing.journal.left();
+                self.left.retain(|(_, number)| log.contains_key(number));
+                assert_eq!(self.left.len() as u64, self.rig.status().unsettled);
+            }
+            Coming::Pull { .. } | Coming::Detach { .. } if self.slots.is_empty() => {}
+            Coming::Pull { slot, messages } => {
+                let slot = self.slots[slot % self.slots.len()];
+                let out = self.rig.pull_some(slot, messages);
+                self.acknowledge(slot, &out);
+            }
+            Coming::Detach { slot } => {
+                let slot = self.slots.swap_remove(slot % self.slots.len());
+                self.rig.detach(slot);
+            }
+        }
+        let status = self.rig.status();
+        assert_eq!(status.ready + status.unsettled, self.left.len() as u64);
+        self
+    }
+
+    fn acknowledge(&mut self, slot: SlotId, out: &[Delivery]) {
+        let max = |d: &Delivery| Reverse(d.message.priority());
+        for (delivery, number) in out.iter().zip(numbers(out)) {
+            assert!(self.left.remove(&(max(delivery), number)), "{number} twice");
+        }
+        self.rig.settle(slot, Verdict::Ack, &ids(out));
+    }
+
+    /// Once all consumers but one are gone, what is left comes in order.
+    fn drain(mut self) {
+        for slot in std::mem::take(&mut self.slots) {
+            self.rig.detach(slot);
+        }
+        let slot = self.rig.attach(consumer(3));
+        while let Some((_, next)) = self.left.first().copied() {
+            self.rig.settle_down();
+            let out = self.rig.pull_all(slot);
+            assert_eq!(numbers(&out).first(), Some(&next));
+            let came: Vec<u64> = self.left.iter().take(out.len()).map(|(_, n)| *n).collect();
+            assert_eq!(numbers(&out), came);
+            self.acknowledge(slot, &out);
+        }
+        assert_eq!((self.rig.status().held_bytes, &*self.rig.left()), (0, ""));
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 60, failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -287,6 +384,16 @@ proptest! {
     ) {
         let options = ClassicOptions { max_priority, dead_letters, ..ClassicOptions::default() };
         steps.into_iter().fold(Paging::new(options), Paging::step).drain();
+    }
+
+    #[test]
+    fn prio_03_consumers_come_and_go_and_nothing_is_lost_or_doubled(
+        steps in prop::collection::vec(any_coming(), 1..100),
+    ) {
+        let mut rig = Rig::new(ClassicOptions { max_priority: 9, ..ClassicOptions::default() });
+        rig.share(SHARE_BYTES);
+        let visited = Visited { rig, slots: Vec::new(), left: BTreeSet::new(), published: 0 };
+        steps.into_iter().fold(visited, Visited::step).drain();
     }
 
     #[test]

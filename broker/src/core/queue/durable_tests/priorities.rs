@@ -128,8 +128,7 @@ fn dur_a_restarted_queue_hands_nothing_out_before_it_knows_what_goes_first() {
     assert!(most < 100, "{most} are in memory while it reads");
     // New ones go behind what was there, whatever is known of it.
     fill(&mut rig, COUNT..COUNT + 500, 100);
-    rig.queue
-        .detach(slot, Unsettled::Requeue, rig.now(), &mut rig.effects);
+    rig.detach(slot);
     rig.settle_down();
     let out = drain(&mut rig);
     let first = by_priority(0..COUNT)[0];
@@ -186,8 +185,7 @@ fn a_purge_leaves_what_is_handed_out_and_what_is_dying_in_the_log() {
     assert_eq!(rig.status().ready, 0);
     // What was handed out comes back to where it was, before what came later.
     fill(&mut rig, 300..600, LARGE_BYTES / 8);
-    rig.queue
-        .detach(slot, Unsettled::Requeue, rig.now(), &mut rig.effects);
+    rig.detach(slot);
     let expected = order[2..14].iter().copied().chain(300..600);
     assert_eq!(numbers(&drain(&mut rig)), by_priority(expected));
     assert_eq!((rig.status().held_bytes, &*rig.left()), (0, ""));
@@ -206,9 +204,7 @@ fn what_a_lost_consumer_had_and_never_saw_is_not_taken_for_all_there_is() {
     // Each has every other message; what the second one had is ready again, and what lies between is not.
     rig.offer((0..20).map(large).collect());
     for slot in [other, one] {
-        let now = rig.now();
-        rig.queue
-            .detach(slot, Unsettled::Requeue, now, &mut rig.effects);
+        rig.detach(slot);
         rig.settle_down();
     }
     assert_eq!(numbers(&drain(&mut rig)), (0..20).collect::<Vec<_>>());
@@ -242,8 +238,7 @@ fn what_cannot_be_read_is_passed_over_in_its_level_and_while_sorting() {
             rig.backing.note(&mut rig.effects);
         }
         rig.settle_down();
-        rig.queue
-            .detach(slot, Unsettled::Requeue, rig.now(), &mut rig.effects);
+        rig.detach(slot);
         let order = numbers(&drain(&mut rig));
         assert_eq!(order, by_priority(order.clone()));
         assert!(order.len() as u64 >= count - 3, "{}", order.len());

@@ -95,9 +95,14 @@ impl Rig {
     }
 
     pub(super) fn pull_all(&mut self, slot: SlotId) -> Vec<Delivery> {
+        self.pull_some(slot, PLENTY.messages)
+    }
+
+    pub(super) fn pull_some(&mut self, slot: SlotId, messages: u32) -> Vec<Delivery> {
         let (mut out, now) = (Vec::new(), self.now());
+        let room = Room { messages, ..PLENTY };
         self.queue
-            .pull(slot, PLENTY, now, &mut out, &mut self.effects);
+            .pull(slot, room, now, &mut out, &mut self.effects);
         self.backing.note(&mut self.effects);
         self.check_marks(&out);
         out
@@ -137,6 +142,13 @@ impl Rig {
         let now = self.now();
         self.queue
             .settle(slot, verdict, ids, now, &mut self.effects);
+        self.backing.note(&mut self.effects);
+    }
+
+    pub(super) fn detach(&mut self, slot: SlotId) {
+        let now = self.now();
+        self.queue
+            .detach(slot, Unsettled::Requeue, now, &mut self.effects);
         self.backing.note(&mut self.effects);
     }
 

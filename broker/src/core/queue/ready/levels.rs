@@ -37,10 +37,9 @@ pub(in crate::core::queue) struct Levels {
     counts: Counts,
     /// What a restart has found and nobody has looked through yet.
     sorting: Option<Box<Sorting>>,
-    /// Levels that are made from now on are complete from this position on.
+    /// When the first of the messages came that are here now, all before this position were elsewhere:
+    /// taken, or handed out past the levels because they were empty.
     complete_from: u64,
-    /// The position behind all that were ever seen.
-    end: u64,
     front: Front,
 }
 
@@ -50,6 +49,10 @@ struct Level {
     sequence: Sequence,
     /// No message at this position or later has ever left the level.
     complete_from: u64,
+    /// What is below this position is in the front, and stays in memory.
+    spared_below: u64,
+    /// Something has come back into memory since the front was looked for.
+    was_loaded: bool,
 }
 
 /// A set of levels.
@@ -81,7 +84,6 @@ impl Levels {
             counts: Counts::default(),
             sorting: None,
             complete_from: 0,
-            end: 0,
             front: Front::default(),
         }
     }
@@ -125,7 +127,7 @@ impl Levels {
     }
 
     pub(super) fn push(&mut self, entry: Entry) {
-        self.end = self.end.max(entry.position.saturating_add(1));
+        self.note_coming(entry.position);
         let level = self.level_of(&entry);
         self.change(level, |level| level.sequence.push(entry));
     }
@@ -149,8 +151,21 @@ impl Levels {
         (self.head_expires_at() <= now).then(|| self.take())?
     }
 
-    /// PRIO-03: every entry goes back to its position in its level.
-    pub(super) fn put_back(&mut self, returned: &mut Vec<Entry>) {
+    /// PRIO-03: every entry goes back to its position in its level. The next new message will have
+    /// `next_position`.
+    pub(super) fn put_back(&mut self, returned: &mut Vec<Entry>, next_position: u64) {
+        self.note_coming(next_position);
+        self.put_in(returned);
+    }
+
+    /// Messages come, and new ones have this position or a later one.
+    fn note_coming(&mut self, next_position: u64) {
+        if self.counts.len == 0 {
+            self.complete_from = next_position;
+        }
+    }
+
+    fn put_in(&mut self, returned: &mut Vec<Entry>) {
         sort_by_position(returned);
         while let Some(entry) = returned.pop() {
             let level = self.level_of(&entry);
@@ -158,17 +173,13 @@ impl Levels {
         }
     }
 
-    /// Gives everything away. What has left the levels before may still come back.
+    /// Gives everything away.
     pub(super) fn take_all(&mut self) -> Blocks {
         let mut all = Blocks::new();
         for level in std::mem::take(&mut self.levels).values_mut() {
             all.append(&mut level.sequence.take_all());
         }
-        *self = Self {
-            complete_from: self.end,
-            end: self.end,
-            ..Self::new(self.max_priority)
-        };
+        *self = Self::new(self.max_priority);
         all
     }
 
@@ -176,8 +187,7 @@ impl Levels {
     fn change<T>(&mut self, at: u8, work: impl FnOnce(&mut Level) -> T) -> T {
         let level = self.levels.entry(at).or_insert_with(|| {
             let mut level = Level::default();
-            level.complete_from = self.complete_from;
-            level.sequence.page_from(self.front.page_from(at));
+            level.spare(self.front.spares(at));
             level
         });
         let before = *level.sequence.counts();

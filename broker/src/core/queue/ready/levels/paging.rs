@@ -52,8 +52,8 @@ impl Default for Front {
 }
 
 impl Front {
-    /// From where on a level that is new can leave memory: it is all front, or none of it.
-    pub(super) fn page_from(&self, level: u8) -> u64 {
+    /// Below which position a level that is new stays in memory: it is all front, or none of it.
+    pub(super) fn spares(&self, level: u8) -> u64 {
         if level < self.lowest { 0 } else { u64::MAX }
     }
 
@@ -81,7 +81,7 @@ impl Levels {
         let mut result = Paged::Nothing;
         for level in self.levels.values_mut() {
             let before = *level.sequence.counts();
-            let paged = level.page_on(&limits);
+            let paged = level.page_on(&limits, self.complete_from);
             self.counts += *level.sequence.counts();
             self.counts -= before;
             match paged {
@@ -106,11 +106,11 @@ impl Levels {
         let (mut front, mut has_ended) = (Sum::default(), false);
         for (at, level) in self.levels.iter_mut().rev() {
             if has_ended {
-                level.sequence.page_from(0);
+                level.spare(0);
                 continue;
             }
             let end = level.sequence.end_of_front(&mut front, bytes_max);
-            level.sequence.page_from(end.unwrap_or(u64::MAX));
+            level.spare(end.unwrap_or(u64::MAX));
             has_ended = end.is_some();
             self.front.lowest = if has_ended { *at } else { 0 };
         }
@@ -174,10 +174,21 @@ impl Levels {
 }
 
 impl Level {
-    fn page_on(&mut self, limits: &PageLimits) -> Paged {
+    /// What lies below this position is spared from now on. What was spared and is no more, or has come
+    /// back, is looked at again; the rest was, and need not be.
+    pub(super) fn spare(&mut self, below: u64) {
+        let is_less = below < self.spared_below;
+        if is_less || self.was_loaded || below > self.sequence.next_to_page() {
+            self.sequence.page_from(below);
+        }
+        self.spared_below = below;
+        self.was_loaded = false;
+    }
+
+    fn page_on(&mut self, limits: &PageLimits, complete_from: u64) -> Paged {
         let rules = PageRules {
             overhead_bytes: MESSAGE_OVERHEAD_BYTES,
-            complete_from: self.complete_from,
+            complete_from: self.complete_from.max(complete_from),
             gap_max: RUN_GAP_MAX,
             ..PageRules::of_all(limits)
         };

@@ -89,7 +89,6 @@ impl Sorting {
 impl Levels {
     /// Adds the messages that were found in the store.
     pub(in crate::core::queue::ready) fn recover(&mut self, run: StoredRun) {
-        self.end = self.end.max(run.last.saturating_add(1));
         self.counts += run.counts();
         self.sorting = Some(Box::new(Sorting::new(run)));
     }
@@ -104,7 +103,7 @@ impl Levels {
         if is_last && !sorting.is_begun {
             // The run had no more than this, which is in memory now.
             let mut entries = loaded.entries;
-            return self.put_back(&mut entries);
+            return self.put_in(&mut entries);
         }
         sorting.is_begun = true;
         let bytes = loaded

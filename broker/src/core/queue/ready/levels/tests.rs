@@ -96,21 +96,21 @@ fn a_block_with_holes_that_may_be_filled_stays() {
     let mut out: Vec<Entry> = (0..3).map(|_| levels.take().unwrap()).collect();
     let last = out.pop().unwrap();
     // 0 and 2 are back, 4 is away and may come back later; and so it is after everything was purged.
-    levels.put_back(&mut out);
+    levels.put_back(&mut out, 6);
     levels.push(entry(6, 1));
     page_all(&mut levels);
     assert_eq!(levels.counts().stored_len, 3, "the other level");
-    levels.put_back(&mut vec![last]);
+    levels.put_back(&mut vec![last], 7);
     assert_eq!(positions(&mut levels), [0, 2, 4, 6]);
 
     let mut levels = filled(&[1, 0, 1, 0, 1, 0]);
     let mut out: Vec<Entry> = (0..3).map(|_| levels.take().unwrap()).collect();
     levels.take_all();
-    levels.put_back(&mut out.drain(..2).collect());
+    levels.put_back(&mut out.drain(..2).collect(), 6);
     levels.push(entry(6, 1));
     page_all(&mut levels);
     assert_eq!(levels.counts().stored_len, 0);
-    levels.put_back(&mut out);
+    levels.put_back(&mut out, 7);
     assert_eq!(positions(&mut levels), [0, 2, 4, 6]);
 }
 
