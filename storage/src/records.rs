@@ -83,9 +83,11 @@ pub struct Settled {
     pub first: u64,
     /// The last index, itself included.
     pub last: u64,
-    /// How many messages these are.
+    /// How many messages these are; 0 if that is not known. A number that is not right could have the
+    /// messages of others counted as settled, and their segment removed.
     pub count: u64,
-    /// The sum of their [`NewMessage::body_bytes`].
+    /// The sum of their [`NewMessage::body_bytes`]. Where the count is not known, only the sum over all
+    /// such ranges that are submitted together has to be right.
     pub body_bytes: u64,
 }
 

@@ -15,7 +15,9 @@
 //! ```
 //!
 //! Of a durable queue the head may have to be loaded first, or may not be handed out yet; everything
-//! behind it waits then, so that the order stays ([`super::classic_durable`](super)).
+//! behind it waits then, so that the order stays ([`super::classic_durable`](super)). In a queue with
+//! priorities the head is the oldest message of the highest priority, for every rule that speaks of a
+//! head: deliveries (PRIO-01), deadlines (TTL-08) and limits (LEN-11).
 //!
 //! Invariants, after every call: no slot can take a message while there is a live one at the head of
 //! the ready messages that may be handed out (but for a slot whose channel just lost its limit: it
@@ -66,7 +68,7 @@ impl Classic {
     pub(super) fn new(options: ClassicOptions) -> Self {
         Self {
             options,
-            ready: Ready::default(),
+            ready: Ready::new(options.max_priority),
             consumers: Consumers::new(options.single_active_consumer),
             next_position: 0,
             held_bytes: 0,
@@ -111,8 +113,8 @@ impl Classic {
         self.deal(call);
         if self.options.may_refuse() {
             self.take_in_within_limits(batch, call);
-        } else if self.deduplication.is_some() {
-            self.take_in_once(batch, call);
+        } else if self.deduplication.is_some() || matches!(self.ready, Ready::Levels(_)) {
+            self.take_in_one_by_one(batch, call);
         } else {
             for message in batch.drain(..) {
                 self.take_in(message, call);
@@ -151,7 +153,7 @@ impl Classic {
             self.renew_lease(call);
         }
         self.forget_getter(slot);
-        self.ready.put_back(&mut unsent);
+        self.ready.put_back(&mut unsent, self.next_position);
         self.requeue(&mut returned, call);
     }
 
@@ -358,7 +360,7 @@ impl Classic {
         let mut unsent = std::mem::take(&mut self.returning);
         let pulled = self.consumers.end_pull(index, &left, &mut unsent);
         if !unsent.is_empty() {
-            self.ready.put_back(&mut unsent);
+            self.ready.put_back(&mut unsent, self.next_position);
             self.deal(call);
             self.trim(call);
         }
@@ -393,7 +395,7 @@ impl Classic {
         if !returned.is_empty() {
             returned.iter_mut().for_each(Entry::mark_returned);
             self.write_returned(returned, call.aftermath);
-            self.ready.put_back(returned);
+            self.ready.put_back(returned, self.next_position);
             self.trim(call);
         }
         self.deal(call);
@@ -429,13 +431,11 @@ impl Classic {
 
     /// Assigns ready messages up to the first one that has expired or may not be handed out yet.
     fn deal_live(&mut self, call: &mut Call<'_>) {
-        let open_below = self.open_below();
-        while let Some(next) = self.consumers.next() {
-            let Some(entry) = self.ready.take_live(call.now, open_below) else {
-                return;
-            };
-            let rings = &mut call.aftermath.rings;
-            self.consumers.assign(next, entry, rings);
+        let (now, open_below) = (call.now, self.open_below());
+        let (consumers, rings) = (&mut self.consumers, &mut call.aftermath.rings);
+        match &mut self.ready {
+            Ready::Single(ready) => consumers.deal(rings, || ready.take_live(now, open_below)),
+            Ready::Levels(ready) => consumers.deal(rings, || ready.take_live(now, open_below)),
         }
     }
 
@@ -474,7 +474,7 @@ impl Classic {
             deduplication.left(entry.position);
         }
         self.held_bytes -= entry.body_len() as u64;
-        if let (true, Some(durable)) = (entry.logged, &self.durable) {
+        if let (true, Some(durable)) = (entry.logged, &mut self.durable) {
             let (position, body_bytes) = (entry.position, entry.body_bytes());
             if self.options.dead_letters {
                 let buried = Buried {
@@ -482,6 +482,7 @@ impl Classic {
                     body_bytes,
                 };
                 call.effects.buried.push(buried);
+                durable.note_buried(position);
             } else {
                 let records = &mut call.aftermath.records;
                 durable::write_settled(durable.log, position, body_bytes, records);

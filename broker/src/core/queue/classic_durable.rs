@@ -12,7 +12,8 @@
 //!
 //! What it is not: no rule of queueing lives here. Deadlines and limits are `classic.rs`'s; they too
 //! look at a head that is in memory only, so an expired message that is in the store is found, and
-//! one above a length limit dropped, when it has been loaded, which does not wait for a consumer.
+//! one above a length limit dropped, when it has been loaded, which does not wait for a consumer. Nor does
+//! a queue with priorities wait to have looked through what a restart has found, before which it has no head.
 //!
 //! Invariant: a call does the work of a few blocks at most, or places one load.
 
@@ -22,7 +23,7 @@ use super::aftermath::{Aftermath, Call};
 use super::classic::Classic;
 use super::durable::{self, Durable};
 use super::entry::Entry;
-use super::ready::{Block, Head, Paged};
+use super::ready::{Block, Head, LoadedPart, Paged, Part};
 use super::{Buried, ClassicOptions, Effects, Got, Load, Loaded, LoadedMessage, SlotId};
 
 /// How many blocks of 256 messages one call looks at to page them out: more than one call can add,
@@ -40,11 +41,13 @@ impl Classic {
         if let Some(recovered) = recovered {
             queue.next_position = recovered.next_index;
             if let Some(run) = durable::recovered_run(recovered) {
-                queue.ready.push_stored(run);
+                queue.ready.recover(run);
                 queue.held_bytes = run.bytes;
             }
         }
-        queue.durable = Some(Box::new(Durable::new(log, queue.next_position)));
+        let has_priorities = options.max_priority > 0;
+        let durable = Durable::new(log, queue.next_position, has_priorities);
+        queue.durable = Some(Box::new(durable));
         queue
     }
 
@@ -63,11 +66,10 @@ impl Classic {
 
     /// The share has become less: what was spared before is looked at again.
     fn page_anew(&mut self) {
-        if let Some(durable) = &mut self.durable
+        if let Some(durable) = &self.durable
             && durable.is_over_share(&self.ready)
-            && let Some(position) = self.ready.end_of_front(durable.front_bytes())
         {
-            durable.page_from = position;
+            self.ready.page_anew(durable.front_bytes());
         }
     }
 
@@ -165,11 +167,12 @@ impl Classic {
     }
 
     /// Dead letters have been sent on.
-    pub(super) fn forget(&self, buried: &[Buried], call: &mut Call<'_>) {
-        let Some(durable) = &self.durable else {
+    pub(super) fn forget(&mut self, buried: &[Buried], call: &mut Call<'_>) {
+        let Some(durable) = &mut self.durable else {
             return;
         };
         for letter in buried {
+            durable.forget_buried(letter.position);
             let records = &mut call.aftermath.records;
             durable::write_settled(durable.log, letter.position, letter.body_bytes, records);
         }
@@ -181,8 +184,10 @@ impl Classic {
             return;
         };
         let records = &mut aftermath.records;
-        self.ready
-            .logged_ranges(|range| durable::write_settled_run(durable.log, range, records));
+        let away = || self.consumers.logged_positions().chain(durable.buried());
+        let settle = |range| durable::write_settled_run(durable.log, range, records);
+        self.ready.logged_ranges(|| away().collect(), settle);
+        let records = &mut aftermath.records;
         if !records.is_empty() {
             // Purge-ok says that the messages are gone, which has to outlast a crash.
             records.require_sync();
@@ -193,8 +198,8 @@ impl Classic {
     /// Takes messages from the store. What nobody waits for any more is dropped: the queue was purged
     /// or deleted meanwhile.
     pub(super) fn loaded(&mut self, loaded: Loaded, call: &mut Call<'_>) {
-        if let Some(load) = self.awaited_load(&loaded) {
-            self.place(load, loaded);
+        if let Some((load, part)) = self.awaited_load(&loaded) {
+            self.place(load, part, loaded, call.aftermath);
             self.trim(call);
             self.deal(call);
             self.trim(call);
@@ -204,22 +209,27 @@ impl Classic {
 
     /// The load under way, if this is it. Positions are never used again, so one that was asked for
     /// before a purge ends before the first message that is wanted now.
-    fn awaited_load(&mut self, loaded: &Loaded) -> Option<Load> {
+    fn awaited_load(&mut self, loaded: &Loaded) -> Option<(Load, Part)> {
         let load = &mut self.durable.as_mut()?.load;
-        load.take_if(|load| loaded.through >= load.first)
+        load.take_if(|(load, _)| loaded.through >= load.first)
     }
 
-    fn place(&mut self, load: Load, loaded: Loaded) {
+    fn place(&mut self, load: Load, part: Part, loaded: Loaded, aftermath: &mut Aftermath) {
         let through = loaded.through.min(load.last);
         let is_wanted = |position: u64| (load.first..=through).contains(&position);
         let messages = loaded.messages.into_iter();
         let wanted = |message: &LoadedMessage| is_wanted(message.position);
         let entries: Vec<Entry> = messages.filter(wanted).map(Entry::loaded).collect();
         let unreadable = loaded.unreadable.into_iter().filter(|at| is_wanted(*at));
-        let unreadable = unreadable.count() as u64;
+        let loaded = LoadedPart {
+            part,
+            first: load.first,
+            through,
+            entries,
+            unreadable: unreadable.count() as u64,
+        };
         let before = self.ready.bytes();
-        self.ready
-            .place_loaded(load.first, through, entries, unreadable);
+        self.ready.place_loaded(loaded, &mut aftermath.dropped);
         // What could not be read is not held any more: nobody will ever be handed it.
         self.held_bytes = self.held_bytes - before + self.ready.bytes();
     }
@@ -275,8 +285,8 @@ impl Classic {
         if !is_read && matches!(self.ready.head(), Head::Resident(_)) {
             return;
         }
-        if let Some(run) = self.ready.wanted() {
-            durable.ask_load(run, is_read, call.effects);
+        if let Some(wanted) = self.ready.wanted() {
+            durable.ask_load(wanted, is_read, call.effects);
         }
     }
 
@@ -284,11 +294,10 @@ impl Classic {
     fn page_out(&mut self, call: &mut Call<'_>) {
         for _ in 0..PAGE_BLOCKS_MAX {
             match self.page_block() {
-                Paged::Out { next, entries } => {
-                    self.page_on_from(next);
+                Paged::Out { entries, .. } => {
                     call.aftermath.purged.push_back(Block::Resident(entries));
                 }
-                Paged::Passed { next } => self.page_on_from(next),
+                Paged::Passed { .. } => {}
                 Paged::NotWritten => break,
                 Paged::Nothing => return,
             }
@@ -299,28 +308,11 @@ impl Classic {
     }
 
     fn page_block(&mut self) -> Paged {
-        let Some(durable) = &mut self.durable else {
-            return Paged::Nothing;
-        };
-        if !durable.is_over_share(&self.ready) {
-            return Paged::Nothing;
-        }
-        if self.ready.stored_len() == 0 && self.ready.begins_at(durable.page_from) {
-            // Nothing is paged out yet, or all of it has come back and gone.
-            match self.ready.end_of_front(durable.front_bytes()) {
-                Some(position) => durable.page_from = position,
-                None => return Paged::Nothing,
+        match &self.durable {
+            Some(durable) if durable.is_over_share(&self.ready) => {
+                self.ready.page_out(&durable.page_limits())
             }
-        }
-        let written_below = durable.written.below();
-        let last_min = durable.last_block_bytes_min();
-        self.ready
-            .page_out(durable.page_from, written_below, last_min)
-    }
-
-    fn page_on_from(&mut self, next: u64) {
-        if let Some(durable) = &mut self.durable {
-            durable.page_from = next;
+            _ => Paged::Nothing,
         }
     }
 }

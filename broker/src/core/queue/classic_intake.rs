@@ -1,5 +1,5 @@
-//! What a [`Classic`] does that does not take every message: it refuses what is above its limits, or drops
-//! duplicates ([`super::deduplication`](super)).
+//! What a [`Classic`] does that does not take every message as it comes: it refuses what is above its
+//! limits, drops duplicates ([`super::deduplication`](super)), or has priorities.
 //!
 //! ```text
 //!   above a limit that refuses? ──yes──▶ rejected        as in RabbitMQ, limits come first
@@ -42,11 +42,13 @@ impl Classic {
         }
     }
 
-    /// Takes in what is no duplicate.
-    pub(super) fn take_in_once(&mut self, batch: &mut Vec<Message>, call: &mut Call<'_>) {
+    /// Takes in what is no duplicate. What dies in a batch dies message by message: where messages have
+    /// priorities, the dead letters are in the order of their deaths (DLX-20).
+    pub(super) fn take_in_one_by_one(&mut self, batch: &mut Vec<Message>, call: &mut Call<'_>) {
         for message in batch.drain(..) {
             if let Some(message) = self.unless_duplicate(message, call) {
                 self.take_in(message, call);
+                self.trim(call);
             }
         }
     }

@@ -218,6 +218,23 @@ impl Consumers {
         }
     }
 
+    /// Gives messages to the slots whose turn it is for as long as `take` brings one.
+    pub(super) fn deal(&mut self, rings: &mut Vec<Port>, mut take: impl FnMut() -> Option<Entry>) {
+        while let Some(next) = self.next()
+            && let Some(entry) = take()
+        {
+            self.assign(next, entry, rings);
+        }
+    }
+
+    /// The positions of all stored messages that were handed out or assigned and are not settled.
+    pub(super) fn logged_positions(&self) -> impl Iterator<Item = u64> {
+        let slots = self.places.iter().filter_map(|place| place.slot.as_ref());
+        let entries = slots.flat_map(|slot| slot.assigned.iter().chain(slot.unsettled.iter()));
+        let logged = entries.filter(|entry| entry.logged);
+        logged.map(|entry| entry.position)
+    }
+
     /// A slot begins to pull: it needs no ring, and may have turns again if it has room.
     pub(super) fn begin_pull(&mut self, index: u32, left: &RoomLeft) {
         let Some(slot) = slot_at(&mut self.places, index) else {

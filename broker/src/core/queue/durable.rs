@@ -14,12 +14,16 @@
 //! Invariants: at most one load is under way; a tick is asked for again only for an earlier epoch or
 //! after the one that was asked for has come.
 
+use std::collections::BTreeSet;
+
 use leveret_storage::{Epoch, LogId, NewMessage, Records, RecoveredLog, Settled};
 
 use super::aftermath::Aftermath;
 use super::entry::Entry;
 use super::marks::Marks;
-use super::ready::{FRONT_BYTES_MIN, LAST_BLOCK_BYTES_MIN, Ready, StoredRun};
+use super::ready::{
+    FRONT_BYTES_MIN, LAST_BLOCK_BYTES_MIN, PageLimits, Part, Ready, StoredRun, Wanted,
+};
 use super::written::Written;
 use super::{Effects, Load, SlotId};
 use crate::core::{Moment, stored_message};
@@ -47,16 +51,17 @@ pub(super) struct Durable {
     pub(super) log: LogId,
     pub(super) marks: Marks,
     pub(super) written: Written,
-    /// The load that is under way.
-    pub(super) load: Option<Load>,
-    /// Blocks that begin before this position have been paged out or passed.
-    pub(super) page_from: u64,
+    /// The load that is under way, and which messages it is to bring.
+    pub(super) load: Option<(Load, Part)>,
     /// How much memory the ready messages may need; [`RESIDENT_BYTES_MAX`] until told otherwise.
     pub(super) resident_bytes_max: u64,
     /// Somebody reads: there is a consumer, or a getter waits.
     is_read: bool,
     /// Getters that wait for the head.
     pub(super) getters: Vec<SlotId>,
+    /// Dead letters that are still in the log. Only a queue with priorities has to know: in another one
+    /// nothing that is ready lies on both sides of them.
+    buried: Option<BTreeSet<u64>>,
     /// How far the store has got.
     committed: Epoch,
     has_failed: bool,
@@ -70,16 +75,16 @@ pub(super) struct Durable {
 
 impl Durable {
     /// A new queue's side, or that of a recovered one.
-    pub(super) fn new(log: LogId, next_position: u64) -> Self {
+    pub(super) fn new(log: LogId, next_position: u64, has_priorities: bool) -> Self {
         Self {
             log,
             marks: Marks::default(),
             written: Written::up_to(next_position),
             load: None,
-            page_from: next_position,
             resident_bytes_max: RESIDENT_BYTES_MAX,
             is_read: false,
             getters: Vec::new(),
+            buried: has_priorities.then(BTreeSet::new),
             committed: Epoch(0),
             has_failed: false,
             tick_at: None,
@@ -158,18 +163,47 @@ impl Durable {
     }
 
     /// Asks for a part of this run; `is_read` when somebody is waiting for messages.
-    pub(super) fn ask_load(&mut self, run: StoredRun, is_read: bool, effects: &mut Effects) {
-        let (messages_max, bytes_max) = match is_read {
+    pub(super) fn ask_load(&mut self, wanted: Wanted, is_read: bool, effects: &mut Effects) {
+        let (messages_max, bytes_max) = match is_read || wanted.is_to_be_sorted {
             true => (LOAD_MESSAGES_MAX, self.load_bytes_max()),
             false => (HEAD_MESSAGES_MAX, HEAD_BYTES_MAX),
         };
-        self.load = Some(Load {
-            first: run.first,
-            last: run.last,
+        let load = Load {
+            first: wanted.run.first,
+            last: wanted.run.last,
             messages_max,
             bytes_max,
-        });
-        effects.load = self.load;
+        };
+        self.load = Some((load, wanted.part));
+        effects.load = Some(load);
+    }
+
+    /// A dead letter is in the log until it is with its next queue.
+    pub(super) fn note_buried(&mut self, position: u64) {
+        if let Some(buried) = &mut self.buried {
+            buried.insert(position);
+        }
+    }
+
+    /// A dead letter is done with.
+    pub(super) fn forget_buried(&mut self, position: u64) {
+        if let Some(buried) = &mut self.buried {
+            buried.remove(&position);
+        }
+    }
+
+    /// The positions of dead letters that are still in the log.
+    pub(super) fn buried(&self) -> impl Iterator<Item = u64> {
+        self.buried.iter().flatten().copied()
+    }
+
+    /// What may leave memory now.
+    pub(super) fn page_limits(&self) -> PageLimits {
+        PageLimits {
+            written_below: self.written.below(),
+            front_bytes: self.front_bytes(),
+            last_block_bytes_min: self.last_block_bytes_min(),
+        }
     }
 
     /// A queue with a small share loads little at a time, but still enough to keep a reader busy.
@@ -184,7 +218,7 @@ impl Durable {
     }
 
     /// How many bytes the last block must hold to be paged out.
-    pub(super) fn last_block_bytes_min(&self) -> u64 {
+    fn last_block_bytes_min(&self) -> u64 {
         LAST_BLOCK_BYTES_MIN.min(self.share() / 4)
     }
 

@@ -30,6 +30,8 @@ struct State {
     /// Marks by their epochs.
     marks: Vec<(u64, u64)>,
     messages: u64,
+    /// Body bytes that settlements of this submission have taken off, less those they said.
+    unsaid_bytes: i64,
 }
 
 /// What is left of a log.
@@ -71,6 +73,7 @@ impl Journal for FakeJournal {
             rest = after;
         }
         records.clear(0);
+        assert_eq!(state.unsaid_bytes, 0, "body bytes of what was settled");
         Epoch(state.latest)
     }
 
@@ -209,11 +212,13 @@ impl State {
             .iter()
             .map(|at| self.log.left.remove(at).unwrap())
             .collect();
-        assert_eq!(settled.len() as u64, count, "{first} to {last}");
-        assert_eq!(
-            settled.iter().map(|s| s.body_bytes).sum::<u64>(),
-            body_bytes
+        // Nobody knows the counts of several ranges of a purge, and only the sum of their bytes.
+        assert!(
+            count == 0 || settled.len() as u64 == count,
+            "{first} to {last}"
         );
+        let taken: u64 = settled.iter().map(|s| s.body_bytes).sum();
+        self.unsaid_bytes += taken as i64 - body_bytes as i64;
     }
 }
 

@@ -26,6 +26,9 @@ pub struct ClassicOptions {
     pub expires_ms: Option<u64>,
     /// Only one consumer at a time gets messages (SAC-01). A later change of options leaves it.
     pub single_active_consumer: bool,
+    /// The highest of the priorities by which messages are ordered; 0 for none (PRIO-01, PRIO-04). A
+    /// later change of options leaves it.
+    pub max_priority: u8,
     /// How long a message may stay ready, counted from its arrival; 0 is a valid time (TTL-03).
     pub message_ttl_ms: Option<u64>,
     /// The most ready messages (LEN-01).
@@ -45,6 +48,7 @@ impl ClassicOptions {
             auto_delete,
             expires_ms: arguments.expires_ms,
             single_active_consumer: arguments.single_active_consumer,
+            max_priority: arguments.max_priority.unwrap_or(0),
             message_ttl_ms: arguments.message_ttl_ms,
             length_max: arguments.length_max,
             length_bytes_max: arguments.length_bytes_max,

@@ -1,77 +1,74 @@
-//! [`Ready`]: the messages that wait for a taker, in the order in which the queue took them in.
-//!
-//! A message keeps the position it got at its arrival, so that it can come back to it (DELIV-06).
-//! What it is not: it knows no consumers and decides nothing; it does not look behind the head for
-//! expired messages either (TTL-06).
-//!
-//! The messages lie in blocks of bounded length, so that a queue that grows long never copies all it
-//! has while it is locked, gives memory back as it shrinks, and takes a message back into its middle
-//! at the cost of one block.
+//! [`Ready`]: the messages of a queue that wait for a taker, in the order in which they are handed out.
 //!
 //! ```text
-//!   front                                                                    back
-//!   | 256 in memory | 256 in memory | 9,000 in the store | 256 in memory | 17 |
-//!     ◀──────────── place_loaded ─────┘   └──── page_out ──────▲
+//!   no x-max-priority:  Single ── Sequence        by position
+//!   x-max-priority:     Levels ── 9 ── Sequence   by priority, then by position
+//!                              └─ 0 ── Sequence
 //! ```
 //!
-//! Of a durable queue, blocks can be in the store only; see [`paging`]. While the head is there, the
-//! queue has messages and none can be taken.
+//! What it is not: it knows no consumers and decides nothing. Which of the two kinds a queue has is
+//! fixed at its declaration (PRIO-06).
 //!
-//! Invariants: positions rise from front to back; no block is empty, except one that is alone; `len`
-//! and `bytes` are the sums over all messages, `stored_len` and `stored_bytes` over those that are
-//! only in the store; no living message of the queue that is not of a stored run has a position
-//! between the run's first and last.
+//! Invariant: both kinds count all ready messages, wherever they are.
 
-mod paging;
+mod levels;
+mod sequence;
+mod stored_run;
 
 use std::collections::VecDeque;
+use std::ops::{AddAssign, SubAssign};
 
 pub(super) use super::entry::{Entry, NEVER, sort_by_position};
-pub(super) use paging::{FRONT_BYTES_MIN, LAST_BLOCK_BYTES_MIN, Paged};
+pub(super) use levels::Levels;
+pub(super) use sequence::{Block, Blocks, Sequence};
+pub(super) use stored_run::StoredRun;
 
-use crate::core::Moment;
+use crate::core::{Message, Moment};
 
-/// Entries in a block: 10 KiB, so that inserting moves at most some 5 KiB, and an allocation is made
-/// for every 256 messages of a long queue only.
-const BLOCK_ENTRIES_MAX: usize = 256;
+/// A front of this many bytes stays in memory while the rest is paged out; a queue with a smaller
+/// share keeps less.
+pub(super) const FRONT_BYTES_MIN: u64 = 1 << 20;
+/// The last block goes only when it is full or holds this many bytes: a block that new messages still
+/// go to would soon be needed again. In a queue with a small share less has to do.
+pub(super) const LAST_BLOCK_BYTES_MIN: u64 = 256 << 10;
 
-/// A queue that ran empty keeps its block up to this many entries (2.5 KiB), so that many queues
-/// that were busy once do not hold much together.
-const KEEP_ENTRIES_MAX: usize = 64;
-
-/// Ready messages on their way to be freed.
-pub(super) type Blocks = VecDeque<Block>;
-
-/// Messages next to each other.
-#[derive(Debug)]
-pub(super) enum Block {
-    /// In memory.
-    Resident(VecDeque<Entry>),
-    /// Only in the store.
-    Stored(StoredRun),
+/// How many messages there are, and their body bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Counts {
+    /// All of them.
+    pub(super) len: u64,
+    pub(super) bytes: u64,
+    /// Those that are only in the store.
+    pub(super) stored_len: u64,
+    pub(super) stored_bytes: u64,
 }
 
-impl Block {
-    /// The position of the first message; `None` for an empty block.
-    fn first(&self) -> Option<u64> {
-        match self {
-            Self::Resident(entries) => entries.front().map(|entry| entry.position),
-            Self::Stored(run) => Some(run.first),
-        }
+impl Counts {
+    fn resident_len(&self) -> u64 {
+        self.len - self.stored_len
+    }
+
+    fn resident_bytes(&self) -> u64 {
+        self.bytes - self.stored_bytes
     }
 }
 
-/// Messages that are only in the store.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct StoredRun {
-    /// The position of the first message, or one before it.
-    pub(super) first: u64,
-    /// The position of the last message.
-    pub(super) last: u64,
-    /// How many there are. Positions between them are of messages that are gone.
-    pub(super) count: u64,
-    /// Their body bytes.
-    pub(super) bytes: u64,
+impl AddAssign for Counts {
+    fn add_assign(&mut self, more: Self) {
+        self.len += more.len;
+        self.bytes += more.bytes;
+        self.stored_len += more.stored_len;
+        self.stored_bytes += more.stored_bytes;
+    }
+}
+
+impl SubAssign for Counts {
+    fn sub_assign(&mut self, less: Self) {
+        self.len -= less.len;
+        self.bytes -= less.bytes;
+        self.stored_len -= less.stored_len;
+        self.stored_bytes -= less.stored_bytes;
+    }
 }
 
 /// What is at the front.
@@ -85,263 +82,249 @@ pub(super) enum Head<'r> {
     Resident(&'r Entry),
 }
 
+/// Which of the messages between two positions are meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Part {
+    /// All.
+    All,
+    /// Those of one level.
+    Level(u8),
+}
+
+/// A stored run that is to be loaded next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Wanted {
+    pub(super) run: StoredRun,
+    pub(super) part: Part,
+    /// Nothing can be handed out before all of it has been looked at.
+    pub(super) is_to_be_sorted: bool,
+}
+
+/// What was loaded of a run.
+#[derive(Debug)]
+pub(super) struct LoadedPart {
+    pub(super) part: Part,
+    /// Where the run begins.
+    pub(super) first: u64,
+    /// The run goes on behind this position.
+    pub(super) through: u64,
+    /// The messages in order; also such as are not meant.
+    pub(super) entries: Vec<Entry>,
+    /// How many more messages were passed over.
+    pub(super) unreadable: u64,
+}
+
+/// What decides which messages leave memory.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct PageLimits {
+    /// Positions below are on disk.
+    pub(super) written_below: u64,
+    /// The front that stays.
+    pub(super) front_bytes: u64,
+    /// How many bytes the last block must hold to go.
+    pub(super) last_block_bytes_min: u64,
+}
+
+/// What became of one block.
+#[derive(Debug)]
+pub(super) enum Paged {
+    /// It is in the store only; its entries are to be freed. The next block begins at `next` or
+    /// later.
+    Out { next: u64, entries: VecDeque<Entry> },
+    /// It is in the store only already, or cannot be.
+    Passed { next: u64 },
+    /// Its messages are not on disk yet.
+    NotWritten,
+    /// There is no such block, or it is the last one and not full yet.
+    Nothing,
+}
+
 /// The ready messages of one queue.
-#[derive(Debug, Default)]
-pub(super) struct Ready {
-    blocks: Blocks,
-    len: u64,
-    bytes: u64,
-    stored_len: u64,
-    stored_bytes: u64,
+#[derive(Debug)]
+pub(super) enum Ready {
+    /// All messages are alike.
+    Single(Sequence),
+    /// Messages of a higher priority go first.
+    Levels(Box<Levels>),
 }
 
 impl Ready {
+    /// No messages; with a highest priority of 0 there is a single level (PRIO-04).
+    pub(super) fn new(max_priority: u8) -> Self {
+        match max_priority {
+            0 => Self::Single(Sequence::default()),
+            max => Self::Levels(Box::new(Levels::new(max))),
+        }
+    }
+
+    fn counts(&self) -> &Counts {
+        match self {
+            Self::Single(sequence) => sequence.counts(),
+            Self::Levels(levels) => levels.counts(),
+        }
+    }
+
     pub(super) fn len(&self) -> u64 {
-        self.len
+        self.counts().len
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.len == 0
+        self.counts().len == 0
     }
 
     /// Body bytes of all ready messages.
     pub(super) fn bytes(&self) -> u64 {
-        self.bytes
+        self.counts().bytes
     }
 
     /// How many ready messages are only in the store.
     pub(super) fn stored_len(&self) -> u64 {
-        self.stored_len
+        self.counts().stored_len
     }
 
     /// Body bytes of the ready messages that are only in the store.
     pub(super) fn stored_bytes(&self) -> u64 {
-        self.stored_bytes
+        self.counts().stored_bytes
     }
 
     /// When the head expires; [`NEVER`] also for an empty queue and for a head that is not in memory.
     pub(super) fn head_expires_at(&self) -> Moment {
-        self.resident_head().map_or(NEVER, |head| head.expires_at)
-    }
-
-    /// What is at the front.
-    pub(super) fn head(&self) -> Head<'_> {
-        match self.blocks.front() {
-            Some(Block::Stored(_)) => Head::Stored,
-            Some(Block::Resident(entries)) => entries.front().map_or(Head::None, Head::Resident),
-            None => Head::None,
+        match self {
+            Self::Single(sequence) => sequence.head_expires_at(),
+            Self::Levels(levels) => levels.head_expires_at(),
         }
     }
 
-    /// Appends an entry whose position is higher than all others.
+    /// What is handed out next.
+    pub(super) fn head(&self) -> Head<'_> {
+        match self {
+            Self::Single(sequence) => sequence.head(),
+            Self::Levels(levels) => levels.head(),
+        }
+    }
+
+    /// The position of the head, wherever it is, or one before it; nothing if no message is ready.
+    pub(super) fn first_position(&self) -> Option<u64> {
+        match self {
+            Self::Single(sequence) => sequence.first_position(),
+            Self::Levels(levels) => levels.first_position(),
+        }
+    }
+
+    /// Takes in an entry whose position is higher than all others.
     pub(super) fn push(&mut self, entry: Entry) {
-        self.count(&entry);
-        match self.blocks.back_mut() {
-            Some(Block::Resident(block)) if block.len() < BLOCK_ENTRIES_MAX => {
-                block.push_back(entry);
-            }
-            _ => self.blocks.push_back(new_block(entry, self.resident_len())),
+        match self {
+            Self::Single(sequence) => sequence.push(entry),
+            Self::Levels(levels) => levels.push(entry),
         }
     }
 
     /// Takes the head if it is in memory.
     pub(super) fn take(&mut self) -> Option<Entry> {
-        let Block::Resident(block) = self.blocks.front_mut()? else {
-            return None;
-        };
-        let entry = block.pop_front()?;
-        if block.is_empty() {
-            self.release_front_block();
+        match self {
+            Self::Single(sequence) => sequence.take(),
+            Self::Levels(levels) => levels.take(),
         }
-        self.len -= 1;
-        self.bytes -= u64::from(entry.body_bytes());
-        Some(entry)
     }
 
     /// Takes the head if it has not expired, and may be handed out: if it is in the store too, only
     /// below `open_below`.
     pub(super) fn take_live(&mut self, now: Moment, open_below: u64) -> Option<Entry> {
-        let head = self.resident_head()?;
-        let is_open = !head.logged || head.position < open_below;
-        (head.expires_at > now && is_open).then(|| self.take())?
+        match self {
+            Self::Single(sequence) => sequence.take_live(now, open_below),
+            Self::Levels(levels) => levels.take_live(now, open_below),
+        }
     }
 
     /// Takes the head if it has expired.
     pub(super) fn take_expired(&mut self, now: Moment) -> Option<Entry> {
-        (self.head_expires_at() <= now).then(|| self.take())?
+        match self {
+            Self::Single(sequence) => sequence.take_expired(now),
+            Self::Levels(levels) => levels.take_expired(now),
+        }
     }
 
-    /// Puts entries back to their positions and empties `returned`.
-    pub(super) fn put_back(&mut self, returned: &mut Vec<Entry>) {
-        sort_by_position(returned);
-        while let Some(entry) = returned.pop() {
-            self.count(&entry);
-            self.insert(entry);
+    /// Puts entries back to their positions and empties `returned`. The next new message will have
+    /// `next_position`.
+    pub(super) fn put_back(&mut self, returned: &mut Vec<Entry>, next_position: u64) {
+        match self {
+            Self::Single(sequence) => sequence.put_back(returned),
+            Self::Levels(levels) => levels.put_back(returned, next_position),
         }
     }
 
     /// Gives everything away.
     pub(super) fn take_all(&mut self) -> Blocks {
-        std::mem::take(self).blocks
-    }
-
-    fn resident_head(&self) -> Option<&Entry> {
-        match self.head() {
-            Head::Resident(head) => Some(head),
-            Head::None | Head::Stored => None,
-        }
-    }
-
-    fn resident_len(&self) -> u64 {
-        self.len - self.stored_len
-    }
-
-    fn count(&mut self, entry: &Entry) {
-        self.len += 1;
-        self.bytes += u64::from(entry.body_bytes());
-    }
-
-    fn release_front_block(&mut self) {
-        let is_alone = self.blocks.len() == 1;
-        let is_small = |block: &Block| match block {
-            Block::Resident(entries) => entries.capacity() <= KEEP_ENTRIES_MAX,
-            Block::Stored(_) => false,
-        };
-        if !(is_alone && self.blocks.front().is_some_and(is_small)) {
-            self.blocks.pop_front();
-        }
-    }
-
-    /// Inserts an entry at its position: at the front in the usual case, else into the last block
-    /// that begins before it.
-    fn insert(&mut self, entry: Entry) {
-        let begins_before = |block: &Block| block.first().is_some_and(|at| at < entry.position);
-        let after = self.blocks.partition_point(begins_before);
-        let before = after.checked_sub(1).and_then(|at| self.blocks.get_mut(at));
-        let Some(Block::Resident(block)) = before else {
-            return self.insert_before(after, entry);
-        };
-        if block.len() < BLOCK_ENTRIES_MAX {
-            let at = block.partition_point(|e| e.position < entry.position);
-            return block.insert(at, entry);
-        }
-        let tail = block.split_off(BLOCK_ENTRIES_MAX / 2);
-        self.blocks.insert(after, Block::Resident(tail));
-        self.insert(entry);
-    }
-
-    /// Makes an entry the first one of the block at `at`, or of a new block in that place.
-    fn insert_before(&mut self, at: usize, entry: Entry) {
-        match self.blocks.get_mut(at) {
-            Some(Block::Resident(block)) if block.len() < BLOCK_ENTRIES_MAX => {
-                block.push_front(entry);
-            }
-            _ => {
-                let block = new_block(entry, self.resident_len());
-                self.blocks.insert(at, block);
-            }
+        match self {
+            Self::Single(sequence) => sequence.take_all(),
+            Self::Levels(levels) => levels.take_all(),
         }
     }
 }
 
-/// A block with its first entry. In a short queue it grows as needed; in a long one it will be full
-/// soon and gets its size at once.
-fn new_block(entry: Entry, queue_len: u64) -> Block {
-    let is_long = queue_len > BLOCK_ENTRIES_MAX as u64;
-    let mut block = VecDeque::with_capacity(if is_long { BLOCK_ENTRIES_MAX } else { 0 });
-    block.push_back(entry);
-    Block::Resident(block)
-}
-
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-    use super::*;
-    use crate::core::queue::testing::message;
-
-    fn entry(position: u64) -> Entry {
-        Entry::new(message("12"), position, NEVER)
-    }
-
-    fn filled(positions: impl IntoIterator<Item = u64>) -> Ready {
-        let mut ready = Ready::default();
-        positions.into_iter().for_each(|p| ready.push(entry(p)));
-        ready
-    }
-
-    fn positions(mut ready: Ready) -> Vec<u64> {
-        std::iter::from_fn(|| ready.take().map(|e| e.position)).collect()
-    }
-
-    fn resident(ready: &Ready) -> impl Iterator<Item = &VecDeque<Entry>> {
-        ready.blocks.iter().filter_map(|block| match block {
-            Block::Resident(entries) => Some(entries),
-            Block::Stored(_) => None,
-        })
-    }
-
-    #[test]
-    fn deliv_06_entries_return_to_their_positions() {
-        let mut ready = filled([2, 4, 6]);
-        ready.put_back(&mut vec![entry(5), entry(1)]);
-        assert_eq!((ready.len(), ready.bytes()), (5, 10));
-        assert_eq!(positions(ready), [1, 2, 4, 5, 6]);
-    }
-
-    #[test]
-    fn deliv_07_a_large_batch_returns_in_order_into_full_blocks() {
-        let mut ready = filled((0..1000).map(|p| p * 2));
-        ready.put_back(&mut (0..500).rev().map(|p| entry(p * 2 + 1)).collect());
-        assert_eq!((ready.len(), ready.bytes()), (1500, 3000));
-        let is_bounded = |block: &VecDeque<Entry>| (1..=BLOCK_ENTRIES_MAX).contains(&block.len());
-        assert!(resident(&ready).all(is_bounded));
-        let expected: Vec<u64> = (0..1000).chain((500..1000).map(|p| p * 2)).collect();
-        assert_eq!(positions(ready), expected);
-    }
-
-    #[test]
-    fn memory_follows_the_length() {
-        let mut ready = filled(0..10_000);
-        let capacity = |ready: &Ready| resident(ready).map(VecDeque::capacity).sum::<usize>();
-        assert!(capacity(&ready) <= 10_000 + 2 * BLOCK_ENTRIES_MAX);
-        (0..9_000).for_each(|_| drop(ready.take()));
-        assert!(capacity(&ready) <= 1_000 + 2 * BLOCK_ENTRIES_MAX);
-        while ready.take().is_some() {}
-        assert!(capacity(&ready) <= KEEP_ENTRIES_MAX);
-        assert_eq!((ready.len(), ready.bytes()), (0, 0));
-        ready.push(entry(10_000));
-        assert_eq!(positions(ready), [10_000]);
-    }
-
-    proptest::proptest! {
-        #[test]
-        fn entries_come_and_go_in_any_way_and_stay_in_order(
-            rounds in proptest::collection::vec((0..400_u64, 0..700_usize, proptest::num::u64::ANY), 1..12),
-        ) {
-            let (mut ready, mut out, mut next) = (Ready::default(), Vec::new(), 0);
-            for (pushed, taken, chosen) in rounds {
-                (next..next + pushed).for_each(|position| ready.push(entry(position)));
-                next += pushed;
-                out.extend((0..taken).map_while(|_| ready.take()));
-                let is_back = |e: &mut Entry| chosen.rotate_left(e.position as u32) & 1 == 1;
-                ready.put_back(&mut out.extract_if(.., is_back).collect());
-            }
-            let mut inside: Vec<u64> = (0..next).collect();
-            inside.retain(|position| out.iter().all(|e| e.position != *position));
-            assert_eq!(ready.len(), inside.len() as u64);
-            assert_eq!(positions(ready), inside);
+/// What leaves memory and comes back.
+impl Ready {
+    /// Adds the messages that were found in the store; there are no others yet.
+    pub(super) fn recover(&mut self, run: StoredRun) {
+        match self {
+            Self::Single(sequence) => sequence.push_stored(run),
+            Self::Levels(levels) => levels.recover(run),
         }
     }
 
-    #[test]
-    fn only_the_head_is_judged_by_its_deadline() {
-        let mut ready = filled([0]);
-        let at = Moment::from_unix_ms(7);
-        ready.push(Entry::new(message(""), 1, at));
-        assert!(ready.take_expired(at).is_none(), "behind a live head");
-        assert_eq!(ready.take_live(at, 0).unwrap().position, 0);
-        assert!(ready.take_live(at, 0).is_none());
-        assert_eq!(ready.take_expired(at).unwrap().position, 1);
-        assert!(ready.take_expired(at).is_none());
+    /// The stored run that is needed next, if little is left in memory before it.
+    pub(super) fn wanted(&self) -> Option<Wanted> {
+        match self {
+            Self::Single(sequence) => sequence.wanted_next().map(|run| Wanted {
+                run,
+                part: Part::All,
+                is_to_be_sorted: false,
+            }),
+            Self::Levels(levels) => levels.wanted(),
+        }
+    }
+
+    /// Puts what was loaded in its place. What is not kept goes to `dropped`.
+    pub(super) fn place_loaded(&mut self, loaded: LoadedPart, dropped: &mut Vec<Message>) {
+        match self {
+            Self::Single(sequence) => {
+                let (first, through) = (loaded.first, loaded.through);
+                sequence.place_loaded(first, through, loaded.entries, loaded.unreadable);
+            }
+            Self::Levels(levels) => levels.place_loaded(loaded, dropped),
+        }
+    }
+
+    /// Drops the next block from memory that can leave it.
+    pub(super) fn page_out(&mut self, limits: &PageLimits) -> Paged {
+        match self {
+            Self::Single(sequence) => sequence.page_next(limits),
+            Self::Levels(levels) => levels.page_next(limits),
+        }
+    }
+
+    /// Looks again at what was spared before, but for a front of at most this many bytes.
+    pub(super) fn page_anew(&mut self, front_bytes: u64) {
+        match self {
+            Self::Single(sequence) => sequence.page_anew(front_bytes),
+            Self::Levels(levels) => levels.page_anew(),
+        }
+    }
+
+    /// Passes every range of positions to `take` that has messages in the store, all of them ready.
+    /// `away` gives the positions of those that are in the store and not ready.
+    pub(super) fn logged_ranges(
+        &self,
+        away: impl FnOnce() -> Vec<u64>,
+        take: impl FnMut(StoredRun),
+    ) {
+        match self {
+            Self::Single(sequence) => sequence.logged_ranges(take),
+            Self::Levels(levels) => {
+                if let Some(span) = levels.logged_span() {
+                    span.without(away(), take);
+                }
+            }
+        }
     }
 }

@@ -9,7 +9,7 @@ use std::sync::mpsc::{Sender, channel};
 use leveret_storage::disk::fake::FakeDisk;
 use leveret_storage::{CatalogChange, CommitBell, LogId, Records, Recovered, Store, StoreOptions};
 
-use super::testing::{NotedBell, body, getter, message_of, port};
+use super::testing::{NotedBell, body, getter, port, prioritized};
 use super::*;
 use crate::core::stored_message::decode_all;
 
@@ -39,12 +39,16 @@ struct Bench {
 
 impl Bench {
     fn open(disk: &FakeDisk) -> Self {
+        Self::open_with(disk, ClassicOptions::default())
+    }
+
+    fn open_with(disk: &FakeDisk, queue: ClassicOptions) -> Self {
         let options = StoreOptions {
             segment_bytes: 1 << 20,
             ..StoreOptions::default()
         };
         let (store, recovered) = Store::open(Arc::new(disk.clone()), options).unwrap();
-        let queue = queue_on(&store, &recovered);
+        let queue = queue_on(&store, &recovered, queue);
         let mut effects = Effects::default();
         queue.set_resident_bytes_max(SHARE_BYTES, NOW, &mut effects);
         let port = port(&Arc::<NotedBell>::default(), 0);
@@ -76,7 +80,8 @@ impl Bench {
 
     fn publish(&mut self, numbers: std::ops::Range<u64>) {
         let text = |n: u64| format!("{n:01000}");
-        let mut batch = numbers.map(|n| message_of(&text(n), None, true)).collect();
+        let message = |n: u64| prioritized(&text(n), None, true, (n % 4) as u8);
+        let mut batch = numbers.map(message).collect();
         self.queue.offer(&mut batch, NOW, &mut self.effects);
         let epoch = self.effects.durable_at.take().unwrap();
         self.wait_for(epoch);
@@ -139,19 +144,85 @@ impl Bench {
     }
 }
 
-fn queue_on(store: &Store, recovered: &Recovered) -> ClassicQueue {
+fn queue_on(store: &Store, recovered: &Recovered, options: ClassicOptions) -> ClassicQueue {
     let known = recovered.logs.iter().find(|log| log.id == LOG);
     if known.is_none() {
         let mut records = Records::default();
         records.catalog(&[CatalogChange::CreateLog(LOG)], 0);
         store.submit(&mut records);
     }
-    ClassicQueue::durable(
-        ClassicOptions::default(),
-        Arc::new(store.clone()),
-        LOG,
-        known,
-    )
+    ClassicQueue::durable(options, Arc::new(store.clone()), LOG, known)
+}
+
+const PRIORITIES: ClassicOptions = ClassicOptions {
+    max_priority: 9,
+    auto_delete: false,
+    expires_ms: None,
+    single_active_consumer: false,
+    message_ttl_ms: None,
+    length_max: None,
+    length_bytes_max: None,
+    overflow: Overflow::DropHead,
+    dead_letters: false,
+};
+
+/// 0 to 12,000 by priority, each level in order.
+fn by_priority() -> impl Iterator<Item = u64> {
+    let level = |priority: u64| (0..=12_000).filter(move |n| n % 4 == priority);
+    (0..4).rev().flat_map(level)
+}
+
+#[test]
+fn dur_a_queue_with_priorities_comes_back_by_priority_and_marked() {
+    for is_killed in [false, true] {
+        let disk = FakeDisk::new();
+        let mut bench = Bench::open_with(&disk, PRIORITIES);
+        for first in (0..12_000).step_by(100) {
+            bench.publish(first..first + 100);
+        }
+        assert!(bench.queue.status().resident_messages < 1000);
+        let taken: Vec<Delivery> = (0..20).map(|_| bench.get().unwrap()).collect();
+        bench.settle(Verdict::Ack, &taken[..10]);
+        bench.settle(Verdict::Requeue, &taken[15..]);
+        bench.publish(12_000..12_001);
+        let found = match is_killed {
+            true => disk.kill(disk.operations()),
+            false => disk.clone(),
+        };
+        bench.store.close();
+        drop(bench);
+        let left = Bench::open_with(&found, PRIORITIES).drain();
+        let order = left.iter().map(|(n, ..)| *n);
+        assert!(order.eq(by_priority().skip(10)), "killed: {is_killed}");
+        let marked = left.iter().filter(|(_, redelivered, _)| *redelivered);
+        let marked: Vec<u64> = marked.map(|(n, ..)| *n).collect();
+        let delivered: Vec<u64> = by_priority().take(20).skip(10).collect();
+        match is_killed {
+            true => assert!(delivered.iter().all(|n| marked.contains(n))),
+            false => assert_eq!(marked, delivered[5..]),
+        }
+    }
+}
+
+#[test]
+fn dur_a_purge_among_priorities_leaves_what_was_handed_out() {
+    let disk = FakeDisk::new();
+    let mut bench = Bench::open_with(&disk, PRIORITIES);
+    for first in (0..3000).step_by(100) {
+        bench.publish(first..first + 100);
+    }
+    let taken: Vec<Delivery> = (0..20).map(|_| bench.get().unwrap()).collect();
+    assert_eq!(bench.queue.purge(&mut bench.effects), 2980);
+    bench.publish(3000..3001);
+    bench.store.close();
+    drop(bench);
+    let bench = Bench::open_with(&disk, PRIORITIES);
+    let status = bench.queue.status();
+    assert_eq!((status.ready, status.ready_bytes), (21, 21_000));
+    let left = bench.drain();
+    let handed_out = (0..20).map(|n| 3 + 4 * n);
+    assert!(left.iter().map(|(n, ..)| *n).eq(handed_out.chain([3000])));
+    assert_eq!(left.len(), taken.len() + 1);
 }
 
 /// Publishes 3000 messages, acknowledges 0 to 9 and 20, returns 15, and keeps 10 to 19.

@@ -19,13 +19,23 @@ pub(crate) fn expiring(body: &str, expiration_ms: Option<u64>) -> Message {
 
 /// A message with this body and expiration that is to be kept, or not.
 pub(crate) fn message_of(body: &str, expiration_ms: Option<u64>, persistent: bool) -> Message {
+    prioritized(body, expiration_ms, persistent, 0)
+}
+
+/// The same with a priority.
+pub(crate) fn prioritized(
+    body: &str,
+    expiration_ms: Option<u64>,
+    persistent: bool,
+    priority: u8,
+) -> Message {
     let parts = MessageParts {
         exchange: b"",
         routing_key: b"q",
         properties: &[0, 0],
         body: Body::Whole(body.as_bytes()),
         persistent,
-        priority: 0,
+        priority,
         expiration_ms,
     };
     Message::new(parts, &mut Vec::new())

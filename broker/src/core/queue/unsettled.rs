@@ -46,6 +46,11 @@ impl UnsettledRing {
         self.len() == 0
     }
 
+    /// All deliveries, oldest first.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Entry> {
+        self.stragglers.values().chain(self.ring.iter().flatten())
+    }
+
     /// Adds a delivery and names it.
     pub(super) fn push(&mut self, entry: Entry) -> DeliveryId {
         let id = self.first + self.ring.len() as u64;
