@@ -10,6 +10,7 @@
 //! | `net` | sockets, and the workers that serve them |
 //! | [`broker`] | [`Broker`]: start, listen, shut down |
 //! | [`durable`] | what outlives a restart: the catalog, and the way to the store |
+//! | [`definitions`] | users, vhosts, queues and so on as RabbitMQ's JSON, in and out |
 //! | [`config`], [`access`] | what an operator decides: limits, identity, users |
 //! | [`limits`] | the limits that only a measurement should change |
 
@@ -28,7 +29,9 @@ mod clock;
 pub mod config;
 mod connections;
 pub mod core;
+pub mod definitions;
 pub mod durable;
+mod importing;
 pub mod limits;
 mod memory;
 mod names;
@@ -36,7 +39,8 @@ mod net;
 mod node;
 mod timers;
 
-pub use broker::{Broker, ListenError, StartError};
+pub use broker::{Broker, ImportError, ListenError, StartError};
 pub use config::Config;
+pub use definitions::{Definitions, DefinitionsError, Report};
 pub use durable::{Health, Problem};
 pub use net::workers::Workers;

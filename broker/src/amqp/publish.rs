@@ -16,7 +16,7 @@ use crate::amqp::session::{Session, internal_error};
 use crate::amqp::settle::settles_one_of;
 use crate::amqp::stage::Ticket;
 use crate::amqp::transaction::PendingPublish;
-use crate::core::exchange::Routing;
+use crate::core::exchange::{Routing, TOPIC};
 use crate::core::publishing::{Publisher, Publishing, distinct_routing_keys, usual};
 use crate::core::queue::Offered;
 use crate::core::queue_handle::QueueHandle;
@@ -56,6 +56,7 @@ impl Session {
         let known = self.routes.find(publish.address()).is_some();
         if !known {
             self.check_exchange(publish.exchange())?;
+            self.check_topic(publish)?;
         }
         let properties = Properties::parse(publish.properties()).map_err(|_| internal_error())?;
         let publishing = Publishing::check(properties, self.publisher())?;
@@ -118,6 +119,7 @@ impl Session {
         message: Message,
     ) -> Result<(), Fault> {
         self.check_write(publish.exchange())?;
+        self.check_topic(publish)?;
         let properties = Properties::parse(publish.properties()).map_err(|_| internal_error())?;
         self.publish_routed(number, publish, message, properties.headers, false)
     }
@@ -285,6 +287,22 @@ impl Session {
             open.writable = Some(Box::from(exchange));
         }
         Ok(())
+    }
+
+    /// May the user publish with this key, if the exchange is a topic exchange (PERM-13)? Keys of CC
+    /// and BCC are not asked about (PERM-15).
+    fn check_topic(&self, publish: &Publish<'_>) -> Result<(), Fault> {
+        let open = self.open.as_ref().ok_or_else(internal_error)?;
+        let exchange = String::from_utf8_lossy(publish.exchange());
+        if !open.permissions.limits_topics_of(&exchange) {
+            return Ok(());
+        }
+        let kind = open.vhost.check_publish(publish.exchange())?;
+        let key = publish.routing_key();
+        match *kind != TOPIC || open.permissions.may_write_topic(&exchange, key) {
+            true => Ok(()),
+            false => Err(self.topic_refused(&exchange, key)),
+        }
     }
 
     fn publisher(&self) -> Publisher<'_> {

@@ -46,6 +46,31 @@ pub struct Vhost {
     sink: Option<Arc<dyn CatalogSink>>,
 }
 
+/// A vhost that nobody else can change or look at meanwhile.
+#[derive(Debug)]
+pub struct VhostChange<'v> {
+    vhost: &'v Vhost,
+    topology: ShardedLockWriteGuard<'v, Topology>,
+}
+
+impl VhostChange<'_> {
+    /// The topology as it is now.
+    pub fn topology(&self) -> &Topology {
+        &self.topology
+    }
+
+    /// Carries out a command that was planned on this topology.
+    pub fn apply(&mut self, command: Command) -> Applied {
+        self.vhost
+            .changed(&mut self.topology, |topology| topology.apply(command))
+    }
+
+    /// When everything durable that can be seen now is safe, if that needs waiting for.
+    pub fn recorded(&self) -> Option<Epoch> {
+        self.vhost.recorded()
+    }
+}
+
 /// Why a queue was not removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refused {
@@ -97,6 +122,15 @@ impl Vhost {
     /// Carries out a command from elsewhere: a recovered one, or a policy.
     pub fn apply(&self, command: Command) -> Applied {
         self.changed(&mut self.topology_mut(), |topology| topology.apply(command))
+    }
+
+    /// Several commands as one change. Who begins changes of several vhosts does so in the order of their
+    /// names, and calls no queue meanwhile.
+    pub fn begin_change(&self) -> VhostChange<'_> {
+        VhostChange {
+            vhost: self,
+            topology: self.topology_mut(),
+        }
     }
 
     /// When everything durable that can be seen in the vhost now is safe, if that needs waiting for.
