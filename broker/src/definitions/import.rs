@@ -69,7 +69,7 @@ pub(crate) fn import_all(
     commit: impl FnOnce(),
 ) -> Result<Imported, DefinitionsError> {
     let names = definitions.vhosts_of_topology();
-    let vhosts: Vec<_> = names.into_iter().filter_map(|name| find(name)).collect();
+    let vhosts: Vec<_> = names.into_iter().filter_map(find).collect();
     // In the order of their names, as whoever else would take several.
     let mut changes: Vec<_> = vhosts.iter().map(|vhost| vhost.begin_change()).collect();
     let existing = |name: &str| {

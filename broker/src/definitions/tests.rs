@@ -346,7 +346,7 @@ prop_compose! {
             }))
         }).collect();
         file["users"] = users.iter().map(|(name, (tags, max, has_password))| json!({
-            "name": name, "tags": tags, "limits": max.map(|max| json!({"max-channels": max})).unwrap_or(json!({})),
+            "name": name, "tags": tags, "limits": max.map(|max| json!({"max-channels": max})).unwrap_or_else(|| json!({})),
             "password": if *has_password { "hush" } else { "" },
         })).collect();
         file["permissions"] = users.keys().map(|name| json!({
