@@ -17,7 +17,9 @@ use crate::access::AccessError;
 use crate::alarm::AlarmResource;
 use crate::amqp::connection::serve;
 use crate::config::{Config, ConfigError};
+use crate::definitions::{Definitions, DefinitionsError, Report};
 use crate::durable::{Health, KeepError};
+use crate::importing::Committed;
 use crate::net::listener::accept_all;
 use crate::net::workers::Workers;
 use crate::node::Node;
@@ -59,6 +61,21 @@ pub enum StartError {
     /// The data directory cannot be used.
     #[error(transparent)]
     Keep(#[from] KeepError),
+    /// The definitions cannot be imported; nothing of them was.
+    #[error(transparent)]
+    Definitions(#[from] DefinitionsError),
+}
+
+/// Definitions that a running broker did not import.
+#[derive(Debug, Error)]
+pub enum ImportError {
+    /// They are not allowed, or contradict what there is. Nothing of them was applied.
+    #[error(transparent)]
+    Definitions(#[from] DefinitionsError),
+    /// They were applied, and the store has failed: whether they will be there after a restart is not
+    /// known.
+    #[error("definitions imported, but the store has failed")]
+    StoreFailed,
 }
 
 /// An address that cannot be listened on.
@@ -127,6 +144,34 @@ impl Broker {
     pub async fn serve(&self, stream: impl AsyncRead + AsyncWrite + Unpin + Send) {
         self.start_tasks();
         serve(Arc::clone(&self.inside.node), stream, None).await;
+    }
+
+    /// Adds what definitions say to a running broker, all of it or nothing: users are replaced, with
+    /// effect from their next connection on; exchanges, queues and bindings are declared. When this
+    /// returns, what is durable is safe.
+    ///
+    /// # Errors
+    /// Everything that stands against it, for instance a queue that exists with other arguments, or a
+    /// vhost that does not exist: vhosts come with a start.
+    pub async fn import_definitions(
+        &self,
+        definitions: &Definitions,
+    ) -> Result<Report, ImportError> {
+        let node = &self.inside.node;
+        let (report, durable_at) = crate::importing::import(node, definitions)?;
+        match (durable_at, node.commits()) {
+            (Some(epoch), Some(commits)) if !Committed::new(commits, epoch).await => {
+                Err(ImportError::StoreFailed)
+            }
+            _ => Ok(report),
+        }
+    }
+
+    /// What there is: users, vhosts, permissions, limits, exchanges, queues and bindings, without those
+    /// that belong to a connection. A password in clear text is hashed.
+    #[must_use]
+    pub fn definitions(&self) -> Definitions {
+        crate::importing::export(&self.inside.node)
     }
 
     /// Whether anything is wrong, and what.

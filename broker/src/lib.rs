@@ -10,6 +10,7 @@
 //! | `net` | sockets, and the workers that serve them |
 //! | [`broker`] | [`Broker`]: start, listen, shut down |
 //! | [`durable`] | what outlives a restart: the catalog, and the way to the store |
+//! | [`definitions`] | users, vhosts, queues and so on as RabbitMQ's JSON, in and out |
 //! | [`config`], [`access`] | what an operator decides: limits, identity, users |
 //! | [`limits`] | the limits that only a measurement should change |
 
@@ -28,7 +29,9 @@ mod clock;
 pub mod config;
 mod connections;
 pub mod core;
+pub mod definitions;
 pub mod durable;
+mod importing;
 pub mod limits;
 mod memory;
 mod names;
@@ -37,8 +40,9 @@ mod node;
 mod timers;
 
 pub use alarm::AlarmResource;
-pub use broker::{Broker, ListenError, NoPolicy, StartError};
+pub use broker::{Broker, ImportError, ListenError, NoPolicy, StartError};
 pub use config::Config;
 pub use core::policy::{ApplyTo, Policy, PolicyError, PolicyKind, PolicyValue};
+pub use definitions::{Definitions, DefinitionsError, Report};
 pub use durable::{Health, Problem};
 pub use net::workers::Workers;

@@ -3,8 +3,8 @@
 //! Plain data behind the small locks of its parts. Two brokers in one process have two nodes and
 //! nothing in common.
 
-use std::collections::HashMap;
-use std::sync::Arc;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex};
 
 use leveret_protocol::server::ServerOptions;
 use leveret_protocol::{TableBuf, Value};
@@ -25,6 +25,7 @@ use crate::core::topology::{Ids, MakeQueue, Topology};
 use crate::core::vhost::Vhost;
 use crate::durable::keeping::{self, Keeping};
 use crate::durable::{Health, start};
+use crate::importing::StartDefinitions;
 use crate::timers::Timers;
 
 /// The shared part of a broker.
@@ -40,34 +41,54 @@ pub(crate) struct Node {
     commits: Option<Arc<Commits>>,
     vhosts: HashMap<String, Arc<Vhost>>,
     keeping: Option<Keeping>,
+    pub(crate) importing: Mutex<()>,
 }
 
 impl Node {
-    /// Builds everything that the configuration names, and what its data directory holds.
+    /// Builds everything that the configuration names, what its data directory holds, and what the
+    /// definitions say that it imports.
     ///
     /// # Errors
-    /// The users cannot be served, or the data directory cannot be used.
-    pub(crate) fn new(config: Config) -> Result<Self, StartError> {
+    /// The users cannot be served, the data directory cannot be used, or the definitions not be imported.
+    pub(crate) fn new(mut config: Config) -> Result<Self, StartError> {
         // What can be refused without touching the disk comes first.
+        let definitions = StartDefinitions::load(&mut config)?;
         let access = Access::new(&config)?;
         let opened = match &config.data_dir {
             Some(directory) => Some(keeping::open(directory, &config.storage)?),
             None => None,
         };
-        Self::with(config, access, opened)
+        Self::with_definitions(config, access, opened, definitions)
     }
 
     /// Builds a node on an open store.
+    #[cfg(test)]
     pub(crate) fn with(
         config: Config,
         access: Access,
         opened: Option<(Store, Recovered)>,
     ) -> Result<Self, StartError> {
+        Self::with_definitions(config, access, opened, None)
+    }
+
+    fn with_definitions(
+        config: Config,
+        access: Access,
+        opened: Option<(Store, Recovered)>,
+        definitions: Option<StartDefinitions>,
+    ) -> Result<Self, StartError> {
         let clock = Clock::start();
+        let mut judge = |topologies: &BTreeMap<Arc<str>, Topology>| match &definitions {
+            Some(definitions) => definitions.judge(topologies).map_err(StartError::from),
+            None => Ok(()),
+        };
         let (vhosts, timers, keeping) = match opened {
-            None => (vhosts_in_memory(&config), Timers::default(), None),
+            None => {
+                judge(&BTreeMap::new())?;
+                (vhosts_in_memory(&config), Timers::default(), None)
+            }
             Some(opened) => {
-                let started = start::start(&config, clock, make_body, opened)?;
+                let started = start::start(&config, clock, make_body, opened, &mut judge)?;
                 (started.vhosts, started.timers, Some(started.keeping))
             }
         };
@@ -83,11 +104,15 @@ impl Node {
                 .as_ref()
                 .map(|keeping| Arc::clone(keeping.commits())),
             keeping,
+            importing: Mutex::default(),
             config,
         };
         node.timers.reply_through(&node.connections);
         if let Some(keeping) = &node.keeping {
             keeping.watch(&node.alarm, &node.connections);
+        }
+        if let Some(definitions) = definitions {
+            definitions.apply_to(&node)?;
         }
         Ok(node)
     }

@@ -307,8 +307,7 @@ mod tests {
     fn node_of_two_vhosts() -> Node {
         let vhosts = vec![VhostConfig {
             name: "orders".to_owned(),
-            connections_max: None,
-            queues_max: None,
+            ..VhostConfig::default()
         }];
         Node::new(Config {
             vhosts,

@@ -83,7 +83,8 @@ impl Access {
     ) -> Result<Arc<User>, LoginRefused> {
         let found = std::str::from_utf8(name).ok();
         let found = found.and_then(|name| self.user(name));
-        let expected = found.map_or(&*NOBODYS_PASSWORD, |user| &user.password);
+        let known = found.as_ref().map(|user| &user.config.password);
+        let expected = known.unwrap_or(&NOBODYS_PASSWORD);
         let is_right = expected.matches(password);
         let user = String::from_utf8_lossy(name).into_owned();
         match found {
@@ -92,7 +93,7 @@ impl Access {
             Some(found) if found.loopback_only && !peer_is_loopback => {
                 Err(LoginRefused::NotLoopback { user })
             }
-            Some(found) => Ok(Arc::clone(found)),
+            Some(found) => Ok(found),
         }
     }
 }

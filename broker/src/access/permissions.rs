@@ -6,6 +6,8 @@
 use regex::{Regex, RegexBuilder};
 use thiserror::Error;
 
+use super::topics::TopicPermissions;
+
 /// Longest pattern in bytes. Lists of names joined by `|` stay far below.
 pub const PATTERN_BYTES_MAX: usize = 16_384;
 
@@ -19,6 +21,7 @@ pub struct Permissions {
     configure: Pattern,
     write: Pattern,
     read: Pattern,
+    topics: TopicPermissions,
 }
 
 impl Permissions {
@@ -34,7 +37,30 @@ impl Permissions {
             configure: compile("configure", configure)?,
             write: compile("write", write)?,
             read: compile("read", read)?,
+            topics: TopicPermissions::default(),
         })
+    }
+
+    pub(super) fn with_topics(self, topics: TopicPermissions) -> Self {
+        Self { topics, ..self }
+    }
+
+    /// Whether there is anything to be asked about the keys of this exchange (PERM-14).
+    #[must_use]
+    pub fn limits_topics_of(&self, exchange: &str) -> bool {
+        self.topics.knows(exchange)
+    }
+
+    /// Whether this exchange, which is a topic exchange, may be published to with this key (PERM-13).
+    #[must_use]
+    pub fn may_write_topic(&self, exchange: &str, key: &[u8]) -> bool {
+        self.topics.may_write(exchange, key)
+    }
+
+    /// Whether this exchange, which is a topic exchange, may be bound from with this key (PERM-13).
+    #[must_use]
+    pub fn may_read_topic(&self, exchange: &str, key: &[u8]) -> bool {
+        self.topics.may_read(exchange, key)
     }
 
     /// Whether this exchange or queue may be declared and deleted (PERM-03, PERM-05).

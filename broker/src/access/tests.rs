@@ -140,19 +140,19 @@ fn a_mapped_loopback_address_is_loopback() {
 fn permissions_are_per_vhost() {
     let access = access();
     let ada = access.user("ada").unwrap();
-    let permissions = access.permissions(ada, "orders").unwrap();
+    let permissions = access.permissions(&ada, "orders").unwrap();
     assert!(permissions.may_read("in"));
     assert!(!permissions.may_read("in2"));
     assert!(permissions.may_write("out.1"));
     assert!(!permissions.may_write("x.out"));
-    assert!(access.permissions(ada, "/").is_none());
+    assert!(access.permissions(&ada, "/").is_none());
 }
 
 #[test]
 fn the_empty_pattern_matches_the_empty_name_only() {
     let access = access();
     let ada = access.user("ada").unwrap();
-    let permissions = access.permissions(ada, "orders").unwrap();
+    let permissions = access.permissions(&ada, "orders").unwrap();
     assert!(permissions.may_configure(""));
     assert!(!permissions.may_configure("in"));
 }
@@ -161,7 +161,7 @@ fn the_empty_pattern_matches_the_empty_name_only() {
 fn perm_02_the_default_exchange_is_checked_by_name() {
     let access = access();
     let ada = access.user("ada").unwrap();
-    let permissions = access.permissions(ada, "orders").unwrap();
+    let permissions = access.permissions(&ada, "orders").unwrap();
     assert!(permissions.may_write(permission_name("")));
     assert!(!permissions.may_write(""));
     assert_eq!(permission_name("in"), "in");
@@ -223,4 +223,41 @@ fn a_bad_pattern_in_an_unchecked_configuration_names_user_vhost_and_permission()
 #[test]
 fn debug_shows_no_password() {
     assert!(!format!("{:?}", access()).contains("hush"));
+}
+
+#[test]
+fn perm_13_topic_permissions_judge_keys_and_perm_14_only_where_there_is_a_record() {
+    let config = Config::from_toml(
+        r#"
+        [[users]]
+        name = "a.b"
+        permissions = [{ vhost = "/", configure = ".*", write = ".*", read = ".*" }]
+        topic_permissions = [
+            { vhost = "/", exchange = "x", write = "^{username}\\.", read = "^({vhost}|in)$" },
+        ]
+        "#,
+    );
+    let access = Access::new(&config.unwrap()).unwrap();
+    let user = access.user("a.b").unwrap();
+    let permissions = access.permissions(&user, "/").unwrap();
+    assert!(permissions.limits_topics_of("x") && !permissions.limits_topics_of("y"));
+    assert!(permissions.may_write_topic("x", b"a.b.c"));
+    assert!(!permissions.may_write_topic("x", b"aXb.c"));
+    assert!(permissions.may_read_topic("x", b"/") && permissions.may_read_topic("x", b"in"));
+    assert!(!permissions.may_read_topic("x", b"inn"));
+    assert!(permissions.may_write_topic("y", b"anything"));
+}
+
+#[test]
+fn users_can_be_replaced_and_a_refused_replacement_changes_nothing() {
+    let access = access();
+    let before = access.users();
+    let mut others = before.clone();
+    others[0].permissions = vec![crate::config::PermissionConfig::all("(")];
+    others[0].permissions[0].read = "(".to_owned();
+    access.replace(&others, &[]).unwrap_err();
+    assert_eq!(access.users(), before);
+    access.replace(&[], &[]).unwrap();
+    assert!(access.user("ada").is_none());
+    assert_eq!(access.vhost_limits("orders"), VhostLimits::default());
 }

@@ -17,7 +17,7 @@ use crate::amqp::settle::settles_one_of;
 use crate::amqp::stage::Ticket;
 use crate::amqp::transaction::PendingPublish;
 use crate::core::direct_reply::may_be_reply;
-use crate::core::exchange::Routing;
+use crate::core::exchange::{Routing, TOPIC};
 use crate::core::publishing::{Publisher, Publishing, distinct_routing_keys, usual};
 use crate::core::queue::Offered;
 use crate::core::queue_handle::QueueHandle;
@@ -57,6 +57,7 @@ impl Session {
         let known = self.routes.find(publish.address()).is_some();
         if !known {
             self.check_exchange(publish.exchange())?;
+            self.check_topic(publish)?;
         }
         let mut properties =
             Properties::parse(publish.properties()).map_err(|_| internal_error())?;
@@ -131,6 +132,7 @@ impl Session {
             self.stage_replies(&[publish.routing_key()], &message);
             return self.publish_to(number, message, &[], publish.mandatory);
         }
+        self.check_topic(publish)?;
         let properties = Properties::parse(publish.properties()).map_err(|_| internal_error())?;
         self.publish_routed(number, publish, message, properties.headers, false)
     }
@@ -298,6 +300,22 @@ impl Session {
             open.writable = Some(Box::from(exchange));
         }
         Ok(())
+    }
+
+    /// May the user publish with this key, if the exchange is a topic exchange (PERM-13)? Keys of CC
+    /// and BCC are not asked about (PERM-15).
+    fn check_topic(&self, publish: &Publish<'_>) -> Result<(), Fault> {
+        let open = self.open.as_ref().ok_or_else(internal_error)?;
+        let exchange = String::from_utf8_lossy(publish.exchange());
+        if !open.permissions.limits_topics_of(&exchange) {
+            return Ok(());
+        }
+        let kind = open.vhost.check_publish(publish.exchange())?;
+        let key = publish.routing_key();
+        match *kind != TOPIC || open.permissions.may_write_topic(&exchange, key) {
+            true => Ok(()),
+            false => Err(self.topic_refused(&exchange, key)),
+        }
     }
 
     fn publisher(&self) -> Publisher<'_> {

@@ -28,6 +28,9 @@ pub(super) enum Command {
     Config(ConfigCommand),
     /// Put load on a broker, Leveret or another, and measure how fast it is; or how fast a disk is
     Perf(Box<Perf>),
+    /// Write and try definitions, RabbitMQ's JSON of users, vhosts, queues and so on
+    #[command(subcommand)]
+    Definitions(DefinitionsCommand),
     /// Look into data directories, damaged ones too; changes nothing
     #[command(subcommand)]
     Store(StoreCommand),
@@ -46,6 +49,24 @@ pub(super) enum StoreCommand {
         /// The data directory
         #[arg(value_name = "DIR")]
         directory: PathBuf,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum DefinitionsCommand {
+    /// Write what `serve` would begin with: from the configuration and the data directory, which is not
+    /// changed
+    Export {
+        /// The file to write [default: standard output]
+        #[arg(long, value_name = "FILE")]
+        output: Option<PathBuf>,
+        #[command(flatten)]
+        options: Options,
+    },
+    /// Say what importing would do, and what would have no effect
+    Check {
+        /// The file, or a directory of files
+        file: PathBuf,
     },
 }
 

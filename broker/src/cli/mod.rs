@@ -5,6 +5,8 @@
 //!   leveret config check FILE        is this file allowed?
 //!   leveret config print [options]   what would `serve` run with?
 //!   leveret perf [CASE] [options]    how fast is a broker, or a disk?
+//!   leveret definitions export       what would `serve` begin with, as RabbitMQ's JSON?
+//!   leveret definitions check FILE   what would importing this do?
 //!   leveret store verify DIR         is this data directory as it was written?
 //!   leveret store dump DIR           what is in it?
 //! ```
@@ -17,6 +19,7 @@
 //! usage text and exit code 2.
 
 mod arguments;
+mod definitions;
 mod environment;
 mod log;
 mod perf;
@@ -32,12 +35,13 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 use leveret::config::ConfigError;
+use leveret::definitions::OfflineError;
 use leveret::{ListenError, StartError};
 use leveret_storage::OpenError;
 use leveret_storage::disk::DiskOpenError;
 use thiserror::Error;
 
-use arguments::{Arguments, Command, ConfigCommand, StoreCommand};
+use arguments::{Arguments, Command, ConfigCommand, DefinitionsCommand, StoreCommand};
 use perf::PerfError;
 use sources::Sources;
 
@@ -62,6 +66,11 @@ fn dispatch(arguments: Arguments) -> Result<(), Fatal> {
         Command::Config(ConfigCommand::Print(options)) => {
             print::print(&Sources::of_process(&options)?.config()?)
         }
+        Command::Definitions(DefinitionsCommand::Export { output, options }) => {
+            let config = Sources::of_process(&options)?.config()?;
+            definitions::export(&config, output.as_deref())
+        }
+        Command::Definitions(DefinitionsCommand::Check { file }) => definitions::check(&file),
         Command::Perf(arguments) => perf::run(&arguments),
         Command::Store(StoreCommand::Verify { directory }) => store::verify(&directory),
         Command::Store(StoreCommand::Dump { directory }) => store::dump(&directory),
@@ -89,6 +98,12 @@ enum Fatal {
     Disk(#[from] DiskOpenError),
     #[error("{0}")]
     Store(#[from] OpenError),
+    #[error("{0}")]
+    Definitions(#[from] OfflineError),
+    #[error("{file}: {count} problems, nothing would be imported")]
+    Refused { file: String, count: usize },
+    #[error("cannot write {file}: {source}")]
+    Write { file: String, source: io::Error },
     #[error("{directory} is damaged: {count} found")]
     Damaged { directory: String, count: usize },
     #[error("{0}")]

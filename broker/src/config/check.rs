@@ -10,7 +10,7 @@ use toml::{Table, Value};
 
 use super::error::Problem;
 use super::{Config, PermissionConfig, UserConfig};
-use crate::access::Pattern;
+use crate::access::{Pattern, filled_in};
 
 /// Longest name of a user or vhost and longest identity text in bytes. It is what a short string
 /// holds, and it keeps `connection.start` inside the 4096 bytes of a first frame.
@@ -56,7 +56,8 @@ pub(super) fn check(config: &Config) -> Result<(), Problem> {
         .enumerate()
         .try_for_each(|(index, one)| {
             user(config, index, one)?;
-            permissions(config, index, one)
+            permissions(config, index, one)?;
+            topic_permissions(config, index, one)
         })
 }
 
@@ -145,16 +146,33 @@ fn permissions(config: &Config, index: usize, user: &UserConfig) -> Result<(), P
     entries.into_iter().try_for_each(|(entry, permission)| {
         let key = format!("users[{index}].permissions[{entry}]");
         let vhost = &permission.vhost;
-        let exists = config.vhost_names().any(|name| name == vhost);
-        ensure(exists, || {
-            Problem::value(
-                format!("{key}.vhost"),
-                Quoted(vhost),
-                "the default vhost or one of `vhosts`",
-            )
-        })?;
+        existing(config, &key, vhost)?;
         unique(seen.insert(vhost), format!("{key}.vhost"), vhost)?;
         patterns(&key, permission)
+    })
+}
+
+fn topic_permissions(config: &Config, index: usize, user: &UserConfig) -> Result<(), Problem> {
+    let mut seen = HashSet::new();
+    let entries = user.topic_permissions.iter().enumerate();
+    entries.into_iter().try_for_each(|(entry, permission)| {
+        let key = format!("users[{index}].topic_permissions[{entry}]");
+        existing(config, &key, &permission.vhost)?;
+        let exchange = (&permission.vhost, &permission.exchange);
+        let is_first = seen.insert(exchange);
+        unique(is_first, format!("{key}.exchange"), &permission.exchange)?;
+        let filled = |pattern| filled_in(pattern, &user.name, &permission.vhost);
+        let (write, read) = (filled(&permission.write), filled(&permission.read));
+        compile(&key, [("write", &write), ("read", &read)])
+    })
+}
+
+/// Whether a permission's vhost exists; which ones there are besides is for definitions to say.
+fn existing(config: &Config, key: &str, vhost: &str) -> Result<(), Problem> {
+    let exists = config.vhost_names().any(|name| name == vhost);
+    ensure(exists || config.load_definitions.is_some(), || {
+        let allowed = "the default vhost or one of `vhosts`";
+        Problem::value(format!("{key}.vhost"), Quoted(vhost), allowed)
     })
 }
 
@@ -164,6 +182,10 @@ fn patterns(key: &str, permission: &PermissionConfig) -> Result<(), Problem> {
         ("write", &permission.write),
         ("read", &permission.read),
     ];
+    compile(key, patterns)
+}
+
+fn compile<const N: usize>(key: &str, patterns: [(&str, &String); N]) -> Result<(), Problem> {
     patterns.into_iter().try_for_each(|(name, pattern)| {
         let compiled = Pattern::new(pattern);
         compiled

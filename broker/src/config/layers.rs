@@ -74,7 +74,11 @@ impl Layers {
         let names_users = merged.contains_key("users");
         let mut config = self.typed(merged)?;
         if !names_users {
-            config.users = vec![UserConfig::guest(&config.default_vhost)];
+            // Definitions say who may log in, as in RabbitMQ.
+            config.users = match config.load_definitions {
+                Some(_) => Vec::new(),
+                None => vec![UserConfig::guest(&config.default_vhost)],
+            };
         }
         check::check(&config).map_err(|problem| self.located(problem))?;
         Ok(config)
@@ -177,12 +181,13 @@ impl Layer {
 }
 
 /// Rust's words in an error of the deserialiser, and an operator's.
-const WORDS: [(&str, &str); 9] = [
+const WORDS: [(&str, &str); 10] = [
     ("u32", "a whole number from 0 to 4294967295"),
     ("a sequence", "a list"),
     ("struct VhostConfig", "a table"),
     ("struct UserConfig", "a table"),
     ("struct PermissionConfig", "a table"),
+    ("struct TopicPermissionConfig", "a table"),
     ("struct LogConfig", "a table"),
     ("struct StorageConfig", "a table"),
     ("struct Identity", "a table"),

@@ -16,6 +16,7 @@ mod identity;
 mod key;
 mod layers;
 mod locate;
+mod password;
 mod storage;
 mod user;
 mod workers;
@@ -31,8 +32,9 @@ pub use error::{ConfigError, Origin};
 pub use identity::{Capabilities, Identity};
 pub use key::{Key, keys};
 pub use layers::Layers;
+pub use password::{HashingAlgorithm, Password, PasswordHash};
 pub use storage::{StorageConfig, StorageSync};
-pub use user::{Password, PermissionConfig, UserConfig, VhostConfig};
+pub use user::{PermissionConfig, TopicPermissionConfig, UserConfig, VhostConfig};
 pub use workers::WorkerScheduling;
 
 /// Everything an operator can choose. Each field is the TOML key of the same name.
@@ -50,8 +52,14 @@ pub struct Config {
     pub worker_affinity: bool,
     /// The directory that keeps durable exchanges, queues, bindings and persistent messages. `None`,
     /// in TOML the empty string, keeps nothing: what is durable lasts as long as the broker.
-    #[serde(with = "storage::data_dir")]
+    #[serde(with = "storage::directory_or_file")]
     pub data_dir: Option<PathBuf>,
+    /// A file of RabbitMQ's definitions, or a directory of such files, that is imported at every start
+    /// before anybody can connect. With it neither the default vhost nor the default user is made:
+    /// [`Config::with_definitions`] takes the latter away. `None`, in TOML the empty string, imports
+    /// nothing.
+    #[serde(with = "storage::directory_or_file")]
+    pub load_definitions: Option<PathBuf>,
 
     /// Channels one connection may have open at once (TUNE-01, TUNE-07); 0 leaves only the
     /// protocol's own bound of 65535.
@@ -114,6 +122,7 @@ impl Default for Config {
             worker_scheduling: WorkerScheduling::default(),
             worker_affinity: false,
             data_dir: None,
+            load_definitions: None,
             channel_max: 2047,
             frame_max: 131_072,
             heartbeat_s: 60,
@@ -150,6 +159,15 @@ impl Config {
         layers.build()
     }
 
+    /// The same configuration with definitions to be imported, and without the user `guest` that a
+    /// configuration begins with: who may log in is for the definitions to say.
+    #[must_use]
+    pub fn with_definitions(mut self, path: impl Into<PathBuf>) -> Self {
+        self.load_definitions = Some(path.into());
+        self.users.clear();
+        self
+    }
+
     /// Checks what the types alone do not: ranges, names, patterns, and that a permission names a
     /// vhost that exists.
     ///
@@ -159,11 +177,14 @@ impl Config {
         check::check(self).map_err(|problem| ConfigError::new(None, problem))
     }
 
-    /// The vhosts of a fresh broker, each once, the default vhost first.
+    /// The vhosts of a fresh broker, each once, the default vhost first. Which vhosts there are besides
+    /// those in [`Config::vhosts`] is for the definitions to say, if there are any.
     pub fn vhost_names(&self) -> impl Iterator<Item = &str> {
-        let further = self.vhosts.iter().map(|vhost| vhost.name.as_str());
-        std::iter::once(self.default_vhost.as_str())
-            .chain(further.filter(|name| *name != self.default_vhost))
+        let names = self.vhosts.iter().map(|vhost| vhost.name.as_str());
+        let has_default = self.load_definitions.is_none();
+        let first = has_default.then_some(self.default_vhost.as_str());
+        let further = names.filter(move |name| !has_default || *name != self.default_vhost);
+        first.into_iter().chain(further)
     }
 
     /// The entry of a vhost that was given limits.

@@ -40,7 +40,7 @@ pub enum StorageSync {
 }
 
 /// A directory as TOML has it: the empty string is none.
-pub(super) mod data_dir {
+pub(super) mod directory_or_file {
     use std::path::PathBuf;
 
     use serde::{Deserialize, Deserializer, Serialize, Serializer};

@@ -66,16 +66,26 @@ fn names_of_entries() -> Vec<String> {
         name: "v".to_owned(),
         connections_max: Some(1),
         queues_max: Some(1),
+        description: "what for".to_owned(),
+        tags: vec!["t".to_owned()],
+    };
+    let topic = TopicPermissionConfig {
+        vhost: "v".to_owned(),
+        exchange: "x".to_owned(),
+        write: String::new(),
+        read: String::new(),
     };
     let user = UserConfig {
         connections_max: Some(1),
         channels_max: Some(1),
+        topic_permissions: vec![topic],
         ..UserConfig::guest("/")
     };
     let tables = [
         toml::Table::try_from(vhost).unwrap(),
         toml::Table::try_from(&user).unwrap(),
         toml::Table::try_from(&user.permissions[0]).unwrap(),
+        toml::Table::try_from(&user.topic_permissions[0]).unwrap(),
     ];
     tables
         .iter()

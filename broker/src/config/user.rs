@@ -2,13 +2,12 @@
 //!
 //! What it is not: the check of a login or a permission, which is [`crate::access`].
 
-use std::fmt;
-use std::hint::black_box;
+use serde::{Deserialize, Serialize};
 
-use serde::{Deserialize, Serialize, Serializer};
+use super::password::Password;
 
 /// One `[[vhosts]]` entry.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct VhostConfig {
     /// The name, 1 to 255 bytes.
@@ -19,10 +18,16 @@ pub struct VhostConfig {
     /// Queues in this vhost (QUEUE-30); 0 allows none, absent means no limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub queues_max: Option<u32>,
+    /// What it is for, in the operator's words.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub description: String,
+    /// Words by which operators find it; they change nothing.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tags: Vec<String>,
 }
 
 /// One `[[users]]` entry.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct UserConfig {
     /// The name, 1 to 255 bytes.
@@ -42,6 +47,9 @@ pub struct UserConfig {
     /// At most one entry per vhost; the user may open no other vhost (CONN-19).
     #[serde(default)]
     pub permissions: Vec<PermissionConfig>,
+    /// At most one entry per vhost and exchange; without one every key is allowed (PERM-14).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub topic_permissions: Vec<TopicPermissionConfig>,
 }
 
 impl UserConfig {
@@ -55,6 +63,7 @@ impl UserConfig {
             connections_max: None,
             channels_max: None,
             permissions: vec![PermissionConfig::all(vhost)],
+            topic_permissions: Vec::new(),
         }
     }
 }
@@ -90,43 +99,19 @@ impl PermissionConfig {
     }
 }
 
-/// A password that shows itself neither in `Debug` nor when it is serialised.
-#[derive(Clone, Default, PartialEq, Eq, Deserialize)]
-#[serde(transparent)]
-pub struct Password(String);
-
-impl Password {
-    /// What stands in for a password wherever a configuration is shown.
-    pub const MASK: &'static str = "***";
-
-    /// Wraps a password in clear text.
-    #[must_use]
-    pub fn new(text: impl Into<String>) -> Self {
-        Self(text.into())
-    }
-
-    /// Whether `presented` is this password. An empty password matches nothing, not even the empty
-    /// one. The time depends on the length of `presented` alone.
-    #[must_use]
-    pub fn matches(&self, presented: &[u8]) -> bool {
-        let secret = self.0.as_bytes();
-        let mut difference = usize::from(secret.is_empty()) | (secret.len() ^ presented.len());
-        let endless = secret.iter().chain(std::iter::repeat(&0));
-        for (ours, theirs) in endless.zip(presented) {
-            difference |= black_box(usize::from(ours ^ theirs));
-        }
-        black_box(difference) == 0
-    }
-}
-
-impl fmt::Debug for Password {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.write_str(Self::MASK)
-    }
-}
-
-impl Serialize for Password {
-    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        to.serialize_str(Self::MASK)
-    }
+/// Which keys a user may use on one topic exchange: regular expressions as in [`PermissionConfig`], in
+/// which `{username}` and `{vhost}` stand for the user's name and the vhost's (PERM-13, PERM-14).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TopicPermissionConfig {
+    /// The vhost this is about.
+    pub vhost: String,
+    /// The exchange this is about, which need not exist.
+    pub exchange: String,
+    /// Routing keys that may be published with.
+    #[serde(default)]
+    pub write: String,
+    /// Binding keys that may be bound with.
+    #[serde(default)]
+    pub read: String,
 }

@@ -47,6 +47,31 @@ pub struct Vhost {
     changing_policies: Mutex<()>,
 }
 
+/// A vhost that nobody else can change or look at meanwhile.
+#[derive(Debug)]
+pub struct VhostChange<'v> {
+    vhost: &'v Vhost,
+    topology: ShardedLockWriteGuard<'v, Topology>,
+}
+
+impl VhostChange<'_> {
+    /// The topology as it is now.
+    pub fn topology(&self) -> &Topology {
+        &self.topology
+    }
+
+    /// Carries out a command that was planned on this topology.
+    pub fn apply(&mut self, command: Command) -> Applied {
+        self.vhost
+            .changed(&mut self.topology, |topology| topology.apply(command))
+    }
+
+    /// When everything durable that can be seen now is safe, if that needs waiting for.
+    pub fn recorded(&self) -> Option<Epoch> {
+        self.vhost.recorded()
+    }
+}
+
 /// Why a queue was not removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refused {
@@ -108,6 +133,15 @@ impl Vhost {
     /// the queues too.
     pub fn apply(&self, command: Command) -> Applied {
         self.changed(&mut self.topology_mut(), |topology| topology.apply(command))
+    }
+
+    /// Several commands as one change. Who begins changes of several vhosts does so in the order of their
+    /// names, and calls no queue meanwhile.
+    pub fn begin_change(&self) -> VhostChange<'_> {
+        VhostChange {
+            vhost: self,
+            topology: self.topology_mut(),
+        }
     }
 
     /// When everything durable that can be seen in the vhost now is safe, if that needs waiting for.

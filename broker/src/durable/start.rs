@@ -14,6 +14,7 @@ use super::keeping::{KeepError, Keeping};
 use super::loader::Loads;
 use super::restore::restore;
 use super::sink::StoreSink;
+use crate::broker::StartError;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::core::Moment;
@@ -40,16 +41,20 @@ pub(crate) struct Started {
 /// Logs that no queue has taken up yet.
 type FoundLogs = Arc<Mutex<BTreeMap<LogId, RecoveredLog>>>;
 
+/// Judges what the data directory holds before anything is added to it.
+pub(crate) type Judge<'j> = dyn FnMut(&BTreeMap<Arc<str>, Topology>) -> Result<(), StartError> + 'j;
+
 /// Builds all vhosts and sets their queues going.
 ///
 /// # Errors
-/// An entry of the catalog cannot be read, or the system has no thread to give.
+/// An entry of the catalog cannot be read, the system has no thread to give, or what `judge` says.
 pub(crate) fn start(
     config: &Config,
     clock: Clock,
     make_body: MakeBody,
     (store, recovered): (Store, Recovered),
-) -> Result<Started, KeepError> {
+    judge: &mut Judge<'_>,
+) -> Result<Started, StartError> {
     let ids = Ids::starting_at(recovered.next_log_id);
     let logs = recovered.logs.into_iter().map(|log| (log.id, log));
     let found: FoundLogs = Arc::new(Mutex::new(logs.collect()));
@@ -62,6 +67,7 @@ pub(crate) fn start(
         directory: directory(config),
         error,
     })?;
+    judge(&restored.topologies)?;
     begin_missing_logs(&restored.topologies, &known, &store);
     report_unclaimed(&found);
 

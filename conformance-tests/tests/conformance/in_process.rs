@@ -16,6 +16,9 @@ use tokio::sync::Mutex;
 
 const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(10);
 
+/// The fixtures, the same file that the reference RabbitMQ is given.
+const DEFINITIONS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/reference/definitions.json");
+
 /// Starts a broker that keeps nothing, and returns its URI.
 pub(crate) async fn start() -> Result<(String, Broker), Box<dyn Error>> {
     let (address, broker) = start_on(None).await?;
@@ -28,7 +31,7 @@ pub(crate) async fn stop(broker: Broker) {
 }
 
 async fn start_on(data_dir: Option<PathBuf>) -> Result<(SocketAddr, Broker), Box<dyn Error>> {
-    let mut config = Config::from_toml(include_str!("fixtures.toml"))?;
+    let mut config = Config::default().with_definitions(DEFINITIONS);
     config.data_dir = data_dir;
     let broker = Broker::start(config)?;
     let any_port = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));

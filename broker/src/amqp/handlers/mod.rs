@@ -52,9 +52,10 @@ impl Session {
         let (kind, name) = match resource {
             Resource::Queue(name) => ("queue", name),
             Resource::Exchange(name) => ("exchange", permission_name(name)),
-            // Topic permissions come with the issue that adds them; without a record all is allowed
-            // (PERM-14).
-            Resource::Topic { .. } => return Ok(()),
+            Resource::Topic {
+                exchange,
+                routing_key,
+            } => return self.permit_topic(exchange, routing_key),
         };
         let allowed = match permission {
             Permission::Configure => open.permissions.may_configure(name),
@@ -66,6 +67,21 @@ impl Session {
         } else {
             Err(self.access_refused(kind, name))
         }
+    }
+
+    /// May the user bind with this key of a topic exchange (PERM-13)?
+    fn permit_topic(&self, exchange: &str, key: &[u8]) -> Result<(), Fault> {
+        let open = self.open.as_ref().ok_or_else(internal_error)?;
+        match open.permissions.may_read_topic(exchange, key) {
+            true => Ok(()),
+            false => Err(self.topic_refused(exchange, key)),
+        }
+    }
+
+    /// The text of a refused key (PERM-13).
+    pub(super) fn topic_refused(&self, exchange: &str, key: &[u8]) -> Fault {
+        let key = String::from_utf8_lossy(key);
+        self.access_refused("topic", &format!("{key}' in exchange '{exchange}"))
     }
 
     /// The text of a refused permission (PERM-01).

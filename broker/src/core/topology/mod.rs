@@ -46,6 +46,7 @@ pub use bindings::{BindRequest, BindTo};
 pub use command::{Applied, Change, Command, HandedDown, Planned, Standing};
 pub use exchanges::{ExchangeDeclare, ExchangeDelete, ExchangeSpec, ExchangeState};
 pub use ids::Ids;
+pub(crate) use names::is_reserved;
 pub use names::strip_cr_lf;
 pub use queues::{QueueDeclare, no_previously_declared_queue};
 pub(super) use queues::{queue_in_use, queue_not_empty};

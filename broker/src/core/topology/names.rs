@@ -14,6 +14,7 @@ pub fn strip_cr_lf(name: &str) -> Cow<'_, str> {
     }
 }
 
-pub(super) fn is_reserved(name: &str) -> bool {
+/// True for a name that is the broker's own to give.
+pub(crate) fn is_reserved(name: &str) -> bool {
     name.starts_with(RESERVED_PREFIX)
 }

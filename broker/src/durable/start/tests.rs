@@ -25,8 +25,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 fn config(vhosts: &[&str]) -> Config {
     let vhost = |name: &&str| VhostConfig {
         name: (*name).to_owned(),
-        connections_max: None,
-        queues_max: None,
+        ..VhostConfig::default()
     };
     let mut config = Config {
         vhosts: vhosts.iter().map(vhost).collect(),

@@ -1,0 +1,222 @@
+//! Definitions and a node: what is imported at its start, what while it runs, and what it exports.
+//!
+//! ```text
+//!   start    load ─▶ check ─▶ into the configuration ─▶ judge the data directory ─▶ node ─▶ apply, log
+//!   running  check ─▶ locks ─▶ try ─▶ users, then topology ─▶ leases begin
+//! ```
+//!
+//! What it is not: the rules (see [`crate::definitions`]).
+//!
+//! Invariant: until everything has been judged, nothing is changed, in memory or on disk.
+
+use std::collections::BTreeMap;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, Waker};
+use std::time::Instant;
+
+use leveret_storage::{CommitBell, CommitState, Commits, Epoch};
+
+use crate::config::Config;
+use crate::core::effects::carry_out;
+use crate::core::queue::Effects;
+use crate::core::topology::Topology;
+use crate::definitions::{
+    self, Accounts, Definitions, DefinitionsError, Imported, Problems, Report, check,
+    check_topologies, import_all, salt,
+};
+use crate::node::Node;
+
+/// Definitions that a node begins with.
+#[derive(Debug)]
+pub(crate) struct StartDefinitions {
+    definitions: Definitions,
+    report: Report,
+}
+
+impl StartDefinitions {
+    /// Reads what the configuration names and lays users, vhosts and limits over it.
+    ///
+    /// # Errors
+    /// Everything that can be told without the data directory; each thing is logged.
+    pub(crate) fn load(config: &mut Config) -> Result<Option<Self>, DefinitionsError> {
+        let Some(path) = &config.load_definitions else {
+            return Ok(None);
+        };
+        let loaded = definitions::load(path, &config.default_vhost);
+        let definitions = loaded.inspect_err(log)?;
+        let mut accounts = Accounts::of_config(config);
+        let mut problems = Problems::default();
+        check(
+            &definitions,
+            &accounts.user_names(),
+            &accounts.vhost_names(),
+            &mut problems,
+        );
+        problems.verdict().inspect_err(log)?;
+        let mut report = Report::default();
+        report
+            .not_honoured
+            .extend_from_slice(definitions.not_honoured());
+        accounts.add(&definitions, &mut report);
+        (config.users, config.vhosts) = (accounts.users, accounts.vhosts);
+        Ok(Some(Self {
+            definitions,
+            report,
+        }))
+    }
+
+    /// Holds the definitions against what a data directory has.
+    ///
+    /// # Errors
+    /// Everything that contradicts it; each thing is logged.
+    pub(crate) fn judge(
+        &self,
+        topologies: &BTreeMap<Arc<str>, Topology>,
+    ) -> Result<(), DefinitionsError> {
+        let (mut problems, mut report) = (Problems::default(), Report::default());
+        check_topologies(
+            &self.definitions,
+            |name| topologies.get(name),
+            &mut problems,
+            &mut report,
+        );
+        problems.verdict().inspect_err(log)
+    }
+
+    /// Brings exchanges, queues and bindings into the node's vhosts.
+    ///
+    /// # Errors
+    /// What [`StartDefinitions::judge`] would have found.
+    pub(crate) fn apply_to(mut self, node: &Node) -> Result<(), DefinitionsError> {
+        let find = |name: &str| node.vhost(name);
+        let (problems, report) = (Problems::default(), &mut self.report);
+        let imported = import_all(&self.definitions, find, problems, report, || ())?;
+        begin_leases(node, imported);
+        self.report.log();
+        Ok(())
+    }
+}
+
+fn log(error: &DefinitionsError) {
+    for problem in &error.problems {
+        tracing::error!(at = problem.at, problem.text, "definitions not imported");
+    }
+}
+
+/// Imports while the node runs; with the report comes when it is safe.
+///
+/// # Errors
+/// Everything that stands against it.
+pub(crate) fn import(
+    node: &Node,
+    definitions: &Definitions,
+) -> Result<(Report, Option<Epoch>), DefinitionsError> {
+    // Users are read, changed and written as a whole.
+    let one_at_a_time = node
+        .importing
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner);
+    let mut accounts = accounts(node);
+    let mut problems = Problems::default();
+    let (users, vhosts) = (accounts.user_names(), accounts.vhost_names());
+    check(definitions, &users, &vhosts, &mut problems);
+    for new in definitions
+        .vhosts
+        .iter()
+        .filter(|one| !vhosts.contains(&*one.name))
+    {
+        let text = "there is no such vhost, and a running broker cannot be given one";
+        problems.add(&new.place, text);
+    }
+    let mut report = Report::default();
+    report
+        .not_honoured
+        .extend_from_slice(definitions.not_honoured());
+    accounts.add(definitions, &mut report);
+    let find = |name: &str| node.vhost(name);
+    let replace = || {
+        // The patterns have passed their check.
+        if let Err(error) = node.access.replace(&accounts.users, &accounts.vhosts) {
+            tracing::error!(%error, "users and permissions were not imported");
+        }
+    };
+    let imported = import_all(definitions, find, problems, &mut report, replace)?;
+    let durable_at = imported.durable_at;
+    begin_leases(node, imported);
+    drop(one_at_a_time);
+    report.log();
+    Ok((report, durable_at))
+}
+
+/// What the node has.
+pub(crate) fn export(node: &Node) -> Definitions {
+    let mut exported = definitions::export(&accounts(node), salt);
+    let mut vhosts: Vec<_> = node.vhosts().collect();
+    vhosts.sort_by(|one, other| one.name().cmp(other.name()));
+    for vhost in vhosts {
+        exported.add_topology(&vhost.topology());
+    }
+    exported
+}
+
+fn accounts(node: &Node) -> Accounts {
+    Accounts::of_access(&node.access, node.vhosts().map(|vhost| &**vhost.name()))
+}
+
+/// A declared queue that expires does so from now on (EXP-01), as if a client had declared it.
+fn begin_leases(node: &Node, imported: Imported) {
+    let now = node.clock.moment(Instant::now());
+    let mut effects = Effects::default();
+    for (vhost, queue) in imported.queues {
+        queue.body().renew_lease(now, &mut effects);
+        carry_out(&vhost, &queue, &mut effects, now, &node.timers);
+    }
+}
+
+/// Ready when an epoch is reached, with whether it was.
+#[derive(Debug)]
+pub(crate) struct Committed<'c> {
+    commits: &'c Commits,
+    epoch: Epoch,
+    waker: Arc<Bell>,
+    is_hung: bool,
+}
+
+#[derive(Debug, Default)]
+struct Bell(Mutex<Option<Waker>>);
+
+impl CommitBell for Bell {
+    fn on_commit(&self) {
+        let waker = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        waker.into_iter().for_each(Waker::wake);
+    }
+}
+
+impl<'c> Committed<'c> {
+    pub(crate) fn new(commits: &'c Commits, epoch: Epoch) -> Self {
+        Self {
+            commits,
+            epoch,
+            waker: Arc::default(),
+            is_hung: false,
+        }
+    }
+}
+
+impl Future for Committed<'_> {
+    type Output = bool;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<bool> {
+        let waker = Some(cx.waker().clone());
+        *self.waker.0.lock().unwrap_or_else(PoisonError::into_inner) = waker;
+        if !std::mem::replace(&mut self.is_hung, true) {
+            let bell: Arc<Bell> = Arc::clone(&self.waker);
+            self.commits.ring_at(self.epoch, bell);
+        }
+        match self.commits.state(self.epoch) {
+            CommitState::Waiting => Poll::Pending,
+            state => Poll::Ready(state == CommitState::Reached),
+        }
+    }
+}
