@@ -31,8 +31,8 @@ rules! {
     "DELIV-11" frames_stay_together [raw] "The frames of a delivery are not split by methods.";
     "DELIV-12" original_address [raw] "A delivery names the exchange and key of the publish.";
     "DELIV-12" dead_letter_address [raw] "… or those of the dead-lettering.";
-    "DELIV-13" not_acked_in_time [raw, slow(90), follows(Follows::V3)] "A delivery must be acked in time.";
-    "DELIV-13" not_acked_after_get [raw, slow(90), follows(Follows::V3)] "… also one that was fetched.";
+    "DELIV-13" not_acked_in_time [raw, slow(90), follows(Follows::V3)] "Acks must come in time.";
+    "DELIV-13" not_acked_after_get [raw, slow(90), follows(Follows::V3)] "… for gets as well.";
 }
 
 async fn one_sequence_of_tags(t: &Trial) -> Result<(), Failure> {

@@ -5,10 +5,10 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod alarm;
 mod bare;
 mod consumer_timeout;
 mod direct_reply;
-mod alarm;
 mod flood;
 mod stored_queue;
 #[path = "../../../tests/support/mod.rs"]

@@ -13,7 +13,7 @@ rules! {
     "RPC-06" to_the_requester [raw] "A reply is delivered to the channel that asked.";
     "RPC-06" large_reply [raw] "… whatever its size.";
     "RPC-07" tag_does_not_advance [raw, follows(Follows::V3)] "Replies use up no delivery tags.";
-    "RPC-08" mandatory_is_returned [raw, follows(Follows::V3)] "A mandatory reply comes back all the same.";
+    "RPC-08" mandatory_is_returned [raw, follows(Follows::V3)] "A mandatory reply comes back.";
     "RPC-09" nobody_is_there [raw] "A reply to who has gone is dropped, and confirmed.";
     "RPC-17" bare_name_is_unroutable [raw] "Nothing is routed to the pseudo-queue itself.";
     "RPC-18" from_any_connection [raw] "Anybody may reply, by the default exchange only.";
