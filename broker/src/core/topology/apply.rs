@@ -36,9 +36,19 @@ impl Topology {
         self.ids.pass(spec.id.0);
         let state = ExchangeState::new(spec);
         let spec = Arc::clone(state.spec());
+        if spec.kind.holds_messages {
+            self.make_own_queue(&spec);
+        }
         self.exchange_ids.insert(Arc::clone(&spec.name), spec.id);
         self.exchanges.insert(spec.id, state);
         changes.push(Change::ExchangeDeclared(spec));
+    }
+
+    fn make_own_queue(&mut self, exchange: &ExchangeSpec) {
+        let spec = QueueSpec::of_exchange(exchange.id, &exchange.name, exchange.durable);
+        let body = (self.make_queue)(&spec);
+        let queue = Arc::new(QueueHandle::new(spec, body));
+        self.own_queues.insert(exchange.id, queue);
     }
 
     fn declare_queue(&mut self, spec: QueueSpec, changes: &mut Vec<Change>) {
@@ -121,6 +131,10 @@ impl Topology {
             let spec = exchange.spec();
             self.exchange_ids.remove(&spec.name);
             changes.push(Change::ExchangeDeleted(Arc::clone(spec)));
+            if let Some(own) = self.own_queues.remove(&id) {
+                own.mark_gone();
+                changes.push(Change::OwnQueueGone(own));
+            }
             let led_away = self.bindings.remove_source(id);
             changes.extend(led_away.into_iter().map(Change::Unbound));
             doomed.extend(self.unbind_destination(Destination::Exchange(id), changes));
