@@ -65,7 +65,12 @@ async fn look_at_all(node: &Node) -> (Vec<Found<'_>>, Duration) {
     for vhost in node.vhosts() {
         let start = Instant::now();
         // The list is copied out, so that no queue is asked while the topology is locked.
-        let queues = vhost.topology().queues_in_any_order();
+        let queues = {
+            let topology = vhost.topology();
+            let mut queues = topology.queues_in_any_order();
+            queues.extend(topology.own_queues().cloned());
+            queues
+        };
         cost += start.elapsed();
         for some in queues.chunks(QUEUES_PER_LOOK_MAX) {
             let start = Instant::now();

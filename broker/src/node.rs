@@ -19,7 +19,7 @@ use crate::connections::Connections;
 use crate::core::deduplication::Deduplication;
 use crate::core::message::COPY_BODY_BYTES_MAX;
 use crate::core::queue::arguments::QueueArguments;
-use crate::core::queue::{ClassicOptions, ClassicQueue, Queue};
+use crate::core::queue::{ClassicOptions, ClassicQueue, DelayQueue, Queue};
 use crate::core::queue_handle::QueueSpec;
 use crate::core::topology::{Ids, MakeQueue, Topology};
 use crate::core::vhost::Vhost;
@@ -155,6 +155,9 @@ fn make_body(
     arguments: &QueueArguments,
     log: Option<(&Store, Option<RecoveredLog>)>,
 ) -> Box<dyn Queue> {
+    if spec.of_exchange.is_some() {
+        return make_delay_queue(spec, log);
+    }
     let options = ClassicOptions::new(spec.auto_delete, arguments);
     let queue = match log {
         None => ClassicQueue::new(options),
@@ -166,6 +169,19 @@ fn make_body(
     match Deduplication::asked_by(spec.arguments.view()) {
         Some(asked) => Box::new(queue.dropping_duplicates(asked)),
         None => Box::new(queue),
+    }
+}
+
+fn make_delay_queue(
+    spec: &QueueSpec,
+    log: Option<(&Store, Option<RecoveredLog>)>,
+) -> Box<dyn Queue> {
+    match log {
+        None => Box::new(DelayQueue::new()),
+        Some((store, found)) => {
+            let (journal, log) = (Arc::new(store.clone()), LogId(spec.id.0));
+            Box::new(DelayQueue::durable(journal, log, found.as_ref()))
+        }
     }
 }
 

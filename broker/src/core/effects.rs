@@ -1,13 +1,14 @@
-//! Carries out what a queue asked of its caller: dead letters are routed on, an auto-delete queue is
-//! removed, a deadline is noted.
+//! Carries out what a queue asked of its caller: dead letters and what an exchange has held are routed
+//! on, an auto-delete queue is removed, a deadline is noted.
 //!
 //! ```text
 //!   queue call ──▶ Effects ──▶ carry_out ─┬─ dead letter ─▶ route ─▶ offer to the next queue ─┐
+//!                                         ├─ released ────▶ route ─▶ offer to the next queues ┤
 //!                                         ├─ auto_delete ─▶ the vhost                         │
 //!                                         └─ tick_at ─────▶ the timers            its Effects ┘
 //! ```
 //!
-//! A dead letter stays in the store of the queue it comes from until its next queues have written it
+//! A dead letter or released message stays in the store of the queue it comes from until its next queues have written it
 //! down, for the order of records is the order of recovery: a crash in between may double it, and does
 //! not lose it.
 //!
@@ -28,6 +29,7 @@ use super::exchange::Routing;
 use super::publishing::distinct_routing_keys;
 use super::queue::{Buried, DeadLetter, Effects, Load};
 use super::queue_handle::QueueHandle;
+use super::released;
 use super::vhost::Vhost;
 use super::{Message, Moment};
 
@@ -63,6 +65,7 @@ pub fn carry_out(
     alarms: &dyn Alarms,
 ) {
     let nothing = effects.dead_letters.is_empty()
+        && effects.released.is_empty()
         && !effects.auto_delete
         && effects.tick_at.is_none()
         && effects.tick_at_epoch.is_none()
@@ -73,6 +76,7 @@ pub fn carry_out(
             now,
             alarms,
             letters: VecDeque::new(),
+            released: Vec::new(),
             buried: Vec::new(),
         }
         .run(queue, effects);
@@ -84,13 +88,18 @@ struct Work<'w> {
     now: Moment,
     alarms: &'w dyn Alarms,
     letters: VecDeque<(Arc<QueueHandle>, DeadLetter)>,
-    /// Letters that are in the store of the queue they come from until all of them are sent on.
+    /// What exchanges have held until now, by their own queues.
+    released: Vec<(Arc<QueueHandle>, Vec<Message>)>,
+    /// Messages that are in the store of the queue they come from until all of them are sent on.
     buried: Vec<(Arc<QueueHandle>, Vec<Buried>)>,
 }
 
 impl Work<'_> {
     fn run(mut self, queue: &Arc<QueueHandle>, effects: &mut Effects) {
         self.note(queue, effects);
+        for (from, messages) in std::mem::take(&mut self.released) {
+            self.route_released(&from, &messages);
+        }
         for (from, letter) in std::mem::take(&mut self.letters) {
             self.letters.push_back((from, letter));
             self.send_on_with_descendants();
@@ -132,15 +141,28 @@ impl Work<'_> {
         if let Some(load) = effects.load.take() {
             self.alarms.load(load, queue, self.vhost);
         }
-        if !effects.buried.is_empty() {
+        if !effects.buried.is_empty() || !effects.released.is_empty() {
             let buried = std::mem::take(&mut effects.buried);
             self.buried.push((Arc::clone(queue), buried));
+        }
+        if !effects.released.is_empty() {
+            let released = std::mem::take(&mut effects.released);
+            self.released.push((Arc::clone(queue), released));
         }
         let letters = effects.dead_letters.drain(..);
         self.letters
             .extend(letters.map(|letter| (Arc::clone(queue), letter)));
         if std::mem::take(&mut effects.auto_delete) {
             self.vhost.auto_delete_queue(queue);
+        }
+    }
+
+    /// Routes what an exchange has held, and hands each queue its part at once.
+    fn route_released(&mut self, from: &QueueHandle, messages: &[Message]) {
+        for (queue, mut batch) in released::by_queue(self.vhost, from, messages, self.now) {
+            let mut effects = Effects::default();
+            queue.body().offer(&mut batch, self.now, &mut effects);
+            self.note(&queue, &mut effects);
         }
     }
 
@@ -184,7 +206,10 @@ impl Work<'_> {
             return;
         };
         let targets = targets.into_queues().into_iter();
-        let targets = targets.filter(|queue| !is_cycle(headers, queue.name().as_bytes()));
+        let is_cycle = |queue: &QueueHandle| {
+            queue.spec().of_exchange.is_none() && is_cycle(headers, queue.name().as_bytes())
+        };
+        let targets = targets.filter(|queue| !is_cycle(queue));
         for queue in targets.collect::<Vec<_>>() {
             let mut effects = Effects::default();
             let mut batch = vec![message.clone()];

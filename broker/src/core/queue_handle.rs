@@ -14,6 +14,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use leveret_protocol::TableBuf;
 
+use super::exchange::ExchangeId;
 use super::queue::arguments::QueueArguments;
 use super::queue::{Queue, QueueId};
 
@@ -36,6 +37,24 @@ pub struct QueueSpec {
     pub exclusive_owner: Option<ConnectionId>,
     /// Its arguments as they were declared, unknown ones included (QARG-13).
     pub arguments: TableBuf,
+    /// The exchange whose own queue it is; `None` for a queue that was declared. It has the exchange's
+    /// id, is in no list of queues, and goes with the exchange.
+    pub of_exchange: Option<ExchangeId>,
+}
+
+impl QueueSpec {
+    /// The own queue of an exchange. Its name is for logs only, and may be that of a declared queue.
+    pub(super) fn of_exchange(id: ExchangeId, exchange: &str, durable: bool) -> Self {
+        Self {
+            id: QueueId(id.0),
+            name: Arc::from(format!("held by exchange '{exchange}'")),
+            durable,
+            auto_delete: false,
+            exclusive_owner: None,
+            arguments: TableBuf::new(),
+            of_exchange: Some(id),
+        }
+    }
 }
 
 /// One declared queue.

@@ -10,7 +10,8 @@
 //!                 └──────────────┴─ nothing at all: its alternate, not seen ──▶ pending (AE-05)
 //!
 //! An exchange may keep a message to itself, because it had the same one before or because it is not
-//! time yet: nothing more comes of the message there, and nobody is told that it was unroutable.
+//! time yet: nothing more comes of the message there, and nobody is told that it was unroutable. If it is
+//! to be routed later, the exchange's own queue is what was found.
 //! ```
 //!
 //! Every exchange is visited once (BIND-14, AE-04), every queue found once (ROUTE-03). The order of
@@ -157,15 +158,26 @@ impl Topology {
             return Ok(self.route_by_name(routing));
         }
         let first = self.exchange(exchange).ok_or(NoExchange)?;
+        let walk = Walk::new(first, routing);
+        Ok(walk.go(self, routing, Destinations::default()))
+    }
+
+    /// Finds the queues for a message that this exchange has held until now.
+    ///
+    /// # Errors
+    /// When the exchange is gone.
+    pub fn route_held(
+        &self,
+        exchange: ExchangeId,
+        routing: &Routing<'_>,
+    ) -> Result<Targets, NoExchange> {
+        let first = self.exchange_by_id(exchange).ok_or(NoExchange)?;
         let mut walk = Walk::new(first, routing);
+        walk.pending.clear();
         let mut found = Destinations::default();
-        while let Some(id) = walk.pending.pop() {
-            if let Some(exchange) = self.exchange_by_id(id) {
-                exchange.rules().route(routing, &mut found);
-                walk.pass(self, exchange, &mut found);
-            }
-        }
-        Ok(walk.finish(self))
+        first.rules().route_held(routing, &mut found);
+        walk.pass(self, first, &mut found);
+        Ok(walk.go(self, routing, found))
     }
 
     /// Finds the queues for what a client publishes.
@@ -201,6 +213,8 @@ struct Walk {
     /// The exchanges visited after the first; most walks end there.
     seen: FxHashSet<ExchangeId>,
     queues: Vec<QueueId>,
+    /// The own queues of exchanges that hold the message.
+    own_queues: Vec<Arc<QueueHandle>>,
     generations: Vec<Seen>,
     may_be_kept: bool,
     is_taken: bool,
@@ -214,10 +228,27 @@ impl Walk {
             pending: vec![first],
             seen: FxHashSet::default(),
             queues: Vec::new(),
+            own_queues: Vec::new(),
             generations: Vec::new(),
             may_be_kept: routing.routing_keys.len() == 1,
             is_taken: false,
         }
+    }
+
+    /// Follows all that is pending to its end.
+    fn go(
+        mut self,
+        topology: &Topology,
+        routing: &Routing<'_>,
+        mut found: Destinations,
+    ) -> Targets {
+        while let Some(id) = self.pending.pop() {
+            if let Some(exchange) = topology.exchange_by_id(id) {
+                exchange.rules().route(routing, &mut found);
+                self.pass(topology, exchange, &mut found);
+            }
+        }
+        self.finish(topology)
     }
 
     fn visit(&mut self, exchange: ExchangeId) {
@@ -238,6 +269,10 @@ impl Walk {
             self.generations.push((Arc::clone(generation), seen));
         }
         self.is_taken |= found.is_taken();
+        if found.is_held() {
+            let own = topology.own_queue(exchange.spec().id);
+            self.own_queues.extend(own.cloned());
+        }
         let is_unroutable = found.is_empty() && !found.is_taken();
         match (is_unroutable, exchange.alternate()) {
             (true, Some(alternate)) => match topology.exchange(alternate.as_bytes()) {
@@ -265,7 +300,7 @@ impl Walk {
         let queues = self.queues.iter();
         let queues = queues.filter_map(|id| topology.queue_by_id(*id).cloned());
         Targets {
-            queues: queues.collect(),
+            queues: queues.chain(self.own_queues).collect(),
             is_taken: self.is_taken,
             watch: match self.may_be_kept {
                 true => Watch::Exchanges(self.generations),

@@ -28,7 +28,7 @@ use crossbeam_utils::sync::{ShardedLock, ShardedLockReadGuard, ShardedLockWriteG
 use leveret_protocol::Fault;
 use leveret_storage::Epoch;
 
-use super::exchange::{Kind, Routing};
+use super::exchange::{ExchangeId, Kind, Routing};
 use super::permission::Permitted;
 use super::queue::{DeleteConditions, DeleteRefused, QueueId};
 use super::queue_handle::{ConnectionId, QueueHandle};
@@ -132,7 +132,9 @@ impl Vhost {
     /// Carries out a command from elsewhere. For policies there is [`super::policy::change`], which tells
     /// the queues too.
     pub fn apply(&self, command: Command) -> Applied {
-        self.changed(&mut self.topology_mut(), |topology| topology.apply(command))
+        let applied = self.changed(&mut self.topology_mut(), |topology| topology.apply(command));
+        retire_own_queues(&applied);
+        applied
     }
 
     /// Several commands as one change. Who begins changes of several vhosts does so in the order of their
@@ -365,6 +367,18 @@ impl Vhost {
         self.topology().route(exchange, routing)
     }
 
+    /// Routes a message that this exchange has held until now.
+    ///
+    /// # Errors
+    /// When the exchange is gone.
+    pub fn route_held(
+        &self,
+        exchange: ExchangeId,
+        routing: &Routing<'_>,
+    ) -> Result<Targets, NoExchange> {
+        self.topology().route_held(exchange, routing)
+    }
+
     /// The queue of this id, if it has not left.
     pub fn queue_by_id(&self, id: QueueId) -> Option<Arc<QueueHandle>> {
         self.topology().queue_by_id(id).cloned()
@@ -387,7 +401,10 @@ impl Vhost {
         match plan(&topology)? {
             Planned::Answer(standing) => Ok(self.unchanged(standing)),
             Planned::Apply(command) => {
-                Ok(self.changed(&mut topology, |topology| topology.apply(command)))
+                let applied = self.changed(&mut topology, |topology| topology.apply(command));
+                drop(topology);
+                retire_own_queues(&applied);
+                Ok(applied)
             }
         }
     }
@@ -419,6 +436,16 @@ impl Vhost {
             Standing::Recorded => self.recorded(),
             Standing::Transient => None,
         })
+    }
+}
+
+/// What exchanges held is dropped with them, when no lock is held: it may be much.
+fn retire_own_queues(applied: &Applied) {
+    for change in &applied.changes {
+        if let Change::OwnQueueGone(queue) = change {
+            // It has no consumers and no conditions, and nobody else retires it.
+            let _ = queue.body().retire(DeleteConditions::default());
+        }
     }
 }
 

@@ -12,7 +12,7 @@
 //! *Bytes* are a length (u32) and that many bytes; numbers are little-endian but for the id in a key,
 //! which is big-endian so that keys sort by it. Flag 1 is auto-delete, flag 2 internal; *to* is 0 for
 //! a queue and 1 for an exchange. Arguments are a field table as it came (DUR-08). A queue's messages
-//! are in the log of its id.
+//! are in the log of its id, and so are those that an exchange holds in its own queue.
 //!
 //! What it is not: no checksum and no atomicity; the store has both. Bytes that pass the store's
 //! checks are still taken for hostile here.
@@ -100,13 +100,16 @@ pub fn changes(vhost: &str, applied: &Applied, next_id: u64) -> Vec<CatalogChang
 
 fn put_change(vhost: &str, change: &Change, out: &mut Vec<CatalogChange>) {
     match change {
-        Change::ExchangeDeclared(spec) if spec.durable => out.push(CatalogChange::Put {
-            key: Kind::Exchange.key(vhost, spec.id.0),
-            value: exchange_value(spec),
-        }),
-        Change::ExchangeDeleted(spec) if spec.durable => out.push(CatalogChange::Delete {
-            key: Kind::Exchange.key(vhost, spec.id.0),
-        }),
+        Change::ExchangeDeclared(spec) if spec.durable => {
+            let (key, value) = (Kind::Exchange.key(vhost, spec.id.0), exchange_value(spec));
+            out.push(CatalogChange::Put { key, value });
+            out.extend(own_log(spec).map(CatalogChange::CreateLog));
+        }
+        Change::ExchangeDeleted(spec) if spec.durable => {
+            let key = Kind::Exchange.key(vhost, spec.id.0);
+            out.push(CatalogChange::Delete { key });
+            out.extend(own_log(spec).map(CatalogChange::DropLog));
+        }
         Change::QueueDeclared(queue) if queue.spec().is_kept() => {
             let (key, value) = (
                 Kind::Queue.key(vhost, queue.id().0),
@@ -139,9 +142,15 @@ fn put_change(vhost: &str, change: &Change, out: &mut Vec<CatalogChange>) {
         Change::QueueChanged(_)
         | Change::ExchangeDeclared(_)
         | Change::ExchangeDeleted(_)
+        | Change::OwnQueueGone(_)
         | Change::QueueDeclared(_)
         | Change::QueueDeleted(_) => {}
     }
+}
+
+/// The log of an exchange's own queue, if it has one; it has the exchange's id.
+fn own_log(spec: &ExchangeSpec) -> Option<LogId> {
+    spec.kind.holds_messages.then_some(LogId(spec.id.0))
 }
 
 fn exchange_value(spec: &ExchangeSpec) -> Vec<u8> {
@@ -296,6 +305,7 @@ fn decode_queue(id: u64, flags: u8, from: &mut Reader<'_>) -> Result<QueueSpec, 
         auto_delete: flags & AUTO_DELETE != 0,
         exclusive_owner: None,
         arguments: decode_arguments(from)?,
+        of_exchange: None,
     })
 }
 

@@ -44,11 +44,14 @@ impl Names {
         names
     }
 
-    /// The queue of a log, with its vhost.
+    /// The queue of a log, with its vhost, or the exchange whose own queue it belongs to.
     pub fn log(&self, log: LogId) -> String {
         match self.queues.get(&QueueId(log.0)) {
             Some((vhost, name)) => format!("queue {name:?} in vhost {vhost:?}"),
-            None => format!("log {} of no queue", log.0),
+            None => match self.exchanges.get(&ExchangeId(log.0)) {
+                Some(name) => format!("messages held by exchange {name:?}"),
+                None => format!("log {} of no queue", log.0),
+            },
         }
     }
 

@@ -117,9 +117,10 @@ fn make_queue(make_body: MakeBody, store: Store, found: FoundLogs) -> MakeQueue 
 fn begin_missing_logs(topologies: &BTreeMap<Arc<str>, Topology>, known: &[LogId], store: &Store) {
     let mut missing = Vec::new();
     for (vhost, topology) in topologies {
-        for queue in topology.queues() {
+        let own = topology.own_queues().cloned();
+        for queue in topology.queues().into_iter().chain(own) {
             let log = LogId(queue.id().0);
-            if known.binary_search(&log).is_err() {
+            if queue.spec().is_kept() && known.binary_search(&log).is_err() {
                 let (queue, vhost) = (&**queue.name(), &**vhost);
                 tracing::error!(
                     queue,
@@ -184,8 +185,11 @@ fn set_going(vhosts: &HashMap<String, Arc<Vhost>>, timers: &Timers, now: Moment)
     let mut effects = Effects::default();
     for vhost in vhosts.values() {
         // The list is copied out, so that no queue is called while the topology is locked.
-        let queues = vhost.topology().queues();
-        for queue in queues {
+        let topology = vhost.topology();
+        let own: Vec<_> = topology.own_queues().cloned().collect();
+        let queues = topology.queues();
+        drop(topology);
+        for queue in queues.into_iter().chain(own) {
             queue.body().renew_lease(now, &mut effects);
             queue.body().tick(now, &mut effects);
             carry_out(vhost, &queue, &mut effects, now, timers);

@@ -144,7 +144,8 @@ fn topic(bindings: usize) -> Box<dyn Part> {
 }
 
 fn vhost() -> Vhost {
-    let make_queue = |_: &_, _: &_| Box::new(ClassicQueue::new(ClassicOptions::default())) as Box<_>;
+    let make_queue =
+        |_: &_, _: &_| Box::new(ClassicQueue::new(ClassicOptions::default())) as Box<_>;
     Vhost::new("/", Arc::new(make_queue))
 }
 

@@ -70,6 +70,10 @@ impl Exchange for Deduplicating {
         }
     }
 
+    fn route_held(&self, routing: &Routing<'_>, found: &mut Destinations) {
+        self.rules.route_held(routing, found);
+    }
+
     fn looks_at_messages(&self) -> bool {
         true
     }

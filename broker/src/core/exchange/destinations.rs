@@ -18,6 +18,7 @@ pub struct Destinations {
     /// How many there may be before duplicates are removed again.
     compact_at: usize,
     is_taken: bool,
+    is_held: bool,
 }
 
 /// Duplicates are first removed at this length, and then whenever it has doubled.
@@ -54,6 +55,17 @@ impl Destinations {
         self.is_taken
     }
 
+    /// The exchange takes the message and holds it in its own queue, to route it later.
+    pub fn hold_message(&mut self) {
+        self.is_taken = true;
+        self.is_held = true;
+    }
+
+    /// True when the message is for the exchange's own queue.
+    pub fn is_held(&self) -> bool {
+        self.is_held
+    }
+
     /// True when nothing matched: the alternate exchange's turn (AE-01).
     pub fn is_empty(&self) -> bool {
         self.found.is_empty()
@@ -68,6 +80,7 @@ impl Destinations {
     pub fn clear(&mut self) {
         self.found.clear();
         self.is_taken = false;
+        self.is_held = false;
     }
 }
 

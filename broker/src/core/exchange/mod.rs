@@ -12,6 +12,7 @@
 
 mod consistent_hash;
 mod deduplication;
+mod delayed;
 mod destinations;
 mod direct;
 mod fanout;
@@ -84,6 +85,12 @@ pub trait Exchange: Send + Sync + std::fmt::Debug {
     /// that keeps the message to itself says so with [`Destinations::take_message`].
     fn route(&self, routing: &Routing<'_>, found: &mut Destinations);
 
+    /// The same for a message that the exchange has held in its own queue ([`Kind::holds_messages`])
+    /// until now: it came once already, and it is not to be held again.
+    fn route_held(&self, routing: &Routing<'_>, found: &mut Destinations) {
+        self.route(routing, found);
+    }
+
     /// True when the exchange's arguments make it look at more of a message than the kind needs, so
     /// that [`Kind::routes_by_key`] does not hold for it.
     fn looks_at_messages(&self) -> bool {
@@ -111,6 +118,9 @@ pub struct Kind {
     /// True when exchange and routing key alone decide where a message goes, so that the answer can
     /// be kept.
     pub routes_by_key: bool,
+    /// True when each exchange has a queue of its own, which no client can see, for messages that it
+    /// holds back ([`Destinations::hold_message`]).
+    pub holds_messages: bool,
 }
 
 impl PartialEq for Kind {
@@ -128,6 +138,7 @@ pub static DIRECT: Kind = Kind {
     make: |_| Box::new(direct::Direct::default()),
     check_binding: any_binding,
     routes_by_key: true,
+    holds_messages: false,
 };
 
 /// `fanout`: every binding matches (ROUTE-02).
@@ -137,6 +148,7 @@ pub static FANOUT: Kind = Kind {
     make: |_| Box::new(fanout::Fanout::default()),
     check_binding: any_binding,
     routes_by_key: true,
+    holds_messages: false,
 };
 
 /// `topic`: patterns of words (TOPIC-01..14).
@@ -146,6 +158,7 @@ pub static TOPIC: Kind = Kind {
     make: |_| Box::new(topic::Topic::default()),
     check_binding: any_binding,
     routes_by_key: true,
+    holds_messages: false,
 };
 
 /// `headers`: the binding's arguments against the message's headers (HEADERS-01..12).
@@ -155,6 +168,7 @@ pub static HEADERS: Kind = Kind {
     make: |_| Box::new(headers::Headers::default()),
     check_binding: |binding| headers::check_binding(binding.arguments),
     routes_by_key: false,
+    holds_messages: false,
 };
 
 /// `x-random`: one binding of all, drawn for each message.
@@ -164,6 +178,7 @@ pub static RANDOM: Kind = Kind {
     make: |_| Box::new(random::Random::new()),
     check_binding: any_binding,
     routes_by_key: false,
+    holds_messages: false,
 };
 
 /// `x-local-random`: the same among the queues of this node, which are all.
@@ -180,6 +195,7 @@ pub static MODULUS_HASH: Kind = Kind {
     make: |_| Box::new(modulus_hash::ModulusHash::default()),
     check_binding: any_binding,
     routes_by_key: true,
+    holds_messages: false,
 };
 
 /// `x-consistent-hash`: one destination by a hash, each by its weight.
@@ -189,6 +205,7 @@ pub static CONSISTENT_HASH: Kind = Kind {
     make: |arguments| Box::new(consistent_hash::ConsistentHash::new(arguments)),
     check_binding: consistent_hash::check_binding,
     routes_by_key: true,
+    holds_messages: false,
 };
 
 /// `x-recent-history`: a fanout that hands its latest messages to new bindings.
@@ -198,6 +215,7 @@ pub static RECENT_HISTORY: Kind = Kind {
     make: |arguments| Box::new(recent_history::RecentHistory::new(arguments)),
     check_binding: any_binding,
     routes_by_key: false,
+    holds_messages: false,
 };
 
 /// `x-message-deduplication`: a fanout that drops what it has seen before.
@@ -210,10 +228,21 @@ pub static MESSAGE_DEDUPLICATION: Kind = Kind {
     },
     check_binding: any_binding,
     routes_by_key: false,
+    holds_messages: false,
+};
+
+/// `x-delayed-message`: holds messages back, and routes them by another kind when their time has come.
+pub static DELAYED: Kind = Kind {
+    name: "x-delayed-message",
+    check_arguments: delayed::check_arguments,
+    make: |arguments| Box::new(delayed::Delayed::new(arguments)),
+    check_binding: delayed::check_binding,
+    routes_by_key: false,
+    holds_messages: true,
 };
 
 /// The kinds that can be declared.
-pub static KINDS: [&Kind; 10] = [
+pub static KINDS: [&Kind; 11] = [
     &DIRECT,
     &FANOUT,
     &TOPIC,
@@ -224,6 +253,7 @@ pub static KINDS: [&Kind; 10] = [
     &CONSISTENT_HASH,
     &RECENT_HISTORY,
     &MESSAGE_DEDUPLICATION,
+    &DELAYED,
 ];
 
 /// The kind of this type name, if there is one.

@@ -143,7 +143,7 @@ impl FakeJournal {
         }
     }
 
-    fn read(&self, load: Load) -> Read {
+    pub(super) fn read(&self, load: Load) -> Read {
         let state = self.lock();
         let mut read = Read {
             through: load.last,

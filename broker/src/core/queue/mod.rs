@@ -28,6 +28,7 @@ mod consumers;
 mod deduplication;
 #[cfg(test)]
 mod deduplication_tests;
+mod delay;
 mod durable;
 #[cfg(test)]
 mod durable_tests;
@@ -55,6 +56,7 @@ use std::sync::Arc;
 
 use leveret_storage::Epoch;
 
+pub use delay::DelayQueue;
 pub use durable::RESIDENT_BYTES_MAX;
 pub use journal::Journal;
 pub use options::{ClassicOptions, Overflow};
@@ -260,8 +262,13 @@ pub struct Effects {
     /// Messages for the queue's dead-letter exchange, in queue order (DLX-20). Stays empty for a
     /// queue without one.
     pub dead_letters: Vec<DeadLetter>,
-    /// Which of them are still in the store. Hand this to [`Queue::forget`] once they are with their next
-    /// queues, so that a crash in between loses none: one that was sent on twice is the lesser evil.
+    /// Messages that the exchange whose own queue this is has held back, in the order in which they are
+    /// to be routed now. Call [`Queue::forget`] once they are, also if none of them is in the store: the
+    /// next ones are released then.
+    pub released: Vec<Message>,
+    /// Which dead letters and released messages are still in the store. Hand this to [`Queue::forget`]
+    /// once they are with their next queues, so that a crash in between loses none: one that was sent on
+    /// twice is the lesser evil.
     pub buried: Vec<Buried>,
     /// Indexes into the offered batch of messages that the queue refused (LEN-04).
     pub rejected: Vec<u32>,
@@ -280,7 +287,7 @@ pub struct Effects {
     pub load: Option<Load>,
 }
 
-/// A stored message that its queue has given away as a dead letter.
+/// A stored message that its queue has given away, as a dead letter or to be routed on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Buried {
     /// Its position in the queue.
@@ -427,8 +434,8 @@ pub trait Queue: Send + Sync + std::fmt::Debug {
     /// Does what is due by now: expires messages, and the queue itself.
     fn tick(&self, now: Moment, effects: &mut Effects);
 
-    /// The dead letters of [`Effects::buried`] are with their next queues, or lead nowhere: they can go
-    /// from the store. A queue that stores nothing takes no notice.
+    /// The messages of [`Effects::buried`] are with their next queues, or lead nowhere: they can go from
+    /// the store. A queue that stores nothing takes no notice, unless it has released messages.
     fn forget(&self, buried: &[Buried], now: Moment, effects: &mut Effects) {
         let _ = (buried, now, effects);
     }

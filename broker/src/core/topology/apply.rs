@@ -10,6 +10,7 @@ use super::{Applied, Change, Command, ExchangeSpec, ExchangeState, HandedDown, T
 use crate::core::binding::{Binding, Destination};
 use crate::core::exchange::ExchangeId;
 use crate::core::queue::QueueId;
+use crate::core::queue::arguments::QueueArguments;
 use crate::core::queue_handle::{QueueHandle, QueueSpec};
 
 impl Topology {
@@ -38,9 +39,21 @@ impl Topology {
         let alternate = self.alternate_by_policy(&spec.name);
         let state = ExchangeState::new(spec, alternate);
         let spec = Arc::clone(state.spec());
+        if spec.kind.holds_messages {
+            self.make_own_queue(&spec);
+        }
         self.exchange_ids.insert(Arc::clone(&spec.name), spec.id);
         self.exchanges.insert(spec.id, state);
         changes.push(Change::ExchangeDeclared(spec));
+    }
+
+    fn make_own_queue(&mut self, exchange: &ExchangeSpec) {
+        let spec = QueueSpec::of_exchange(exchange.id, &exchange.name, exchange.durable);
+        // No client has declared it, so neither arguments nor policies are for it.
+        let arguments = QueueArguments::default();
+        let body = (self.make_queue)(&spec, &arguments);
+        let queue = Arc::new(QueueHandle::new(spec, arguments, body));
+        self.own_queues.insert(exchange.id, queue);
     }
 
     fn declare_queue(&mut self, spec: QueueSpec, changes: &mut Vec<Change>) {
@@ -124,6 +137,10 @@ impl Topology {
             let spec = exchange.spec();
             self.exchange_ids.remove(&spec.name);
             changes.push(Change::ExchangeDeleted(Arc::clone(spec)));
+            if let Some(own) = self.own_queues.remove(&id) {
+                own.mark_gone();
+                changes.push(Change::OwnQueueGone(own));
+            }
             let led_away = self.bindings.remove_source(id);
             changes.extend(led_away.into_iter().map(Change::Unbound));
             doomed.extend(self.unbind_destination(Destination::Exchange(id), changes));

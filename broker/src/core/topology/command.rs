@@ -62,6 +62,8 @@ pub enum Change {
     QueueDeclared(Arc<QueueHandle>),
     /// A queue is gone. Its body may still have to be retired.
     QueueDeleted(Arc<QueueHandle>),
+    /// The own queue of an exchange is gone with it. Its body has still to be retired.
+    OwnQueueGone(Arc<QueueHandle>),
     /// A binding has been added.
     Bound(Arc<Binding>),
     /// A binding is gone, by request or with one of its ends.

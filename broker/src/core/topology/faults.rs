@@ -59,7 +59,7 @@ pub(super) fn internal_exchange(resource: Named<'_>) -> Fault {
     access_refused(format!("cannot publish to internal {resource}"))
 }
 
-pub(super) fn unknown_exchange_type(name: &str) -> Fault {
+pub(in crate::core) fn unknown_exchange_type(name: &str) -> Fault {
     precondition_failed(format!("unknown exchange type '{name}'"))
 }
 

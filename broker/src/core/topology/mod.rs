@@ -45,6 +45,7 @@ use super::queue_handle::{ConnectionId, QueueHandle, QueueSpec};
 pub use bindings::{BindRequest, BindTo};
 pub use command::{Applied, Change, Command, HandedDown, Planned, Standing};
 pub use exchanges::{ExchangeDeclare, ExchangeDelete, ExchangeSpec, ExchangeState};
+pub(super) use faults::unknown_exchange_type;
 pub use ids::Ids;
 pub(crate) use names::is_reserved;
 pub use names::strip_cr_lf;
@@ -65,6 +66,8 @@ pub struct Topology {
     exchanges: FxHashMap<ExchangeId, ExchangeState>,
     queue_ids: HashMap<Arc<str>, QueueId>,
     queues: FxHashMap<QueueId, Arc<QueueHandle>>,
+    /// What exchanges hold back: queues without a name, which only their exchanges lead to.
+    own_queues: FxHashMap<ExchangeId, Arc<QueueHandle>>,
     exclusive: BTreeMap<ConnectionId, BTreeSet<QueueId>>,
     bindings: Bindings,
     policies: Policies,
@@ -92,6 +95,7 @@ impl Topology {
             exchanges: FxHashMap::default(),
             queue_ids: HashMap::new(),
             queues: FxHashMap::default(),
+            own_queues: FxHashMap::default(),
             exclusive: BTreeMap::new(),
             bindings: Bindings::default(),
             policies: Policies::default(),
@@ -137,6 +141,16 @@ impl Topology {
         let mut queues = self.queues_in_any_order();
         queues.sort_unstable_by_key(|queue| queue.id());
         queues
+    }
+
+    /// The own queues of exchanges, in any order: they are in no other list.
+    pub fn own_queues(&self) -> impl Iterator<Item = &Arc<QueueHandle>> {
+        self.own_queues.values()
+    }
+
+    /// The queue in which this exchange holds messages back, if it is of a kind that does.
+    pub fn own_queue(&self, exchange: ExchangeId) -> Option<&Arc<QueueHandle>> {
+        self.own_queues.get(&exchange)
     }
 
     /// The exchange of this name; "" is the default exchange.

@@ -108,6 +108,7 @@ impl Topology {
             auto_delete: request.auto_delete,
             exclusive_owner: request.owner(),
             arguments: request.arguments.to_owned(),
+            of_exchange: None,
         })))
     }
 

@@ -311,6 +311,7 @@ impl Topology {
             Change::ExchangeDeleted(spec) => format!("-exchange {}", spec.name),
             Change::QueueDeclared(queue) => format!("+queue {}", queue.name()),
             Change::QueueDeleted(queue) => format!("-queue {}", queue.name()),
+            Change::OwnQueueGone(queue) => format!("-{}", queue.name()),
             Change::Bound(binding) => {
                 format!(
                     "+binding {}",
