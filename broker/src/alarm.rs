@@ -1,12 +1,24 @@
 //! [`Alarm`]: holds up publishers while memory or disk is short.
 //!
-//! What it is not: it measures nothing. [`crate::memory`] watches the queues, the store its disk.
+//! What it is not: it measures nothing. [`crate::memory`] watches the queues, the store its disk, and an
+//! operator may say so through [`crate::Broker::raise_alarm`].
+//!
+//! Invariant: an operator's alarm is a cause of its own. What is measured neither clears nor covers it.
 
 use std::sync::atomic::{AtomicU8, Ordering};
 
 use crate::connections::Connections;
 
-/// What can be short.
+/// What an alarm says is short (FLOW-02).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AlarmResource {
+    /// Memory.
+    Memory,
+    /// Room on the disk.
+    Disk,
+}
+
+/// Why something counts as short.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum Cause {
@@ -14,11 +26,24 @@ pub(crate) enum Cause {
     Memory = 1,
     /// The disk has too little left.
     Disk = 2,
+    /// An operator says that memory is short.
+    OperatorMemory = 4,
+    /// An operator says that the disk is.
+    OperatorDisk = 8,
 }
 
-const MEMORY: u8 = Cause::Memory as u8;
-const DISK: u8 = Cause::Disk as u8;
-const BOTH: u8 = MEMORY | DISK;
+impl From<AlarmResource> for Cause {
+    /// The operator's cause.
+    fn from(resource: AlarmResource) -> Self {
+        match resource {
+            AlarmResource::Memory => Self::OperatorMemory,
+            AlarmResource::Disk => Self::OperatorDisk,
+        }
+    }
+}
+
+const MEMORY: u8 = Cause::Memory as u8 | Cause::OperatorMemory as u8;
+const DISK: u8 = Cause::Disk as u8 | Cause::OperatorDisk as u8;
 
 /// Whether anything is short.
 #[derive(Debug, Default)]
@@ -34,11 +59,12 @@ impl Alarm {
 
     /// Why, in the reference's words (FLOW-02); empty while nothing is short.
     pub(crate) fn reason(&self) -> &'static str {
-        match self.causes.load(Ordering::Relaxed) & BOTH {
-            BOTH => "low on disk & memory",
-            MEMORY => "low on memory",
-            DISK => "low on disk",
-            _ => "",
+        let causes = self.causes.load(Ordering::Relaxed);
+        match (causes & DISK != 0, causes & MEMORY != 0) {
+            (true, true) => "low on disk & memory",
+            (false, true) => "low on memory",
+            (true, false) => "low on disk",
+            (false, false) => "",
         }
     }
 
@@ -78,5 +104,18 @@ mod tests {
         assert_eq!((alarm.is_raised(), alarm.reason()), (true, "low on memory"));
         assert!(alarm.set(Cause::Memory, false) && !alarm.set(Cause::Memory, false));
         assert_eq!((alarm.is_raised(), alarm.reason()), (false, ""));
+    }
+    #[test]
+    fn flow_03_what_is_measured_does_not_clear_an_operators_alarm() {
+        let alarm = Alarm::default();
+        assert!(alarm.set(AlarmResource::Memory.into(), true));
+        assert!(alarm.set(Cause::Memory, true));
+        assert_eq!(alarm.reason(), "low on memory");
+        assert!(alarm.set(Cause::Memory, false));
+        assert_eq!((alarm.is_raised(), alarm.reason()), (true, "low on memory"));
+        assert!(alarm.set(AlarmResource::Disk.into(), true));
+        assert_eq!(alarm.reason(), "low on disk & memory");
+        assert!(alarm.set(AlarmResource::Memory.into(), false));
+        assert_eq!(alarm.reason(), "low on disk");
     }
 }

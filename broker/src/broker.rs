@@ -12,6 +12,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
 use crate::access::AccessError;
+use crate::alarm::AlarmResource;
 use crate::amqp::connection::serve;
 use crate::config::{Config, ConfigError};
 use crate::durable::{Health, KeepError};
@@ -129,6 +130,29 @@ impl Broker {
     #[must_use]
     pub fn health(&self) -> Health {
         self.inside.node.health()
+    }
+
+    /// Raises an operator's alarm: whoever publishes is held up, as if this were short, until
+    /// [`Broker::clear_alarm`] takes it back (FLOW-01, FLOW-02). For drills, and for whatever watches
+    /// the machine from outside. Raising it twice is raising it once.
+    pub fn raise_alarm(&self, resource: AlarmResource) {
+        self.set_alarm(resource, true);
+    }
+
+    /// Takes back what [`Broker::raise_alarm`] raised. Publishers go on once nothing else is short
+    /// (FLOW-03); what the broker has measured itself stays.
+    pub fn clear_alarm(&self, resource: AlarmResource) {
+        self.set_alarm(resource, false);
+    }
+
+    fn set_alarm(&self, resource: AlarmResource, raised: bool) {
+        let node = &self.inside.node;
+        if node
+            .alarm
+            .set_for(&node.connections, resource.into(), raised)
+        {
+            tracing::warn!(?resource, raised, "an operator has set an alarm");
+        }
     }
 
     /// Stops listening, closes all connections with 320 and waits until they have ended or `deadline`

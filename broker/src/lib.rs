@@ -36,6 +36,7 @@ mod net;
 mod node;
 mod timers;
 
+pub use alarm::AlarmResource;
 pub use broker::{Broker, ListenError, StartError};
 pub use config::Config;
 pub use durable::{Health, Problem};

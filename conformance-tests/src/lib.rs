@@ -13,6 +13,7 @@
 //!      └──▶ raw      any bytes in any order, on `leveret-protocol`
 //!                    │
 //!   target  ◀────────┘  the broker under test      restart  stops and starts it, where someone can
+//!                                                  operator raises its alarms, likewise
 //! ```
 //!
 //! What it is not: it starts no broker, and it has no switch that is meant for one broker only.
@@ -20,8 +21,10 @@
 //! Invariant: every wait ends. A read has its patience, a test its deadline, and a run a bounded
 //! number of tests at once.
 
+mod alarms;
 pub mod client;
 pub mod failure;
+pub mod operator;
 pub mod raw;
 pub mod registry;
 pub mod restart;
@@ -31,6 +34,7 @@ pub mod target;
 pub mod trial;
 
 pub use failure::{Failure, ensure, expect_eq};
+pub use operator::{Operator, OperatorCommand};
 pub use registry::{Rule, Section, registered};
 pub use restart::{Restart, RestartCommands, Stop};
 pub use runner::{Finished, Options, Summary, Verdict, run};

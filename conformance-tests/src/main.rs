@@ -4,7 +4,9 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::Parser;
-use leveret_conformance::{Finished, Options, RestartCommands, Summary, Target, Verdict, run};
+use leveret_conformance::{
+    Finished, OperatorCommand, Options, RestartCommands, Summary, Target, Verdict, run,
+};
 
 /// Holds an AMQP 0-9-1 broker against the rules that RabbitMQ's clients rely on.
 #[derive(Debug, Parser)]
@@ -26,6 +28,10 @@ struct Arguments {
     /// The same, but one that kills the broker
     #[arg(long, value_name = "COMMAND", env = "LEVERET_CRASH_COMMAND")]
     crash_command: Option<String>,
+    /// A shell command that does what an operator does: it is called with `raise-alarm` or
+    /// `clear-alarm` and `memory` or `disk`; without it the tests that need it are skipped
+    #[arg(long, value_name = "COMMAND", env = "LEVERET_OPERATOR_COMMAND")]
+    operator_command: Option<String>,
     /// List the tests and run none
     #[arg(long)]
     list: bool,
@@ -48,7 +54,8 @@ async fn main() -> ExitCode {
                 clean: arguments.restart_command,
                 crash: arguments.crash_command,
             };
-            hold(&uri, restart, &options).await
+            let operator = arguments.operator_command.map(OperatorCommand);
+            hold(&uri, restart, operator, &options).await
         }
         _ => list(&options),
     }
@@ -61,15 +68,23 @@ fn list(options: &Options) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-async fn hold(uri: &str, restart: RestartCommands, options: &Options) -> ExitCode {
-    let target = match Target::connect(uri).await {
-        Ok(target) => Arc::new(target.with_restart(Arc::new(restart))),
+async fn hold(
+    uri: &str,
+    restart: RestartCommands,
+    operator: Option<OperatorCommand>,
+    options: &Options,
+) -> ExitCode {
+    let mut target = match Target::connect(uri).await {
+        Ok(target) => target.with_restart(Arc::new(restart)),
         Err(failure) => {
             eprintln!("{failure}");
             return ExitCode::FAILURE;
         }
     };
-    let summary = run(target, options, print_unless_passed).await;
+    if let Some(operator) = operator {
+        target = target.with_operator(Arc::new(operator));
+    }
+    let summary = run(Arc::new(target), options, print_unless_passed).await;
     print_summary(&summary);
     match summary.failed() {
         0 => ExitCode::SUCCESS,

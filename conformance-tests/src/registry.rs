@@ -20,6 +20,10 @@ pub const DEADLINE: Duration = Duration::from_secs(10);
 /// what any test may do.
 pub const RESTART_DEADLINE: Duration = Duration::from_secs(240);
 
+/// How long a test may take that gives an operator orders: a command for RabbitMQ starts an Erlang
+/// machine, which takes some seconds while the processor is busy.
+pub const OPERATOR_DEADLINE: Duration = Duration::from_secs(120);
+
 /// The IDs that the suite sets out to cover, one a line, in the order of the sections.
 pub const IDS: &str = include_str!("ids.txt");
 
@@ -81,6 +85,11 @@ pub struct Needs {
     /// A broker that can be stopped so and started again. Such a test must have the broker for
     /// itself.
     pub restart: Option<Stop>,
+    /// Someone who can do to the broker what an operator does.
+    pub operator: bool,
+    /// An operator who raises alarms, which hold up every publisher. Such a test must have the broker
+    /// for itself.
+    pub alarms: bool,
 }
 
 impl Rule {
@@ -102,6 +111,8 @@ impl Rule {
                 fixtures: false,
                 quorum_queues: false,
                 restart: None,
+                operator: false,
+                alarms: false,
             },
             deadline: DEADLINE,
             lock: None,
@@ -161,6 +172,28 @@ impl Rule {
         self.needs.restart = Some(stop);
         self.deadline = RESTART_DEADLINE;
         self
+    }
+
+    /// The test needs an operator and is skipped where there is none.
+    #[must_use]
+    pub const fn operator(mut self) -> Self {
+        self.needs.operator = true;
+        self.deadline = OPERATOR_DEADLINE;
+        self
+    }
+
+    /// The test has an operator raise alarms.
+    #[must_use]
+    pub const fn alarms(self) -> Self {
+        let mut rule = self.operator();
+        rule.needs.alarms = true;
+        rule
+    }
+
+    /// Whether the test disturbs all others, or is disturbed by them.
+    #[must_use]
+    pub fn runs_alone(&self) -> bool {
+        self.needs.restart.is_some() || self.needs.alarms
     }
 
     /// Only this generation of RabbitMQ behaves so.

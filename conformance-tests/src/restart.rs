@@ -14,6 +14,7 @@ use std::time::Duration;
 use tokio::process::Command;
 
 use crate::failure::Failure;
+use crate::operator::OPERATOR_VARIABLE;
 
 /// How long one command may take. A RabbitMQ node needs about 15 s to start on a busy machine, and
 /// after a crash it reads its journals too.
@@ -85,25 +86,31 @@ impl Restart for RestartCommands {
             let command = self
                 .command(stop)
                 .ok_or_else(|| Failure::new(format!("there is no command for {stop:?}")))?;
-            carry_out(command).await.map(|()| None)
+            carry_out(command, &[]).await.map(|()| None)
         })
     }
 }
 
-/// Runs a command of the shell. What it starts must not hold on to its standard error.
-async fn carry_out(command: &str) -> Result<(), Failure> {
+/// Runs a command of the shell with further arguments behind it. What it starts must not hold on to its
+/// standard error.
+pub(crate) async fn carry_out(command: &str, arguments: &[String]) -> Result<(), Failure> {
     let mut shell = Command::new("sh");
-    shell.arg("-c").arg(command).kill_on_drop(true);
+    shell.arg("-c").arg(format!("{command} \"$@\""));
+    shell.arg("sh").args(arguments).kill_on_drop(true);
     shell.stdin(Stdio::null()).stdout(Stdio::null());
     // A Leveret that the command starts takes every such variable for a key of its configuration.
-    shell.env_remove(CLEAN_VARIABLE).env_remove(CRASH_VARIABLE);
+    for variable in [CLEAN_VARIABLE, CRASH_VARIABLE, OPERATOR_VARIABLE] {
+        shell.env_remove(variable);
+    }
+    let shown = format!("{command} {}", arguments.join(" "));
+    let shown = shown.trim_end();
     let status = tokio::time::timeout(COMMAND_PATIENCE, shell.status())
         .await
-        .map_err(|_| Failure::new(format!("{command:?} took more than {COMMAND_PATIENCE:?}")))??;
+        .map_err(|_| Failure::new(format!("{shown:?} took more than {COMMAND_PATIENCE:?}")))??;
     if status.success() {
         return Ok(());
     }
-    Err(Failure::new(format!("{command:?} ended with {status}")))
+    Err(Failure::new(format!("{shown:?} ended with {status}")))
 }
 
 #[cfg(test)]

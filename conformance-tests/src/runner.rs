@@ -1,5 +1,5 @@
 //! Runs tests side by side, each with its own deadline, and collects the verdicts. Those that restart
-//! the broker, which disturbs everybody else, come last and one by one.
+//! the broker or raise its alarms, which disturbs everybody else, come last and one by one.
 //!
 //! Invariant: never more than the chosen number of tests at once, and every test ends: its deadline
 //! and the clean-up's bound it.
@@ -108,8 +108,8 @@ pub async fn run(
         report(&finished);
         summary.finished.push(finished);
     };
-    let restarts = |rule: &&Rule| rule.needs.restart.is_some();
-    let (alone, together): (Vec<_>, Vec<_>) = options.selected().partition(restarts);
+    let (alone, together): (Vec<_>, Vec<_>) =
+        options.selected().partition(|rule| rule.runs_alone());
     run_together(together, &target, options.jobs, &mut end).await;
     for rule in alone {
         end(run_one(rule, Arc::clone(&target)).await);
@@ -149,6 +149,9 @@ pub fn reason_to_skip(rule: &Rule, target: &Target) -> Option<String> {
         }
         Check::Test(_) if rule.needs.quorum_queues && !target.has_quorum_queues() => {
             Some("the target has no quorum queues".to_owned())
+        }
+        Check::Test(_) if rule.needs.operator && !target.has_operator() => {
+            Some("no command does what an operator does".to_owned())
         }
         Check::Test(_) => rule
             .needs

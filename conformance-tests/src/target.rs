@@ -13,6 +13,7 @@ use tokio::sync::OwnedMutexGuard;
 use tokio::time::Instant;
 
 use crate::failure::Failure;
+use crate::operator::{Operator, Order};
 use crate::raw::{Event, Handshake, RawConnection};
 use crate::restart::{Restart, Stop};
 
@@ -36,6 +37,7 @@ pub struct Target {
     uri: AMQPUri,
     address: Mutex<(String, u16)>,
     restart: Option<Arc<dyn Restart>>,
+    operator: Option<Arc<dyn Operator>>,
     fixtures: bool,
     quorum_queues: bool,
     version: (u32, u32),
@@ -59,6 +61,7 @@ impl Target {
         let mut target = Self {
             address: Mutex::new((uri.authority.host.clone(), uri.authority.port)),
             restart: None,
+            operator: None,
             uri,
             fixtures: false,
             quorum_queues: false,
@@ -78,6 +81,13 @@ impl Target {
     #[must_use]
     pub fn with_restart(mut self, restart: Arc<dyn Restart>) -> Self {
         self.restart = Some(restart);
+        self
+    }
+
+    /// The same broker, for tests that need an operator.
+    #[must_use]
+    pub fn with_operator(mut self, operator: Arc<dyn Operator>) -> Self {
+        self.operator = Some(operator);
         self
     }
 
@@ -179,6 +189,20 @@ impl Target {
     pub fn can_restart(&self, stop: Stop) -> bool {
         let restart = self.restart.as_ref();
         restart.is_some_and(|restart| restart.offers(stop))
+    }
+
+    /// Whether someone carries out what only an operator can do.
+    #[must_use]
+    pub fn has_operator(&self) -> bool {
+        self.operator.is_some()
+    }
+
+    pub(crate) async fn operate(&self, order: Order) -> Result<(), Failure> {
+        let operator = self.operator.as_ref();
+        let operator = operator.ok_or_else(|| Failure::new("the target has no operator"))?;
+        let step = order.to_string();
+        let done = operator.carry_out(order).await;
+        done.map_err(|failure| failure.at(step))
     }
 
     /// Stops the broker, starts it with the data it had, and waits until it serves. A connection

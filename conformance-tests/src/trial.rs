@@ -10,7 +10,9 @@ use lapin::{Channel, Connection, ConnectionProperties};
 use leveret_protocol::method::{exchange, queue};
 use leveret_protocol::{Method, ShortStr};
 
+use crate::alarms::RaisedAlarms;
 use crate::failure::Failure;
+use crate::operator::Resource;
 use crate::raw::{Expected, Handshake, RawConnection, Text};
 use crate::restart::Stop;
 use crate::target::Target;
@@ -28,6 +30,7 @@ pub struct Trial {
     target: Arc<Target>,
     prefix: String,
     named: Mutex<Vec<Named>>,
+    alarms: RaisedAlarms,
     connections: Mutex<Vec<Arc<Connection>>>,
     /// Kept until their connections are closed: lapin closes a channel when its last handle goes,
     /// and an answer that crosses the connection's close is lost to it.
@@ -47,6 +50,7 @@ impl Trial {
             prefix: target.fresh_prefix(id),
             target,
             named: Mutex::default(),
+            alarms: RaisedAlarms::default(),
             connections: Mutex::default(),
             channels: Mutex::default(),
         }
@@ -184,8 +188,28 @@ impl Trial {
         restarted.map_err(|failure| failure.at("restart after a crash"))
     }
 
-    /// Closes the connections and deletes what was named.
+    /// Has an operator raise an alarm, and waits until publishers are held up for this reason; for
+    /// tests marked `alarms`. It is cleared at the end.
+    ///
+    /// # Errors
+    /// The operator fails, or publishers are not held up.
+    pub async fn raise_alarm(&self, resource: Resource) -> Result<(), Failure> {
+        self.alarms.raise(&self.target, resource).await
+    }
+
+    /// Has an operator clear an alarm, and waits until publishers are no longer held up for this reason.
+    ///
+    /// # Errors
+    /// The operator fails, or publishers are still held up.
+    pub async fn clear_alarm(&self, resource: Resource) -> Result<(), Failure> {
+        self.alarms.clear(&self.target, resource).await
+    }
+
+    /// Clears alarms, closes the connections and deletes what was named.
     pub(crate) async fn clean_up(&self) -> Result<(), Failure> {
+        // Commands have a longer patience of their own.
+        let cleared = self.alarms.clear_all(&self.target).await;
+        cleared.map_err(|failure| failure.at("clean-up"))?;
         let work = self.clean_up_unbounded();
         tokio::time::timeout(CLEAN_UP_DEADLINE, work)
             .await

@@ -8,9 +8,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use leveret::{Broker, Config};
+use leveret::{AlarmResource, Broker, Config};
+use leveret_conformance::operator::{CarryingOut, Order, Resource};
 use leveret_conformance::restart::Restarting;
-use leveret_conformance::{Failure, Restart, Stop};
+use leveret_conformance::{Failure, Operator, Restart, Stop};
 use tokio::sync::Mutex;
 
 const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(10);
@@ -104,6 +105,42 @@ impl Restart for Restartable {
             let restarted = restarted.map_err(|error| error.to_string());
             restarted.map(Some).map_err(Failure::new)
         })
+    }
+}
+
+/// A Leveret with its operator.
+#[derive(Debug)]
+pub(crate) struct Operated(pub(crate) Broker);
+
+impl Operator for Operated {
+    fn carry_out(&self, order: Order) -> CarryingOut<'_> {
+        Box::pin(async move {
+            operate(&self.0, &order);
+            Ok(())
+        })
+    }
+}
+
+impl Operator for Restartable {
+    fn carry_out(&self, order: Order) -> CarryingOut<'_> {
+        Box::pin(async move {
+            let life = self.life.lock().await;
+            let life = life.as_ref();
+            let life = life.ok_or_else(|| Failure::new("the broker is not running"))?;
+            operate(&life.broker, &order);
+            Ok(())
+        })
+    }
+}
+
+fn operate(broker: &Broker, order: &Order) {
+    let named = |resource: &Resource| match resource {
+        Resource::Memory => AlarmResource::Memory,
+        Resource::Disk => AlarmResource::Disk,
+    };
+    match order {
+        Order::RaiseAlarm(resource) => broker.raise_alarm(named(resource)),
+        Order::ClearAlarm(resource) => broker.clear_alarm(named(resource)),
     }
 }
 

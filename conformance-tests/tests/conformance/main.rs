@@ -2,8 +2,8 @@
 //! `cargo test -p leveret-conformance --test conformance QUEUE-05` runs one.
 //!
 //! The broker is the one at `AMQP_URL`, or else a Leveret in this process. A test that restarts the
-//! broker gets a Leveret of its own; at `AMQP_URL`, where there is only one, such tests come after all
-//! others and one by one.
+//! broker or raises its alarms gets a Leveret of its own; at `AMQP_URL`, where there is only one, such
+//! tests come after all others and one by one.
 
 mod in_process;
 
@@ -12,7 +12,9 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use leveret_conformance::runner::{reason_to_skip, run_one};
-use leveret_conformance::{Options, RestartCommands, Rule, Target, Verdict, registered};
+use leveret_conformance::{
+    OperatorCommand, Options, RestartCommands, Rule, Target, Verdict, registered,
+};
 use libtest_mimic::{Arguments, Failed, Trial};
 use tokio::runtime::{Handle, Runtime};
 
@@ -41,10 +43,11 @@ fn run() -> Result<ExitCode, Box<dyn Error>> {
 
 fn hold_leveret(arguments: &Arguments, runtime: &Runtime) -> Result<ExitCode, Box<dyn Error>> {
     let (uri, broker) = runtime.block_on(in_process::start())?;
-    let target = Arc::new(runtime.block_on(Target::connect(&uri))?);
-    let trials = registered().map(|rule| match rule.needs.restart {
-        Some(_) => trial_with_own_broker(rule, runtime.handle()),
-        None => trial(rule, &target, runtime.handle()),
+    let target = runtime.block_on(Target::connect(&uri))?;
+    let target = Arc::new(target.with_operator(Arc::new(in_process::Operated(broker.clone()))));
+    let trials = registered().map(|rule| match rule.runs_alone() {
+        true => trial_with_own_broker(rule, runtime.handle()),
+        false => trial(rule, &target, runtime.handle()),
     });
     let conclusion = libtest_mimic::run(arguments, trials.collect());
     runtime.block_on(in_process::stop(broker));
@@ -58,9 +61,12 @@ fn hold_stranger(
 ) -> Result<ExitCode, Box<dyn Error>> {
     let commands = Arc::new(RestartCommands::from_environment());
     let target = runtime.block_on(Target::connect(uri))?;
-    let target = Arc::new(target.with_restart(commands));
-    let restarts = |rule: &&Rule| rule.needs.restart.is_some();
-    let (alone, together): (Vec<_>, Vec<_>) = registered().partition(restarts);
+    let mut target = target.with_restart(commands);
+    if let Some(operator) = OperatorCommand::from_environment() {
+        target = target.with_operator(Arc::new(operator));
+    }
+    let target = Arc::new(target);
+    let (alone, together): (Vec<_>, Vec<_>) = registered().partition(|rule| rule.runs_alone());
     let trials = |rules: Vec<&'static Rule>| {
         let trial = |rule| trial(rule, &target, runtime.handle());
         rules.into_iter().map(trial).collect()
@@ -92,7 +98,10 @@ fn trial_with_own_broker(rule: &'static Rule, runtime: &Handle) -> Trial {
 
 async fn verdict_of_own_broker(rule: &'static Rule) -> Result<Verdict, Box<dyn Error>> {
     let (uri, broker) = in_process::Restartable::start().await?;
-    let target = Target::connect(&uri).await?.with_restart(broker.clone());
+    let target = Target::connect(&uri).await?;
+    let target = target
+        .with_restart(broker.clone())
+        .with_operator(broker.clone());
     let finished = run_one(rule, Arc::new(target)).await;
     broker.stop().await?;
     Ok(finished.verdict)
