@@ -90,7 +90,7 @@ struct ConnectionTask<S> {
     reading_stopped: bool,
     /// False while we do not read for a reason of our own; then silence is no sign (HB-08).
     listening: bool,
-    /// True when received bytes wait for a parked answer.
+    /// True when received bytes wait for a parked answer or for the end of an alarm.
     unhandled: bool,
     lockstep: Lockstep,
     /// Whether a thread of this runtime may block while others take its place.
@@ -209,9 +209,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> ConnectionTask<S> {
         Ok(Step::Did)
     }
 
-    /// Goes on with what was received while an answer was parked.
+    /// Goes on with what was received while input was held.
     fn resume(&mut self) -> bool {
-        let resumes = self.unhandled && self.session.parked.is_none();
+        let resumes = self.unhandled && !self.session.holds_input();
         if resumes {
             self.process();
         }
@@ -224,7 +224,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> ConnectionTask<S> {
         let received: Bytes = std::mem::take(&mut self.received).freeze();
         let (consumed, wanted) = self.handle(&received);
         self.wanted = wanted;
-        self.unhandled = self.session.parked.is_some();
+        self.unhandled = self.session.holds_input();
         self.received = match received.try_into_mut() {
             Ok(mut buffer) => {
                 bytes::Buf::advance(&mut buffer, consumed);

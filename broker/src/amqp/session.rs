@@ -78,7 +78,8 @@ pub(crate) struct Session {
     pub(crate) stalled: Vec<u64>,
     /// Consumers whose queue has gone while an answer was parked; they are told behind it.
     pub(crate) cancelled_behind_answer: Vec<u64>,
-    /// True once the client has published during an alarm: only those are held up (FLOW-01).
+    /// True once the client has published during an alarm: only those are held up (FLOW-01), and nothing
+    /// they sent behind that publish is handled before [`Session::block_if_alarmed`] has looked (FLOW-06).
     pub(crate) has_published: bool,
     /// True while an alarm keeps the connection from being read (FLOW-06).
     pub(crate) blocked: bool,
@@ -133,8 +134,11 @@ impl Session {
 
     /// Holds a publisher up while an alarm is raised; it is told if it asked to be (FLOW-02).
     pub(crate) fn block_if_alarmed(&mut self) {
-        let alarmed = self.has_published && self.node.alarm.is_raised();
-        if !alarmed || self.blocked || !self.machine.is_running() {
+        if !self.has_published || self.blocked {
+            return;
+        }
+        self.has_published = self.node.alarm.is_raised() && self.machine.is_running();
+        if !self.has_published {
             return;
         }
         self.blocked = true;
@@ -155,11 +159,16 @@ impl Session {
         }
     }
 
-    /// Handles what `received` holds, all of it or until an answer is parked. Says how many bytes were
+    /// True while received bytes have to wait: for a parked answer, or for the end of an alarm.
+    pub(crate) fn holds_input(&self) -> bool {
+        self.parked.is_some() || self.has_published
+    }
+
+    /// Handles what `received` holds, all of it or until input is held. Says how many bytes were
     /// used and how many must be there before it is worth calling again.
     pub(crate) fn on_bytes(&mut self, received: &Bytes) -> (usize, usize) {
         let mut input = Input::new(received);
-        while self.parked.is_none() {
+        while !self.holds_input() {
             if let Some(event) = self.machine.next_usual(&mut input) {
                 if let Err(failure) = self.on_event(event) {
                     self.fail(failure);

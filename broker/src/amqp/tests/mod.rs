@@ -5,6 +5,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod alarm;
 mod flood;
 mod stored_queue;
 #[path = "../../../tests/support/mod.rs"]

@@ -181,6 +181,8 @@ impl Classic {
         let got = match head.and_then(|entry| self.consumers.hand_out(index, entry)) {
             Some(delivery) => {
                 self.forget_sent(index, std::slice::from_ref(&delivery), call.aftermath);
+                // What has expired behind it is the head now: it goes uncounted (TTL-06).
+                self.deal(call);
                 Got::Message(delivery, self.ready.len())
             }
             None if self.ready.is_empty() => Got::Empty,

@@ -470,7 +470,9 @@ impl Model {
             return None;
         }
         let head = self.ready.remove(0);
-        Some((self.deliver(slot, head), self.ready.len() as u64))
+        let given = self.deliver(slot, head);
+        self.deal();
+        Some((given, self.ready.len() as u64))
     }
 
     fn settle(&mut self, slot: usize, verdict: Verdict, ids: &[DeliveryId]) {
