@@ -28,7 +28,7 @@ const SERVING_PAUSE: Duration = Duration::from_millis(100);
 const LAST_FRAMES_MAX: usize = 16;
 
 /// A user and vhost of the fixtures; who can log in there has the others as well.
-const FIXTURE_USER: &str = "impersonator";
+const FIXTURE_USER: &str = "restricted";
 
 /// A broker that answered.
 #[derive(Debug)]

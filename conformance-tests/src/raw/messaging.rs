@@ -56,6 +56,26 @@ impl RawConnection {
             .await
     }
 
+    /// Publishes a text with properties; there is no reply.
+    ///
+    /// # Errors
+    /// The connection is gone.
+    pub async fn publish_message(
+        &mut self,
+        channel: u16,
+        (exchange, routing_key): (&str, &str),
+        properties: Properties<'_>,
+        body: &str,
+    ) -> Result<(), Failure> {
+        let publish = basic::Publish {
+            exchange: exchange.into(),
+            routing_key: routing_key.into(),
+            ..Default::default()
+        };
+        self.publish_with(channel, publish, properties, body.as_bytes())
+            .await
+    }
+
     /// Publishes with every choice, in as many body frames as the agreed size asks for.
     ///
     /// # Errors
@@ -200,6 +220,19 @@ impl RawConnection {
         self.consume_with(channel, consume).await
     }
 
+    /// Starts a consumer whose deliveries count as acked, and returns its tag.
+    ///
+    /// # Errors
+    /// Anything but consume-ok comes.
+    pub async fn consume_no_ack(&mut self, channel: u16, queue: &str) -> Result<String, Failure> {
+        let consume = basic::Consume {
+            queue: queue.into(),
+            no_ack: true,
+            ..Default::default()
+        };
+        self.consume_with(channel, consume).await
+    }
+
     /// Starts a consumer with every choice, and returns its tag.
     ///
     /// # Errors
@@ -323,6 +356,18 @@ impl RawConnection {
         let method = self.expect(channel, basic::Ack::ID).await?;
         method.read(|method| match method {
             Method::Basic(basic::Method::Ack(ack)) => Some(ack),
+            _ => None,
+        })
+    }
+
+    /// A nack from the broker, next.
+    ///
+    /// # Errors
+    /// Anything else comes.
+    pub async fn expect_refusal(&mut self, channel: u16) -> Result<basic::Nack, Failure> {
+        let method = self.expect(channel, basic::Nack::ID).await?;
+        method.read(|method| match method {
+            Method::Basic(basic::Method::Nack(nack)) => Some(nack),
             _ => None,
         })
     }

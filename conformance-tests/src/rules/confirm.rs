@@ -173,15 +173,6 @@ const ONE_AND_NO_MORE: [(&str, Value<'static>); 2] = [
     ("x-overflow", Value::LongStr(b"reject-publish")),
 ];
 
-/// The broker's nack, next.
-async fn expect_refusal(raw: &mut RawConnection) -> Result<basic::Nack, Failure> {
-    let method = raw.expect(1, basic::Nack::ID).await?;
-    method.read(|method| match method {
-        Method::Basic(basic::Method::Nack(nack)) => Some(nack),
-        _ => None,
-    })
-}
-
 async fn refused_by_one_queue(t: &Trial) -> Result<(), Failure> {
     let (mut raw, mut other) = (confirming(t).await?, t.raw().await?);
     let (full, free) = (t.name("full"), t.name("free"));
@@ -190,7 +181,7 @@ async fn refused_by_one_queue(t: &Trial) -> Result<(), Failure> {
     raw.publish(1, &exchange, "", "fits").await?;
     raw.await_confirms(1, 1, 1).await?;
     raw.publish(1, &exchange, "", "too many").await?;
-    let nack = expect_refusal(&mut raw).await?;
+    let nack = raw.expect_refusal(1).await?;
     expect_eq("refused publish", nack.delivery_tag, 2)?;
     other.expect_ready(1, &full, 1).await?;
     other.take_text(1, &free, "fits").await?;
@@ -204,7 +195,7 @@ async fn nack_has_requeue_set(t: &Trial) -> Result<(), Failure> {
     raw.publish(1, "", &queue, "fits").await?;
     raw.await_confirms(1, 1, 1).await?;
     raw.publish(1, "", &queue, "too many").await?;
-    let nack = expect_refusal(&mut raw).await?;
+    let nack = raw.expect_refusal(1).await?;
     let came = (nack.delivery_tag, nack.requeue);
     expect_eq("tag and requeue bit of the nack", came, (2, true))
 }

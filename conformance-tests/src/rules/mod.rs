@@ -39,34 +39,44 @@ macro_rules! rule {
 }
 
 mod ack;
+mod alternate_exchange;
 mod auto_delete;
 mod basic_return;
 mod bind;
+mod broker_clock;
 mod cancel;
 mod channel;
 mod confirm;
 mod connection;
 mod consume;
+mod consumer_priority;
+mod dead_letter;
 mod delivery;
 mod durability;
 mod errors;
 mod exchange;
 mod exclusive;
+mod flow;
 mod frame;
 mod get;
 mod headers;
 mod heartbeat;
+mod length;
+mod priority;
 mod protocol_header;
 mod publish;
 mod qos;
 mod queue;
 mod queue_arguments;
+mod queue_expiry;
 mod recover;
 mod route;
 mod routing;
+mod single_active;
 mod table;
 mod topic;
 mod transaction;
+mod ttl;
 mod tune;
 
 /// Every section, in the order of the list of IDs.
@@ -80,6 +90,7 @@ pub(crate) const SECTIONS: &[Section] = &[
     table::SECTION,
     channel::SECTION,
     exchange::SECTION,
+    alternate_exchange::SECTION,
     bind::SECTION,
     route::SECTION,
     topic::SECTION,
@@ -99,5 +110,13 @@ pub(crate) const SECTIONS: &[Section] = &[
     qos::SECTION,
     confirm::SECTION,
     transaction::SECTION,
+    dead_letter::SECTION,
+    ttl::SECTION,
+    queue_expiry::SECTION,
+    length::SECTION,
+    priority::SECTION,
+    consumer_priority::SECTION,
+    single_active::SECTION,
+    flow::SECTION,
     durability::SECTION,
 ];
