@@ -9,7 +9,7 @@ use crate::raw::{RawConnection, transient_exchange};
 use crate::registry::Section;
 use crate::trial::Trial;
 
-pub(crate) const SECTION: Section = Section::unfinished("TTL", &[RULES]);
+pub(crate) const SECTION: Section = Section::complete("TTL", &[RULES]);
 
 rules! {
     "TTL-01" of_the_queue [raw] "Messages live as long as the queue says …";
@@ -25,6 +25,7 @@ rules! {
     "TTL-05" nobody_asks [raw] "Messages go when they are due, though nobody asks.";
     "TTL-06" counted_behind_a_live_head [raw] "What has expired behind a live message is counted still.";
     "TTL-07" expiration_stays [raw] "The expiration is delivered as it was sent.";
+    "TTL-08" behind_a_higher_priority [raw] "A lower priority that has expired waits for higher ones.";
     "TTL-09" deadline_across_a_restart [raw, restart] "The time goes on while the broker is down.";
     "TTL-10" each_queue_its_own [raw] "Each queue counts for its own copy.";
 }
@@ -263,6 +264,33 @@ async fn expiration_stays(t: &Trial) -> Result<(), Failure> {
         expect_eq("expiration", came.as_deref(), Some(expiration))?;
     }
     Ok(())
+}
+
+async fn behind_a_higher_priority(t: &Trial) -> Result<(), Failure> {
+    let mut clock = BrokerClock::new(t).await?;
+    let mut dying = Dying::with(t, &[("x-max-priority", Value::I32(5))]).await?;
+    let queue = dying.queue.clone();
+    let messages = [
+        (5, None, "high"),
+        (1, Some("10"), "low"),
+        (1, None, "low too"),
+    ];
+    for (priority, expiration, text) in messages {
+        let properties = Properties {
+            priority: Some(priority),
+            expiration: expiration.map(Into::into),
+            ..Default::default()
+        };
+        let raw = &mut dying.raw;
+        raw.publish_message(1, ("", &queue), properties, text)
+            .await?;
+    }
+    dying.raw.barrier(1).await?;
+    clock.wait(80).await?;
+    dying.raw.expect_ready(1, &queue, 3).await?;
+    dying.raw.take_text(1, &queue, "high").await?;
+    dying.expect_death("low").await?;
+    dying.raw.take_text(1, &queue, "low too").await.map(drop)
 }
 
 async fn deadline_across_a_restart(t: &Trial) -> Result<(), Failure> {

@@ -16,6 +16,7 @@ rules! {
     "LEN-03" none_with_a_consumer [raw] "… or delivered at once.";
     "LEN-06" both_limits [raw] "Of two limits the one that is reached first holds.";
     "LEN-07" requeued_above_the_limit [raw] "What is requeued into a full queue is the oldest, and goes.";
+    "LEN-11" highest_priority_goes_first [raw] "With priorities the highest is the one that goes.";
     "LEN-12" dropped_is_confirmed [raw] "The publisher of what is dropped gets its ack.";
 }
 
@@ -146,6 +147,21 @@ async fn requeued_above_the_limit(t: &Trial) -> Result<(), Failure> {
     limited.publish(&["new"]).await?;
     limited.raw.nack(1, old.delivery_tag, true).await?;
     limited.expect(&["old"], &["new"]).await
+}
+
+async fn highest_priority_goes_first(t: &Trial) -> Result<(), Failure> {
+    let priorities = ("x-max-priority", Value::I32(5));
+    let mut limited = Limited::by(t, &[max_length(2), priorities]).await?;
+    for (priority, text) in [(1, "one"), (5, "five"), (0, "zero")] {
+        let properties = Properties {
+            priority: Some(priority),
+            ..Default::default()
+        };
+        let address = ("", limited.queue.as_str());
+        let raw = &mut limited.raw;
+        raw.publish_message(1, address, properties, text).await?;
+    }
+    limited.expect(&["five"], &["one", "zero"]).await
 }
 
 async fn dropped_is_confirmed(t: &Trial) -> Result<(), Failure> {
