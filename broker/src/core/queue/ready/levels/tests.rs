@@ -35,6 +35,10 @@ fn positions(levels: &mut Levels) -> Vec<u64> {
 }
 
 fn load(levels: &mut Levels, entries: Vec<Entry>, through: u64) -> usize {
+    load_but(levels, entries, through, 0)
+}
+
+fn load_but(levels: &mut Levels, entries: Vec<Entry>, through: u64, unreadable: u64) -> usize {
     let wanted = levels.wanted().unwrap();
     let mut dropped = Vec::new();
     let loaded = LoadedPart {
@@ -42,7 +46,7 @@ fn load(levels: &mut Levels, entries: Vec<Entry>, through: u64) -> usize {
         first: wanted.run.first,
         through,
         entries,
-        unreadable: 0,
+        unreadable,
     };
     levels.place_loaded(loaded, &mut dropped);
     dropped.len()
@@ -88,6 +92,19 @@ fn a_level_goes_as_one_run_and_comes_back_without_the_others() {
     assert_eq!(positions(&mut levels), [1, 3, 5]);
     let wanted = levels.wanted().unwrap();
     assert_eq!((wanted.part, wanted.run), (Part::Level(0), run(0, 4)));
+}
+
+#[test]
+fn what_cannot_be_read_may_be_of_another_level_and_is_missed_at_the_end() {
+    let mut levels = filled(&[0, 1, 0, 1, 0, 1]);
+    page_all(&mut levels);
+    load_but(&mut levels, vec![entry(1, 1), entry(3, 1)], 4, 2);
+    assert_eq!(positions(&mut levels), [1, 3]);
+    let wanted = levels.wanted().unwrap();
+    assert_eq!((wanted.run.first, wanted.run.last), (5, 5));
+    load_but(&mut levels, Vec::new(), 5, 1);
+    assert_eq!(levels.wanted().unwrap().part, Part::Level(0));
+    assert_eq!(levels.counts().len, 3);
 }
 
 #[test]
