@@ -19,6 +19,7 @@ mod check;
 mod check_tests;
 mod clients;
 mod content;
+mod delayed;
 mod faults;
 mod full;
 mod history;

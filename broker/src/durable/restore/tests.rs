@@ -155,6 +155,35 @@ fn dur_09_the_predeclared_exchanges_are_taken_down_once() {
 }
 
 #[test]
+fn an_exchange_that_holds_messages_has_a_log_of_its_own_id() {
+    let noted = Noted::new();
+    let vhost = noted.vhost("/");
+    let arguments = TableBuf::new().with("x-delayed-type", Value::LongStr(b"topic"));
+    for (name, durable) in [("kept", true), ("transient", false)] {
+        let request = ExchangeDeclare {
+            durable,
+            arguments: arguments.view(),
+            ..exchange(name, "x-delayed-message")
+        };
+        declare_exchange(&vhost, request);
+    }
+    let logs = || noted.inside.lock().unwrap().logs.clone();
+    let id = vhost.topology().exchange(b"kept").unwrap().spec().id;
+    assert_eq!(logs(), BTreeSet::from([LogId(id.0)]));
+
+    let restored = restore(&noted.catalog(), &Ids::default(), &counting()).unwrap();
+    let topology = restored.topologies.into_values().next().unwrap();
+    let own = topology.own_queue(id).unwrap().spec();
+    assert!(own.is_kept() && own.id.0 == id.0);
+    assert_eq!(topology.own_queues().count(), 1);
+    assert!(topology.queues().is_empty());
+
+    delete_exchange(&vhost, "kept");
+    delete_exchange(&vhost, "transient");
+    assert_eq!(logs(), BTreeSet::new());
+}
+
+#[test]
 fn dur_01_only_what_is_durable_is_taken_down() {
     let noted = Noted::new();
     let vhost = noted.vhost("/");
