@@ -56,6 +56,7 @@ mod frame;
 mod get;
 mod headers;
 mod heartbeat;
+mod policy;
 mod protocol_header;
 mod publish;
 mod qos;
@@ -100,4 +101,5 @@ pub(crate) const SECTIONS: &[Section] = &[
     confirm::SECTION,
     transaction::SECTION,
     durability::SECTION,
+    policy::SECTION,
 ];
