@@ -25,6 +25,7 @@ mod alarms;
 pub mod client;
 pub mod failure;
 pub mod operator;
+mod policies;
 pub mod raw;
 pub mod registry;
 pub mod restart;

@@ -1,4 +1,5 @@
-//! What an operator does to the broker under test while a test runs: alarms that are raised and cleared.
+//! What an operator does to the broker under test while a test runs: alarms that are raised and cleared,
+//! policies that are set and cleared.
 //!
 //! What it is not: it knows no broker. Whoever runs the suite brings an [`Operator`]; where the broker
 //! is a stranger it is one shell command that is called with the words of an [`Order`].
@@ -30,6 +31,58 @@ pub enum Order {
     RaiseAlarm(Resource),
     /// `clear-alarm memory` or `clear-alarm disk`: takes that back.
     ClearAlarm(Resource),
+    /// `set-policy VHOST NAME PATTERN APPLY-TO PRIORITY DEFINITION`, or `set-operator-policy`; the definition
+    /// is a JSON object.
+    SetPolicy(PolicyOrder),
+    /// `clear-policy VHOST NAME`, or `clear-operator-policy`
+    ClearPolicy(PolicyName),
+}
+
+/// Which policy is meant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PolicyName {
+    /// Whether it is an operator policy.
+    pub is_operators: bool,
+    /// The vhost.
+    pub vhost: String,
+    /// Its name there.
+    pub name: String,
+}
+
+/// A policy that is to be set.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PolicyOrder {
+    /// Which policy it is.
+    pub name: PolicyName,
+    /// The names it is for.
+    pub pattern: String,
+    /// What it is for: `queues`, `exchanges` or `all`.
+    pub apply_to: &'static str,
+    /// Its priority.
+    pub priority: i64,
+    /// What it says.
+    pub definition: Vec<(&'static str, Setting)>,
+}
+
+/// What a policy says about one key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Setting {
+    /// A number.
+    Number(i64),
+    /// A text of letters, digits and marks that need no escape in JSON.
+    Text(String),
+}
+
+impl From<i64> for Setting {
+    fn from(number: i64) -> Self {
+        Self::Number(number)
+    }
+}
+
+impl From<&str> for Setting {
+    fn from(text: &str) -> Self {
+        Self::Text(text.to_owned())
+    }
 }
 
 /// An order while it is carried out.
@@ -65,11 +118,44 @@ impl Order {
     /// The arguments of a command that carries it out.
     #[must_use]
     pub fn words(&self) -> Vec<String> {
-        let words = match self {
-            Self::RaiseAlarm(resource) => ["raise-alarm", resource.word()],
-            Self::ClearAlarm(resource) => ["clear-alarm", resource.word()],
-        };
-        words.map(str::to_owned).to_vec()
+        let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
+        match self {
+            Self::RaiseAlarm(resource) => words(&["raise-alarm", resource.word()]),
+            Self::ClearAlarm(resource) => words(&["clear-alarm", resource.word()]),
+            Self::SetPolicy(policy) => words(&[
+                policy.name.verb("set-policy", "set-operator-policy"),
+                &policy.name.vhost,
+                &policy.name.name,
+                &policy.pattern,
+                policy.apply_to,
+                &policy.priority.to_string(),
+                &policy.definition_json(),
+            ]),
+            Self::ClearPolicy(name) => words(&[
+                name.verb("clear-policy", "clear-operator-policy"),
+                &name.vhost,
+                &name.name,
+            ]),
+        }
+    }
+}
+
+impl PolicyName {
+    fn verb(&self, usual: &'static str, operators: &'static str) -> &'static str {
+        match self.is_operators {
+            true => operators,
+            false => usual,
+        }
+    }
+}
+
+impl PolicyOrder {
+    fn definition_json(&self) -> String {
+        let entries = self.definition.iter().map(|(key, value)| match value {
+            Setting::Number(number) => format!("\"{key}\":{number}"),
+            Setting::Text(text) => format!("\"{key}\":\"{text}\""),
+        });
+        format!("{{{}}}", entries.collect::<Vec<_>>().join(","))
     }
 }
 
@@ -104,5 +190,31 @@ mod tests {
         let other = Order::ClearAlarm(Resource::Disk);
         let failed = command.carry_out(other).await.unwrap_err();
         assert!(failed.to_string().contains("clear-alarm disk"), "{failed}");
+    }
+
+    #[test]
+    fn a_policy_is_told_in_seven_words() {
+        let order = PolicyOrder {
+            name: PolicyName {
+                is_operators: true,
+                vhost: "/".to_owned(),
+                name: "n".to_owned(),
+            },
+            pattern: "^a b".to_owned(),
+            apply_to: "queues",
+            priority: -1,
+            definition: vec![("expires", 1.into()), ("overflow", "drop-head".into())],
+        };
+        let definition = "{\"expires\":1,\"overflow\":\"drop-head\"}";
+        let words = [
+            "set-operator-policy",
+            "/",
+            "n",
+            "^a b",
+            "queues",
+            "-1",
+            definition,
+        ];
+        assert_eq!(Order::SetPolicy(order).words(), words);
     }
 }

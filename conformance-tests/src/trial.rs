@@ -12,7 +12,8 @@ use leveret_protocol::{Method, ShortStr};
 
 use crate::alarms::RaisedAlarms;
 use crate::failure::Failure;
-use crate::operator::Resource;
+use crate::operator::{PolicyName, PolicyOrder, Resource, Setting};
+use crate::policies::SetPolicies;
 use crate::raw::{Expected, Handshake, RawConnection, Text};
 use crate::restart::Stop;
 use crate::target::Target;
@@ -31,6 +32,7 @@ pub struct Trial {
     prefix: String,
     named: Mutex<Vec<Named>>,
     alarms: RaisedAlarms,
+    policies: SetPolicies,
     connections: Mutex<Vec<Arc<Connection>>>,
     /// Kept until their connections are closed: lapin closes a channel when its last handle goes,
     /// and an answer that crosses the connection's close is lost to it.
@@ -51,6 +53,7 @@ impl Trial {
             target,
             named: Mutex::default(),
             alarms: RaisedAlarms::default(),
+            policies: SetPolicies::default(),
             connections: Mutex::default(),
             channels: Mutex::default(),
         }
@@ -205,10 +208,50 @@ impl Trial {
         self.alarms.clear(&self.target, resource).await
     }
 
-    /// Clears alarms, closes the connections and deletes what was named.
+    /// A policy for the queues and exchanges whose names begin as this one does, to be changed and given to
+    /// [`Trial::set_policy`]. It is named after the suffix.
+    #[must_use]
+    pub fn policy(
+        &self,
+        suffix: &str,
+        names: &str,
+        definition: &[(&'static str, Setting)],
+    ) -> PolicyOrder {
+        PolicyOrder {
+            name: PolicyName {
+                is_operators: false,
+                vhost: self.vhost().to_owned(),
+                name: format!("{}-{suffix}", self.prefix),
+            },
+            pattern: format!("^{names}"),
+            apply_to: "all",
+            priority: 0,
+            definition: definition.to_vec(),
+        }
+    }
+
+    /// Has an operator set a policy; for tests marked `operator`. It is cleared at the end.
+    ///
+    /// # Errors
+    /// The operator fails.
+    pub async fn set_policy(&self, policy: PolicyOrder) -> Result<(), Failure> {
+        self.policies.set(&self.target, policy).await
+    }
+
+    /// Has an operator clear a policy.
+    ///
+    /// # Errors
+    /// The operator fails.
+    pub async fn clear_policy(&self, name: &PolicyName) -> Result<(), Failure> {
+        self.policies.clear(&self.target, name.clone()).await
+    }
+
+    /// Clears alarms and policies, closes the connections and deletes what was named.
     pub(crate) async fn clean_up(&self) -> Result<(), Failure> {
         // Commands have a longer patience of their own.
         let cleared = self.alarms.clear_all(&self.target).await;
+        cleared.map_err(|failure| failure.at("clean-up"))?;
+        let cleared = self.policies.clear_all(&self.target).await;
         cleared.map_err(|failure| failure.at("clean-up"))?;
         let work = self.clean_up_unbounded();
         tokio::time::timeout(CLEAN_UP_DEADLINE, work)

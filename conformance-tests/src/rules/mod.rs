@@ -63,6 +63,7 @@ mod get;
 mod headers;
 mod heartbeat;
 mod length;
+mod policy;
 mod priority;
 mod protocol_header;
 mod publish;
@@ -121,4 +122,5 @@ pub(crate) const SECTIONS: &[Section] = &[
     single_active::SECTION,
     flow::SECTION,
     durability::SECTION,
+    policy::SECTION,
 ];

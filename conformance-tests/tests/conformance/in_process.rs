@@ -8,8 +8,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use leveret::{AlarmResource, Broker, Config};
-use leveret_conformance::operator::{CarryingOut, Order, Resource};
+use leveret::{AlarmResource, ApplyTo, Broker, Config, Policy, PolicyKind, PolicyValue};
+use leveret_conformance::operator::{
+    CarryingOut, Order, PolicyName, PolicyOrder, Resource, Setting,
+};
 use leveret_conformance::restart::Restarting;
 use leveret_conformance::{Failure, Operator, Restart, Stop};
 use tokio::sync::Mutex;
@@ -117,10 +119,7 @@ pub(crate) struct Operated(pub(crate) Broker);
 
 impl Operator for Operated {
     fn carry_out(&self, order: Order) -> CarryingOut<'_> {
-        Box::pin(async move {
-            operate(&self.0, &order);
-            Ok(())
-        })
+        Box::pin(async move { operate(&self.0, &order) })
     }
 }
 
@@ -130,13 +129,12 @@ impl Operator for Restartable {
             let life = self.life.lock().await;
             let life = life.as_ref();
             let life = life.ok_or_else(|| Failure::new("the broker is not running"))?;
-            operate(&life.broker, &order);
-            Ok(())
+            operate(&life.broker, &order)
         })
     }
 }
 
-fn operate(broker: &Broker, order: &Order) {
+fn operate(broker: &Broker, order: &Order) -> Result<(), Failure> {
     let named = |resource: &Resource| match resource {
         Resource::Memory => AlarmResource::Memory,
         Resource::Disk => AlarmResource::Disk,
@@ -144,7 +142,49 @@ fn operate(broker: &Broker, order: &Order) {
     match order {
         Order::RaiseAlarm(resource) => broker.raise_alarm(named(resource)),
         Order::ClearAlarm(resource) => broker.clear_alarm(named(resource)),
+        Order::SetPolicy(order) => {
+            let set = broker.set_policy(&order.name.vhost, policy(order)?);
+            set.map_err(failure)?;
+        }
+        Order::ClearPolicy(name) => {
+            let cleared = broker.clear_policy(&name.vhost, kind(name), &name.name);
+            cleared.map_err(failure)?;
+        }
     }
+    Ok(())
+}
+
+fn policy(order: &PolicyOrder) -> Result<Policy, Failure> {
+    let apply_to = ApplyTo::from_name(order.apply_to);
+    let apply_to = apply_to.ok_or_else(|| Failure::new("no such value of apply-to"))?;
+    let definition = order.definition.iter().map(|(key, setting)| {
+        let value = match setting {
+            Setting::Number(number) => PolicyValue::from(*number),
+            Setting::Text(text) => PolicyValue::from(text.as_str()),
+        };
+        (*key, value)
+    });
+    let (kind, name) = (kind(&order.name), &order.name.name);
+    let policy = Policy::new(
+        kind,
+        name,
+        &order.pattern,
+        apply_to,
+        order.priority,
+        definition,
+    );
+    policy.map_err(failure)
+}
+
+fn kind(name: &PolicyName) -> PolicyKind {
+    match name.is_operators {
+        true => PolicyKind::Operator,
+        false => PolicyKind::User,
+    }
+}
+
+fn failure(error: impl Error) -> Failure {
+    Failure::new(error.to_string())
 }
 
 fn fresh_directory() -> std::io::Result<PathBuf> {

@@ -1,0 +1,45 @@
+//! The policies that a test has had set.
+//!
+//! What it is not: it sets none itself; [`crate::operator`] does.
+//!
+//! Invariant: a policy counts as set from the moment somebody is asked to set it until somebody has cleared
+//! it, so the clean-up never leaves one behind.
+
+use std::sync::{Mutex, PoisonError};
+
+use crate::failure::Failure;
+use crate::operator::{Order, PolicyName, PolicyOrder};
+use crate::target::Target;
+
+#[derive(Debug, Default)]
+pub(crate) struct SetPolicies(Mutex<Vec<PolicyName>>);
+
+impl SetPolicies {
+    pub(crate) async fn set(&self, target: &Target, policy: PolicyOrder) -> Result<(), Failure> {
+        self.edit(|all| {
+            if !all.contains(&policy.name) {
+                all.push(policy.name.clone());
+            }
+        });
+        target.operate(Order::SetPolicy(policy)).await
+    }
+
+    pub(crate) async fn clear(&self, target: &Target, name: PolicyName) -> Result<(), Failure> {
+        target.operate(Order::ClearPolicy(name.clone())).await?;
+        self.edit(|all| all.retain(|one| *one != name));
+        Ok(())
+    }
+
+    pub(crate) async fn clear_all(&self, target: &Target) -> Result<(), Failure> {
+        let mut left = Vec::new();
+        self.edit(|all| left.clone_from(all));
+        for name in left {
+            self.clear(target, name).await?;
+        }
+        Ok(())
+    }
+
+    fn edit(&self, edit: impl FnOnce(&mut Vec<PolicyName>)) {
+        edit(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+}
