@@ -92,6 +92,9 @@ impl Node {
                 (started.vhosts, started.timers, Some(started.keeping))
             }
         };
+        for vhost in vhosts.values() {
+            vhost.set_default_queue_type(config.default_queue_type.into());
+        }
         let node = Self {
             vhosts,
             options: Arc::new(server_options(&config)),

@@ -134,7 +134,7 @@ impl Alarms for Timers {
         }
     }
 
-    // Only a queue with a log asks for these two, and only a broker with a store makes one.
+    // Only a queue with a log asks for these, and only a broker with a store makes one.
 
     fn tick_at_epoch(&self, epoch: Epoch, queue: &Arc<QueueHandle>, vhost: &Arc<Vhost>) {
         if let Some(store) = &self.store {
@@ -157,6 +157,12 @@ impl Alarms for Timers {
         if let (Some(to), Some(connections)) = (address, self.shared.connections.get()) {
             let message = letter.clone();
             connections.leave_replies(&mut vec![Reply { to, message }]);
+        }
+    }
+
+    fn load_letters(&self, load: Load, queue: &Arc<QueueHandle>, vhost: &Arc<Vhost>) {
+        if let Some(store) = &self.store {
+            store.loads.ask_letters(load, queue, vhost);
         }
     }
 }

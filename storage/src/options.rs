@@ -84,6 +84,8 @@ pub struct RecoveredLog {
     pub body_bytes: u64,
     /// Its messages, in order and without overlap.
     pub runs: Vec<Run>,
+    /// The messages that came back to their queue, and what was last written of how often.
+    pub returned: Vec<(u64, u32)>,
 }
 
 /// Stored messages between two indexes.

@@ -723,5 +723,10 @@ fn recovered_log(id: LogId, log: &LogState) -> RecoveredLog {
         next_index: log.next_index.max(log.redelivered_below),
         body_bytes: log.body_bytes,
         runs: log.runs.iter().map(run).collect(),
+        returned: log
+            .returns
+            .iter()
+            .map(|(at, count)| (*at, *count))
+            .collect(),
     }
 }

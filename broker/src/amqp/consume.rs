@@ -14,6 +14,8 @@ use crate::amqp::pull::token;
 use crate::amqp::session::{Session, internal_error};
 use crate::amqp::unacked::{SourceIndex, Waiting};
 use crate::core::consumer_arguments::ConsumerArguments;
+use crate::core::delivery_count::with_delivery_count;
+use crate::core::queue::arguments::QueueType;
 use crate::core::queue::{
     AttachRefused, Delivery, Got, Port, SlotId, SlotKind, SlotSpec, Unsettled, Verdict,
 };
@@ -31,6 +33,9 @@ impl Session {
         let vhost = Arc::clone(self.vhost()?.name());
         let arguments = ConsumerArguments::check(consume.arguments, queue.name(), &vhost)?;
         let channel = self.channel(number)?;
+        if queue.queue_type() == QueueType::Quorum && channel.channel_limit.is_some() {
+            return Err(no_global_qos(queue.name(), &vhost));
+        }
         let index = channel.next_source();
         let spec = SlotSpec {
             kind: SlotKind::Consumer {
@@ -118,6 +123,9 @@ impl Session {
         queue: &Arc<QueueHandle>,
         no_ack: bool,
     ) -> Result<(), Fault> {
+        if queue.queue_type() == QueueType::Quorum && has_single_consumer(queue) {
+            return Err(no_get(queue.name(), self.vhost()?.name()));
+        }
         let index = self.getter(number, queue)?;
         let slot = self
             .channel(number)?
@@ -126,7 +134,7 @@ impl Session {
             .slot;
         let got = queue.body().get(slot, self.moment, &mut self.effects);
         self.carry_out(queue);
-        let (delivery, left) = match got {
+        let (mut delivery, left) = match got {
             Got::Message(delivery, left) => (delivery, left),
             Got::Loading => {
                 self.parked = Some(Parked::Get {
@@ -149,6 +157,9 @@ impl Session {
                 .body()
                 .settle(slot, Verdict::Ack, &ids, self.moment, &mut self.effects);
             self.carry_out(queue);
+        }
+        if queue.body().counts_deliveries() {
+            delivery.message = with_delivery_count(&delivery.message, delivery.return_count);
         }
         let to = self.addressee(number);
         write_get_ok(
@@ -204,6 +215,27 @@ impl Session {
         });
         Ok(tag)
     }
+}
+
+fn has_single_consumer(queue: &QueueHandle) -> bool {
+    let arguments = queue.spec().arguments.view();
+    let argument = arguments.get("x-single-active-consumer");
+    argument.is_some_and(|value| value.is_true())
+}
+
+/// QQ-08, GET-09
+fn no_get(queue: &str, vhost: &str) -> Fault {
+    let text = format!(
+        "cannot obtain access to locked queue '{queue}' in vhost '{vhost}'. basic.get operations are \
+         not supported by quorum queues with single active consumer"
+    );
+    Fault::new(ReplyCode::ResourceLocked, text)
+}
+
+/// QOS-12, QQ-07
+fn no_global_qos(queue: &str, vhost: &str) -> Fault {
+    let text = format!("queue '{queue}' in vhost '{vhost}' does not support global qos");
+    Fault::new(ReplyCode::NotImplemented, text)
 }
 
 fn new_source(queue: Arc<QueueHandle>, slot: SlotId, no_ack: bool, kind: SourceKind) -> Source {

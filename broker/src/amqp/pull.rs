@@ -21,8 +21,16 @@ use crate::amqp::channel::SourceKind;
 use crate::amqp::deliver::write_delivery;
 use crate::amqp::session::Session;
 use crate::amqp::unacked::{SourceIndex, Waiting};
+use crate::core::delivery_count::with_delivery_count;
 use crate::core::queue::{Delivery, Pulled, Room};
 use crate::limits::{OUTBOX_HIGH_BYTES, OUTBOX_LOW_BYTES, PULL_MESSAGES_MAX, RUNG_DUPLICATES_MAX};
+
+/// Queues that count deliveries tell it with each of them (QQ-03).
+fn tell_counts(deliveries: &mut [Delivery]) {
+    for delivery in deliveries {
+        delivery.message = with_delivery_count(&delivery.message, delivery.return_count);
+    }
+}
 
 /// How a consumer is known to its queue: channel and source in one number.
 pub(super) fn token(channel: u16, source: SourceIndex) -> u64 {
@@ -240,6 +248,9 @@ impl Session {
         let SourceKind::Consumer(consumer_tag) = source.kind.clone() else {
             return deliveries.clear();
         };
+        if source.queue.body().counts_deliveries() {
+            tell_counts(deliveries);
+        }
         for delivery in deliveries.drain(..) {
             let tag = if no_ack {
                 channel.unacked.skip()

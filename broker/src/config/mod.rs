@@ -17,6 +17,7 @@ mod key;
 mod layers;
 mod locate;
 mod password;
+mod queue_type;
 mod storage;
 mod user;
 mod workers;
@@ -33,6 +34,7 @@ pub use identity::{Capabilities, Identity};
 pub use key::{Key, keys};
 pub use layers::Layers;
 pub use password::{HashingAlgorithm, Password, PasswordHash};
+pub use queue_type::DefaultQueueType;
 pub use storage::{StorageConfig, StorageSync};
 pub use user::{PermissionConfig, TopicPermissionConfig, UserConfig, VhostConfig};
 pub use workers::WorkerScheduling;
@@ -76,6 +78,8 @@ pub struct Config {
     /// Consumers one channel may hold (CONS-13). A client with ten thousand on one channel has
     /// lost count of them.
     pub consumers_per_channel_max: u32,
+    /// What queues are that are declared without a type (QARG-35), in vhosts that say nothing else.
+    pub default_queue_type: DefaultQueueType,
     /// Bytes of messages in memory above which publishers are held back; 0 never holds them back.
     /// The default of 2 GiB is a plain number on purpose: a broker inside a test or an
     /// application must not size itself by the machine.
@@ -129,6 +133,7 @@ impl Default for Config {
             max_message_size_bytes: 134_217_728,
             connections_max: 65_536,
             consumers_per_channel_max: 10_000,
+            default_queue_type: DefaultQueueType::default(),
             memory_high_watermark_bytes: 2 << 30,
             handshake_timeout_ms: 10_000,
             failed_login_delay_ms: 3_000,

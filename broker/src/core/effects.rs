@@ -27,9 +27,10 @@ use super::dead_letter::{DeadLetterAddress, Death, is_cycle, next_life};
 use super::direct_reply::may_be_reply;
 use super::exchange::Routing;
 use super::publishing::distinct_routing_keys;
-use super::queue::{Buried, DeadLetter, Effects, Load};
+use super::queue::{Buried, DeadLetter, Effects, LetterSent, Load};
 use super::queue_handle::QueueHandle;
 use super::released;
+use super::tally::Tally;
 use super::vhost::Vhost;
 use super::{Message, Moment};
 
@@ -52,6 +53,9 @@ pub trait Alarms {
     /// Gives a dead letter to who waits for a direct reply under this routing key, if anybody does
     /// (RPC-19). Without connections nobody does.
     fn reply(&self, _routing_key: &[u8], _letter: &Message) {}
+
+    /// Reads dead letters from the store and hands them to the queue. Without a store there is none.
+    fn load_letters(&self, _load: Load, _queue: &Arc<QueueHandle>, _vhost: &Arc<Vhost>) {}
 }
 
 /// Does everything that `effects` asks for and leaves it empty; refusals are the caller's to read
@@ -69,7 +73,8 @@ pub fn carry_out(
         && !effects.auto_delete
         && effects.tick_at.is_none()
         && effects.tick_at_epoch.is_none()
-        && effects.load.is_none();
+        && effects.load.is_none()
+        && effects.letters_load.is_none();
     if !nothing {
         Work {
             vhost,
@@ -78,6 +83,7 @@ pub fn carry_out(
             letters: VecDeque::new(),
             released: Vec::new(),
             buried: Vec::new(),
+            sent: Vec::new(),
         }
         .run(queue, effects);
     }
@@ -92,6 +98,8 @@ struct Work<'w> {
     released: Vec<(Arc<QueueHandle>, Vec<Message>)>,
     /// Messages that are in the store of the queue they come from until all of them are sent on.
     buried: Vec<(Arc<QueueHandle>, Vec<Buried>)>,
+    /// What became of letters that their queues hold until they have arrived.
+    sent: Vec<(Arc<QueueHandle>, LetterSent)>,
 }
 
 impl Work<'_> {
@@ -109,6 +117,20 @@ impl Work<'_> {
             from.body().forget(&letters, self.now, &mut nothing_more);
             self.note(&from, &mut nothing_more);
         }
+        self.tell_senders();
+    }
+
+    /// Tells each queue what became of the letters it holds, all of one queue with one call.
+    fn tell_senders(&mut self) {
+        let sent = std::mem::take(&mut self.sent);
+        for letters in sent.chunk_by(|(a, _), (b, _)| Arc::ptr_eq(a, b)) {
+            let [(from, _), ..] = letters else { continue };
+            let outcomes: Vec<LetterSent> = letters.iter().map(|(_, sent)| sent.clone()).collect();
+            let mut nothing_more = Effects::default();
+            from.body()
+                .letters_sent(&outcomes, self.now, &mut nothing_more);
+            self.note(from, &mut nothing_more);
+        }
     }
 
     /// One dead message, and all that die in turn because of it.
@@ -123,11 +145,22 @@ impl Work<'_> {
                     dropped,
                     "dead letters that only breed dead letters dropped"
                 );
-                self.letters.clear();
+                self.note_unsent(from, letter);
                 return;
             }
             left -= 1;
-            self.send_on(&from, &letter);
+            let mut tally = Tally::of(&letter);
+            self.send_on(&from, &letter, &mut tally);
+            self.sent.extend(tally.outcome().map(|sent| (from, sent)));
+        }
+    }
+
+    /// What is dropped here its queue may still hold; it will try again.
+    fn note_unsent(&mut self, from: Arc<QueueHandle>, letter: DeadLetter) {
+        let dropped = std::mem::take(&mut self.letters);
+        for (from, letter) in std::iter::once((from, letter)).chain(dropped) {
+            self.sent
+                .extend(Tally::of(&letter).outcome().map(|sent| (from, sent)));
         }
     }
 
@@ -140,6 +173,9 @@ impl Work<'_> {
         }
         if let Some(load) = effects.load.take() {
             self.alarms.load(load, queue, self.vhost);
+        }
+        if let Some(load) = effects.letters_load.take() {
+            self.alarms.load_letters(load, queue, self.vhost);
         }
         if !effects.buried.is_empty() || !effects.released.is_empty() {
             let buried = std::mem::take(&mut effects.buried);
@@ -167,7 +203,7 @@ impl Work<'_> {
     }
 
     /// Routes a dead letter; without an exchange or a queue to go to it is dropped (DLX-16).
-    fn send_on(&mut self, from: &Arc<QueueHandle>, letter: &DeadLetter) {
+    fn send_on(&mut self, from: &Arc<QueueHandle>, letter: &DeadLetter, tally: &mut Tally) {
         let arguments = from.arguments();
         let Some(exchange) = &arguments.dead_letter_exchange else {
             return;
@@ -182,11 +218,11 @@ impl Work<'_> {
             at: self.now,
         };
         if let Ok(message) = next_life(&letter.message, death, address, &mut Vec::new()) {
-            self.route(exchange, message);
+            self.route(exchange, message, tally);
         }
     }
 
-    fn route(&mut self, exchange: &[u8], message: Message) {
+    fn route(&mut self, exchange: &[u8], message: Message, tally: &mut Tally) {
         let Ok(properties) = Properties::parse(message.properties()) else {
             return;
         };
@@ -211,16 +247,29 @@ impl Work<'_> {
         };
         let targets = targets.filter(|queue| !is_cycle(queue));
         for queue in targets.collect::<Vec<_>>() {
+            if tally.has(queue.id()) {
+                continue;
+            }
             let mut effects = Effects::default();
             let mut batch = vec![message.clone()];
-            queue.body().offer(&mut batch, self.now, &mut effects);
+            let offered = queue.body().offer(&mut batch, self.now, &mut effects);
+            tally.note(queue.id(), offered, !effects.rejected.is_empty());
             self.note(&queue, &mut effects);
         }
     }
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod at_least_once_tests;
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod bench;
+#[cfg(test)]
 mod graph_tests;
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod refusal_graph_tests;
 
 #[cfg(test)]
 mod tests {
@@ -265,6 +314,7 @@ mod tests {
         fn tick_at(&self, _: Moment, _: &Arc<QueueHandle>, _: &Arc<Vhost>) {}
         fn tick_at_epoch(&self, _: Epoch, _: &Arc<QueueHandle>, _: &Arc<Vhost>) {}
         fn load(&self, _: Load, _: &Arc<QueueHandle>, _: &Arc<Vhost>) {}
+        fn load_letters(&self, _: Load, _: &Arc<QueueHandle>, _: &Arc<Vhost>) {}
     }
 
     #[test]

@@ -12,6 +12,7 @@ pub mod consumer_arguments;
 pub mod dead_letter;
 pub mod deduplication;
 pub mod delay;
+pub mod delivery_count;
 pub mod direct_reply;
 pub mod effects;
 pub mod equivalence;
@@ -29,6 +30,7 @@ mod released;
 pub mod route;
 pub mod route_cache;
 pub mod stored_message;
+mod tally;
 pub mod topology;
 pub mod vhost;
 

@@ -15,7 +15,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use leveret_protocol::TableBuf;
 
 use super::exchange::ExchangeId;
-use super::queue::arguments::QueueArguments;
+use super::queue::arguments::{QueueArguments, QueueType};
 use super::queue::{Queue, QueueId};
 
 /// Names one client connection: the owner of exclusive queues (EXCL-01). Never reused.
@@ -63,6 +63,7 @@ pub struct QueueHandle {
     spec: QueueSpec,
     arguments: RwLock<Arc<QueueArguments>>,
     body: Box<dyn Queue>,
+    queue_type: QueueType,
     gone: AtomicBool,
 }
 
@@ -70,6 +71,7 @@ impl QueueHandle {
     /// A queue that has just been declared, with what its arguments and the policies come to.
     pub fn new(spec: QueueSpec, arguments: QueueArguments, body: Box<dyn Queue>) -> Self {
         Self {
+            queue_type: QueueType::of(spec.arguments.view()),
             spec,
             arguments: RwLock::new(Arc::new(arguments)),
             body,
@@ -107,6 +109,11 @@ impl QueueHandle {
             *current = Arc::new(arguments);
         }
         differs
+    }
+
+    /// The queue's type.
+    pub fn queue_type(&self) -> QueueType {
+        self.queue_type
     }
 
     /// The queue itself: offer, attach, pull, settle.

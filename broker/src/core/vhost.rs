@@ -30,12 +30,14 @@ use leveret_storage::Epoch;
 
 use super::exchange::{ExchangeId, Kind, Routing};
 use super::permission::Permitted;
+use super::queue::arguments::QueueType;
 use super::queue::{DeleteConditions, DeleteRefused, QueueId};
 use super::queue_handle::{ConnectionId, QueueHandle};
 use super::route::{NoExchange, Targets};
 use super::topology::{
     Applied, BindRequest, CatalogSink, Change, Command, ExchangeDeclare, ExchangeDelete, Ids,
-    MakeQueue, Planned, QueueDeclare, Standing, Topology, queue_in_use, queue_not_empty,
+    MakeQueue, Planned, QueueDeclare, Standing, Topology, check_delete_conditions, queue_in_use,
+    queue_not_empty,
 };
 
 /// One vhost.
@@ -112,6 +114,11 @@ impl Vhost {
     /// The vhost's name.
     pub fn name(&self) -> &Arc<str> {
         &self.name
+    }
+
+    /// Sets which type a queue is of that is declared without one (QARG-35).
+    pub fn set_default_queue_type(&self, queue_type: QueueType) {
+        self.topology_mut().set_default_queue_type(queue_type);
     }
 
     /// The topology, to be looked at. Do not call into a queue while holding it.
@@ -265,7 +272,8 @@ impl Vhost {
     /// `queue.delete`; a missing queue is deleted already (QUEUE-20).
     ///
     /// # Errors
-    /// As [`Topology::check_delete_queue`], and 406 when the queue's conditions do not hold.
+    /// As [`Topology::check_delete_queue`], 406 when the queue's conditions do not hold, and 540 when its
+    /// type allows none (QQ-09).
     pub fn delete_queue(
         &self,
         name: &str,
@@ -282,6 +290,7 @@ impl Vhost {
                 applied: self.unchanged(Standing::Recorded),
             });
         };
+        check_delete_conditions(&queue, conditions, &self.name)?;
         self.remove_queue(&queue, conditions)
             .map_err(|refused| match refused {
                 Refused::InUse => queue_in_use(queue.name(), &self.name),

@@ -11,8 +11,8 @@
 //!
 //! What it is not: it does not know what lies in the store; what it is given reads and decodes.
 //!
-//! Invariants: the list is as long as there are queues at most, for a queue asks for one part at a
-//! time; once ended, nothing is read any more and the thread is gone.
+//! Invariants: the list is twice as long as there are queues at most, for a queue asks for one part of
+//! its ready messages and one of its dead letters at a time; once ended, nothing is read any more and the thread is gone.
 
 use std::collections::VecDeque;
 use std::io;
@@ -51,6 +51,8 @@ struct Wanted {
 #[derive(Debug)]
 struct Job {
     load: Load,
+    /// Dead letters that are to be sent on, and not ready messages.
+    is_of_letters: bool,
     queue: Weak<QueueHandle>,
     vhost: Weak<Vhost>,
 }
@@ -58,12 +60,22 @@ struct Job {
 impl Loads {
     /// Has this read and handed to the queue, unless the queue is gone by then.
     pub(crate) fn ask(&self, load: Load, queue: &Arc<QueueHandle>, vhost: &Arc<Vhost>) {
+        self.push(load, false, queue, vhost);
+    }
+
+    /// The same for dead letters that are to be sent on.
+    pub(crate) fn ask_letters(&self, load: Load, queue: &Arc<QueueHandle>, vhost: &Arc<Vhost>) {
+        self.push(load, true, queue, vhost);
+    }
+
+    fn push(&self, load: Load, is_of_letters: bool, queue: &Arc<QueueHandle>, vhost: &Arc<Vhost>) {
         let mut wanted = self.lock();
         if wanted.ended {
             return;
         }
         wanted.jobs.push_back(Job {
             load,
+            is_of_letters,
             queue: Arc::downgrade(queue),
             vhost: Arc::downgrade(vhost),
         });
@@ -169,7 +181,10 @@ fn bring(job: &Job, read: &ReadLoad, timers: &Timers, clock: Clock, effects: &mu
         return false;
     };
     let now = clock.moment(Instant::now());
-    queue.body().loaded(loaded, now, effects);
+    match job.is_of_letters {
+        true => queue.body().letters_loaded(loaded, now, effects),
+        false => queue.body().loaded(loaded, now, effects),
+    }
     carry_out(&vhost, &queue, effects, now, timers);
     true
 }

@@ -157,14 +157,11 @@ static KEYS: &[Key] = &[
     key("alternate-exchange", "alternate exchange name", text),
     key("dead-letter-exchange", "dead letter exchange name", text).of_types(NOT_STREAM),
     key("dead-letter-routing-key", "dead letter routing key", text).of_types(NOT_STREAM),
-    // These wait for queues that can do so; whoever teaches them adds a line to the merge.
-    key("dead-letter-strategy", "dead letter strategy", strategy)
-        .having(NotHonoured)
-        .of_types(NOT_STREAM),
+    key("dead-letter-strategy", "dead letter strategy", strategy).of_types(NOT_STREAM),
     key("delivery-limit", "delivery limit", unsigned)
         .for_operators()
-        .having(NotHonoured)
         .of_types(NOT_STREAM),
+    // It waits for queues that can do so; whoever teaches them adds a line to the merge.
     key("consumer-timeout", "consumer timeout", unsigned).having(NotHonoured),
     key("message-ttl", "message TTL", unsigned)
         .for_operators()

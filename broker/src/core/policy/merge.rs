@@ -32,6 +32,8 @@ impl QueueArguments {
             dead_letter_routing_key: self
                 .dead_letter_routing_key
                 .or_else(|| text("dead-letter-routing-key")),
+            delivery_limit: least(self.delivery_limit, number("delivery-limit")),
+            asks_at_least_once: self.asks_at_least_once.or_else(|| at_least_once(settings)),
             ..self
         }
     }
@@ -44,6 +46,10 @@ pub(crate) fn alternate_exchange(settings: &Settings) -> Option<&str> {
 
 fn least(one: Option<u64>, another: Option<u64>) -> Option<u64> {
     one.into_iter().chain(another).min()
+}
+
+fn at_least_once(settings: &Settings) -> Option<bool> {
+    Some(settings.text("dead-letter-strategy")? == "at-least-once")
 }
 
 fn overflow(settings: &Settings) -> Option<Overflow> {

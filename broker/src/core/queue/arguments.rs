@@ -54,16 +54,26 @@ impl QueueType {
         }
     }
 
-    fn from_name(name: &[u8]) -> Option<Self> {
+    /// The type of this name in `x-queue-type`.
+    pub fn from_name(name: &[u8]) -> Option<Self> {
         [Self::Classic, Self::Quorum, Self::Stream]
             .into_iter()
             .find(|kind| kind.as_str().as_bytes() == name)
     }
 
+    /// What a vhost's metadata say about queues that name no type: none is said by nothing and by the
+    /// word that exports have for it (QARG-14). `None` for a word that is no type.
+    pub fn default_from_name(name: &str) -> Option<Self> {
+        match name {
+            "" | "undefined" => Some(Self::Classic),
+            name => Self::from_name(name.as_bytes()),
+        }
+    }
+
     /// The type that a queue's arguments ask for; classic if they name none.
     pub fn of(table: Table<'_>) -> Self {
         table
-            .get("x-queue-type")
+            .get(QUEUE_TYPE)
             .and_then(|value| value.as_long_str())
             .and_then(Self::from_name)
             .unwrap_or_default()
@@ -104,6 +114,10 @@ pub struct QueueArguments {
     pub max_priority: Option<u8>,
     /// `x-single-active-consumer`
     pub single_active_consumer: bool,
+    /// `x-delivery-limit`
+    pub delivery_limit: Option<u64>,
+    /// `x-dead-letter-strategy`: whether it is `at-least-once`
+    pub asks_at_least_once: Option<bool>,
 }
 
 impl QueueArguments {
@@ -140,7 +154,18 @@ impl QueueArguments {
             single_active_consumer: table
                 .get("x-single-active-consumer")
                 .is_some_and(|v| v.is_true()),
+            delivery_limit: number("x-delivery-limit"),
+            asks_at_least_once: text("x-dead-letter-strategy").map(|s| s == AT_LEAST_ONCE),
         }
+    }
+
+    /// True when dead letters are to be held until they have arrived. As in RabbitMQ that takes an
+    /// exchange for them and `reject-publish`: a queue that drops its head to make room cannot hold
+    /// what it drops.
+    pub fn holds_dead_letters(&self) -> bool {
+        self.asks_at_least_once == Some(true)
+            && self.dead_letter_exchange.is_some()
+            && self.overflow == Some(Overflow::RejectPublish)
     }
 }
 
@@ -200,9 +225,9 @@ fn refuse_arguments_of_other_types(
     }
 }
 
-/// Quorum queues and streams are known by name, so that their arguments are judged, but not made.
+/// Streams are known by name, so that their arguments are judged, but not made.
 fn refuse_unavailable(culprit: Culprit<'_>, queue_type: QueueType) -> Result<(), Fault> {
-    if queue_type == QueueType::Classic {
+    if queue_type != QueueType::Stream {
         return Ok(());
     }
     let explanation = format!(
@@ -288,7 +313,7 @@ fn overflow(value: &Value<'_>, _: Table<'_>) -> Result<(), Why> {
 
 fn dead_letter_strategy(value: &Value<'_>, _: Table<'_>) -> Result<(), Why> {
     named(value, "invalid_dlx_strategy", |name| {
-        matches!(name, b"at-most-once" | b"at-least-once")
+        matches!(name, b"at-most-once" | AT_LEAST_ONCE)
     })
 }
 
@@ -366,6 +391,11 @@ const fn known(key: &'static str, check: Check, types: &'static [QueueType]) -> 
     }
 }
 
+/// The argument that names a queue's type.
+pub const QUEUE_TYPE: &str = "x-queue-type";
+
+const AT_LEAST_ONCE: &[u8] = b"at-least-once";
+
 const DEAD_LETTER_EXCHANGE: &str = "x-dead-letter-exchange";
 const CONSUMER_TIMEOUT: &str = "x-consumer-timeout";
 
@@ -387,7 +417,8 @@ static KNOWN: &[Known] = &[
         dead_letter_routing_key,
         NOT_STREAM,
     ),
-    known("x-dead-letter-strategy", dead_letter_strategy, QUORUM),
+    // RabbitMQ's classic queues do not know these two (QARG-12); ours do.
+    known("x-dead-letter-strategy", dead_letter_strategy, NOT_STREAM),
     known("x-max-length", not_negative, NOT_STREAM),
     known("x-max-length-bytes", not_negative, EVERY),
     known("x-max-in-memory-length", not_negative, QUORUM),
@@ -404,8 +435,8 @@ static KNOWN: &[Known] = &[
     known("x-stream-filter-size-bytes", not_negative, STREAM),
     known("x-initial-cluster-size", positive, STREAM),
     known("x-queue-leader-locator", leader_locator, NOT_CLASSIC),
-    known("x-delivery-limit", anything, QUORUM),
     known(CONSUMER_TIMEOUT, not_negative, EVERY),
+    known("x-delivery-limit", not_negative, NOT_STREAM),
     known("x-queue-master-locator", anything, CLASSIC),
     known(deduplication::ASKED_FOR, boolean, NOT_STREAM),
     known(deduplication::SIZE, deduplication_number, NOT_STREAM),

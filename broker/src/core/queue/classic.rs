@@ -32,6 +32,7 @@ use super::consumers::{Consumers, RoomLeft};
 use super::deduplication::QueueDeduplication;
 use super::durable::{self, Durable};
 use super::entry::{Entry, NEVER, counted_len, sort_by_position};
+use super::letters::Letters;
 use super::options::{ClassicOptions, Overflow};
 use super::ready::Ready;
 use super::{
@@ -52,6 +53,8 @@ pub(super) struct Classic {
     pub(super) held_bytes: u64,
     /// `None` for a queue that keeps nothing.
     pub(super) durable: Option<Box<Durable>>,
+    /// Dead letters that are held until they have arrived; `None` for a queue that has never had one.
+    pub(super) letters: Option<Box<Letters>>,
     /// The moment of the tick that was asked for last; [`NEVER`] when none is due.
     tick_at: Moment,
     /// When the queue goes if nobody uses it until then and it has no consumer (EXP-01); [`NEVER`]
@@ -73,6 +76,7 @@ impl Classic {
             next_position: 0,
             held_bytes: 0,
             durable: None,
+            letters: None,
             tick_at: NEVER,
             lease_ends_at: NEVER,
             deduplication: None,
@@ -253,6 +257,7 @@ impl Classic {
             // end begins another lease.
             self.lease_ends_at = NEVER;
         }
+        self.attempt_letters(call);
         self.deal(call);
         self.finish(call);
     }
@@ -304,6 +309,7 @@ impl Classic {
         self.ring_getters(aftermath);
         aftermath.retired = Some(Box::new(std::mem::take(&mut self.consumers)));
         self.held_bytes = 0;
+        self.letters = None;
         // Its log goes as a whole; nothing is written to it any more.
         self.durable = None;
         ready
@@ -311,14 +317,18 @@ impl Classic {
 
     pub(super) fn status(&self) -> QueueStatus {
         let (ready, unsettled) = (self.ready.len(), self.consumers.unsettled());
+        let letters = self.letters.as_deref();
+        let (letters_resident, letters_bytes) = letters.map_or((0, 0), Letters::resident);
+        let undiscovered = letters.map_or(0, Letters::undiscovered);
         QueueStatus {
-            ready,
+            ready: ready.saturating_sub(undiscovered),
             unsettled,
             consumers: self.consumers.count(),
             ready_bytes: self.ready.bytes(),
-            held_bytes: self.held_bytes,
-            resident_bytes: self.held_bytes - self.ready.stored_bytes(),
-            resident_messages: ready + unsettled - self.ready.stored_len(),
+            held_bytes: self.held_bytes + letters_bytes,
+            resident_bytes: self.held_bytes + letters_bytes - self.ready.stored_bytes(),
+            resident_messages: ready + unsettled + letters_resident - self.ready.stored_len(),
+            dead_letters: letters.map_or(0, Letters::len),
         }
     }
 
@@ -330,7 +340,10 @@ impl Classic {
         self.held_bytes += entry.body_len() as u64;
         self.next_position += 1;
         let is_open = match &self.durable {
-            Some(durable) => durable.take_in(&mut entry, call.now, call.aftermath),
+            Some(durable) => {
+                let keeps = self.options.keeps_transient;
+                durable.take_in(&mut entry, keeps, call.now, call.aftermath)
+            }
             None => true,
         };
         match self.consumers.next() {
@@ -381,7 +394,7 @@ impl Classic {
             let bytes = counted_len(&delivery.message);
             self.held_bytes -= u64::from(bytes);
             if let Some(durable) = &self.durable
-                && delivery.message.is_persistent()
+                && (self.options.keeps_transient || delivery.message.is_persistent())
             {
                 let records = &mut aftermath.records;
                 durable::write_settled(durable.log, delivery.position, bytes, records);
@@ -394,6 +407,7 @@ impl Classic {
     fn requeue(&mut self, returned: &mut Vec<Entry>, call: &mut Call<'_>) {
         if !returned.is_empty() {
             returned.iter_mut().for_each(Entry::mark_returned);
+            self.bury_overdue(returned, call);
             self.write_returned(returned, call.aftermath);
             self.ready.put_back(returned, self.next_position);
             self.trim(call);
@@ -469,11 +483,14 @@ impl Classic {
 
     /// Removes a message that the queue had taken. A dead letter stays in the store until it is with its
     /// next queue.
-    fn bury_held(&mut self, entry: Entry, reason: DeathReason, call: &mut Call<'_>) {
+    pub(super) fn bury_held(&mut self, entry: Entry, reason: DeathReason, call: &mut Call<'_>) {
         if let Some(deduplication) = &mut self.deduplication {
             deduplication.left(entry.position);
         }
         self.held_bytes -= entry.body_len() as u64;
+        if self.options.at_least_once {
+            return self.bury_letter(entry, reason, call);
+        }
         if let (true, Some(durable)) = (entry.logged, &mut self.durable) {
             let (position, body_bytes) = (entry.position, entry.body_bytes());
             if self.options.dead_letters {
@@ -493,7 +510,11 @@ impl Classic {
 
     pub(super) fn bury(&self, message: Message, reason: DeathReason, call: &mut Call<'_>) {
         if self.options.dead_letters {
-            let dead = DeadLetter { message, reason };
+            let dead = DeadLetter {
+                message,
+                reason,
+                held: None,
+            };
             call.effects.dead_letters.push(dead);
         } else {
             call.aftermath.dropped.push(message);
@@ -521,10 +542,13 @@ impl Classic {
         }
     }
 
-    /// Asks for a tick if the head or the lease expires before the one that was asked for. What
+    /// Asks for a tick if the head or the lease expires, or letters are to be sent again, before the one that was asked for. What
     /// expires later needs no word: the earlier tick finds it and asks again.
     fn promise_tick(&mut self, effects: &mut Effects) {
+        let letters = self.letters.as_ref();
+        let retry_at = letters.map_or(NEVER, |letters| letters.retry_at());
         let expires_at = self.ready.head_expires_at().min(self.lease_due_at());
+        let expires_at = expires_at.min(retry_at);
         if expires_at < self.tick_at {
             self.tick_at = expires_at;
             effects.tick_at = Some(expires_at);

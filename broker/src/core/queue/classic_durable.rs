@@ -44,6 +44,7 @@ impl Classic {
                 queue.ready.recover(run);
                 queue.held_bytes = run.bytes;
             }
+            queue.recover_letters(recovered);
         }
         let has_priorities = options.max_priority > 0;
         let durable = Durable::new(log, queue.next_position, has_priorities);
@@ -197,9 +198,10 @@ impl Classic {
 
     /// Takes messages from the store. What nobody waits for any more is dropped: the queue was purged
     /// or deleted meanwhile.
-    pub(super) fn loaded(&mut self, loaded: Loaded, call: &mut Call<'_>) {
+    pub(super) fn loaded(&mut self, mut loaded: Loaded, call: &mut Call<'_>) {
         if let Some((load, part)) = self.awaited_load(&loaded) {
-            self.place(load, part, loaded, call.aftermath);
+            let letters = self.discover_letters(&mut loaded.messages, call);
+            self.place(load, part, loaded, letters, call.aftermath);
             self.trim(call);
             self.deal(call);
             self.trim(call);
@@ -214,7 +216,15 @@ impl Classic {
         load.take_if(|(load, _)| loaded.through >= load.first)
     }
 
-    fn place(&mut self, load: Load, part: Part, loaded: Loaded, aftermath: &mut Aftermath) {
+    /// `letters` more messages of the part were no ready ones.
+    fn place(
+        &mut self,
+        load: Load,
+        part: Part,
+        loaded: Loaded,
+        letters: u64,
+        aftermath: &mut Aftermath,
+    ) {
         let through = loaded.through.min(load.last);
         let is_wanted = |position: u64| (load.first..=through).contains(&position);
         let messages = loaded.messages.into_iter();
@@ -226,7 +236,7 @@ impl Classic {
             first: load.first,
             through,
             entries,
-            unreadable: unreadable.count() as u64,
+            unreadable: unreadable.count() as u64 + letters,
         };
         let before = self.ready.bytes();
         self.ready.place_loaded(loaded, &mut aftermath.dropped);
@@ -281,7 +291,8 @@ impl Classic {
         let (len, bytes) = (self.ready.len(), self.ready.bytes());
         let is_read = self.consumers.count() > 0
             || !durable.getters.is_empty()
-            || self.options.exceeded_by(len, bytes);
+            || self.options.exceeded_by(len, bytes)
+            || self.letters.as_ref().is_some_and(|l| l.undiscovered() > 0);
         if !is_read && matches!(self.ready.head(), Head::Resident(_)) {
             return;
         }

@@ -136,10 +136,11 @@ impl Durable {
     pub(super) fn take_in(
         &self,
         entry: &mut Entry,
+        keeps_transient: bool,
         now: Moment,
         aftermath: &mut Aftermath,
     ) -> bool {
-        entry.logged = entry.message.is_persistent();
+        entry.logged = keeps_transient || entry.message.is_persistent();
         if !entry.logged {
             return true;
         }

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use leveret_storage::{Epoch, LogId, Read, Records, RecoveredLog, Run, StoredMessage};
 
 use super::testing::body;
-use super::{ClassicOptions, ClassicQueue, Effects, Journal, Load, Queue};
+use super::{ClassicOptions, ClassicQueue, Effects, Journal, Load, Loaded, Queue};
 use crate::core::stored_message::{decode, decode_all};
 use crate::core::{Message, Moment};
 
@@ -132,6 +132,11 @@ impl FakeJournal {
             id: LOG,
             next_index: state.log.next_index,
             body_bytes: left.values().map(|stored| stored.body_bytes).sum(),
+            returned: left
+                .iter()
+                .filter(|(_, stored)| stored.returns > 0)
+                .map(|(at, stored)| (*at, stored.returns))
+                .collect(),
             runs: left
                 .keys()
                 .map(|at| Run {
@@ -141,6 +146,11 @@ impl FakeJournal {
                 })
                 .collect(),
         }
+    }
+
+    /// What a load brings.
+    pub(super) fn load(&self, load: Load) -> Loaded {
+        decode_all(self.read(load), "q")
     }
 
     pub(super) fn read(&self, load: Load) -> Read {

@@ -22,6 +22,9 @@ pub mod arguments;
 mod classic;
 mod classic_durable;
 mod classic_intake;
+mod classic_letters;
+#[cfg(test)]
+mod classic_letters_tests;
 #[cfg(test)]
 mod classic_tests;
 mod consumers;
@@ -36,6 +39,7 @@ mod entry;
 #[cfg(test)]
 mod fake_journal;
 pub mod journal;
+mod letters;
 mod marks;
 #[cfg(test)]
 mod model_tests;
@@ -59,6 +63,7 @@ use leveret_storage::Epoch;
 pub use delay::DelayQueue;
 pub use durable::RESIDENT_BYTES_MAX;
 pub use journal::Journal;
+pub use letters::RETRY_INTERVAL_MS;
 pub use options::{ClassicOptions, Overflow};
 pub use shared::ClassicQueue;
 
@@ -254,6 +259,29 @@ pub struct DeadLetter {
     pub message: Message,
     /// Why it died.
     pub reason: DeathReason,
+    /// For a letter that its queue holds until every queue has it that it is for: tell
+    /// [`Queue::letters_sent`] what became of it.
+    pub held: Option<HeldLetter>,
+}
+
+/// A dead letter that is to be sent on at least once, as its queue knows it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HeldLetter {
+    /// Its position in the queue that it died in.
+    pub position: u64,
+    /// The queues that have it already, from an earlier attempt of this run of the broker.
+    pub sent_to: Box<[QueueId]>,
+}
+
+/// What became of an attempt to send a [`HeldLetter`] on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LetterSent {
+    /// The letter's position.
+    pub position: u64,
+    /// Every queue that it is for has it, and there is one at least.
+    pub is_done: bool,
+    /// The queues that have it by now.
+    pub sent_to: Vec<QueueId>,
 }
 
 /// What a call to a queue asks of its caller. Reused between calls; the caller drains it.
@@ -285,6 +313,8 @@ pub struct Effects {
     pub tick_at_epoch: Option<Epoch>,
     /// Read these messages from the store and hand them to [`Queue::loaded`].
     pub load: Option<Load>,
+    /// Read these as well, and hand them to [`Queue::letters_loaded`].
+    pub letters_load: Option<Load>,
 }
 
 /// A stored message that its queue has given away, as a dead letter or to be routed on.
@@ -373,6 +403,8 @@ pub struct QueueStatus {
     pub resident_bytes: u64,
     /// How many of the queue's messages are in memory: all but ready ones that are only in the store.
     pub resident_messages: u64,
+    /// Dead letters that could not be sent on yet. They are neither ready nor unsettled.
+    pub dead_letters: u64,
 }
 
 /// One queue, of any kind. Called once per batch; locks inside; never blocks on I/O.
@@ -438,6 +470,22 @@ pub trait Queue: Send + Sync + std::fmt::Debug {
     /// the store. A queue that stores nothing takes no notice, unless it has released messages.
     fn forget(&self, buried: &[Buried], now: Moment, effects: &mut Effects) {
         let _ = (buried, now, effects);
+    }
+
+    /// Says what became of letters that came with [`DeadLetter::held`]. A queue that holds none takes no
+    /// notice.
+    fn letters_sent(&self, sent: &[LetterSent], now: Moment, effects: &mut Effects) {
+        let _ = (sent, now, effects);
+    }
+
+    /// Takes what was asked for in [`Effects::letters_load`].
+    fn letters_loaded(&self, loaded: Loaded, now: Moment, effects: &mut Effects) {
+        let _ = (loaded, now, effects);
+    }
+
+    /// True when deliveries are to tell how often the message came back (QQ-03). Asked once per batch.
+    fn counts_deliveries(&self) -> bool {
+        false
     }
 
     /// Takes what was asked for in [`Effects::load`].

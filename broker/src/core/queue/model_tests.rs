@@ -174,6 +174,7 @@ fn any_options() -> impl Strategy<Value = ClassicOptions> {
                 length_bytes_max,
                 overflow,
                 dead_letters,
+                ..ClassicOptions::default()
             }
         },
     )

@@ -3,7 +3,7 @@
 //! What it is not: it does not read `x-` arguments or policies; whoever declares the queue has
 //! checked and merged them (LEN-10) before they become options.
 
-use super::arguments::QueueArguments;
+use super::arguments::{QueueArguments, QueueType};
 
 /// What a queue does when a message would take it over its length limits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -39,11 +39,21 @@ pub struct ClassicOptions {
     pub overflow: Overflow,
     /// True when the queue has a dead-letter exchange: only then is a dead message handed out again.
     pub dead_letters: bool,
+    /// A dead letter is kept until every queue that it is for has it (`at-least-once`). Only ever true
+    /// together with `dead_letters`.
+    pub at_least_once: bool,
+    /// How often a message may come back; one that comes back once more dies (QQ-04).
+    pub delivery_limit: Option<u32>,
+    /// Deliveries tell how often the message came back (QQ-03).
+    pub counts_deliveries: bool,
+    /// Transient messages are kept like persistent ones (QQ-06).
+    pub keeps_transient: bool,
 }
 
 impl ClassicOptions {
     /// What a queue's arguments, merged with its policies, ask for.
     pub fn new(auto_delete: bool, arguments: &QueueArguments) -> Self {
+        let is_quorum = arguments.queue_type == QueueType::Quorum;
         Self {
             auto_delete,
             expires_ms: arguments.expires_ms,
@@ -54,6 +64,10 @@ impl ClassicOptions {
             length_bytes_max: arguments.length_bytes_max,
             overflow: arguments.overflow.unwrap_or_default(),
             dead_letters: arguments.dead_letter_exchange.is_some(),
+            at_least_once: arguments.holds_dead_letters(),
+            delivery_limit: arguments.delivery_limit.map(saturated),
+            counts_deliveries: is_quorum || arguments.delivery_limit.is_some(),
+            keeps_transient: is_quorum,
         }
     }
 
@@ -68,4 +82,9 @@ impl ClassicOptions {
         self.overflow != Overflow::DropHead
             && (self.length_max.is_some() || self.length_bytes_max.is_some())
     }
+}
+
+/// Nothing comes back more often than can be counted.
+fn saturated(count: u64) -> u32 {
+    u32::try_from(count).unwrap_or(u32::MAX)
 }

@@ -7,6 +7,7 @@
 //! consumers are rung and learn that it is gone, and nobody else is touched.
 
 use std::cell::Cell;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use leveret_storage::{LogId, RecoveredLog};
@@ -17,8 +18,8 @@ use super::classic::Classic;
 use super::deduplication::QueueDeduplication;
 use super::{
     AttachRefused, Buried, ClassicOptions, DeleteConditions, DeleteRefused, Delivery, DeliveryId,
-    Effects, Got, Journal, Loaded, Offered, Port, Pulled, Queue, QueueStatus, Room, SlotId,
-    SlotSpec, Unsettled, Verdict,
+    Effects, Got, Journal, LetterSent, Loaded, Offered, Port, Pulled, Queue, QueueStatus, Room,
+    SlotId, SlotSpec, Unsettled, Verdict,
 };
 use crate::core::deduplication::Deduplication;
 use crate::core::{Message, Moment};
@@ -34,6 +35,8 @@ pub struct ClassicQueue {
     machine: Mutex<Classic>,
     /// Where the records of a durable queue go.
     journal: Option<Arc<dyn Journal>>,
+    /// [`ClassicOptions::counts_deliveries`], to be read without the lock.
+    counts_deliveries: AtomicBool,
 }
 
 impl ClassicQueue {
@@ -42,6 +45,7 @@ impl ClassicQueue {
         Self {
             machine: Mutex::new(Classic::new(options)),
             journal: None,
+            counts_deliveries: AtomicBool::new(options.counts_deliveries),
         }
     }
 
@@ -56,6 +60,7 @@ impl ClassicQueue {
         Self {
             machine: Mutex::new(Classic::durable(options, log, recovered)),
             journal: Some(journal),
+            counts_deliveries: AtomicBool::new(options.counts_deliveries),
         }
     }
 
@@ -71,6 +76,8 @@ impl ClassicQueue {
     /// Changes the options of the living queue. New limits hold at once; a new time to live holds for
     /// messages that arrive from now on.
     pub fn set_options(&self, options: ClassicOptions, now: Moment, effects: &mut Effects) {
+        self.counts_deliveries
+            .store(options.counts_deliveries, Ordering::Relaxed);
         self.call(now, effects, |machine, call| {
             machine.set_options(options, call);
         });
@@ -205,6 +212,9 @@ impl Queue for ClassicQueue {
     }
 
     fn set_arguments(&self, arguments: &QueueArguments, now: Moment, effects: &mut Effects) {
+        let options = ClassicOptions::new(false, arguments);
+        self.counts_deliveries
+            .store(options.counts_deliveries, Ordering::Relaxed);
         self.call(now, effects, |machine, call| {
             machine.set_arguments(arguments, call);
         });
@@ -216,6 +226,22 @@ impl Queue for ClassicQueue {
 
     fn forget(&self, buried: &[Buried], now: Moment, effects: &mut Effects) {
         self.call(now, effects, |machine, call| machine.forget(buried, call));
+    }
+
+    fn letters_sent(&self, sent: &[LetterSent], now: Moment, effects: &mut Effects) {
+        self.call(now, effects, |machine, call| {
+            machine.letters_sent(sent, call);
+        });
+    }
+
+    fn letters_loaded(&self, loaded: Loaded, now: Moment, effects: &mut Effects) {
+        self.call(now, effects, |machine, call| {
+            machine.letters_loaded(loaded, call);
+        });
+    }
+
+    fn counts_deliveries(&self) -> bool {
+        self.counts_deliveries.load(Ordering::Relaxed)
     }
 
     fn loaded(&self, loaded: Loaded, now: Moment, effects: &mut Effects) {

@@ -164,6 +164,10 @@ const PRIORITIES: ClassicOptions = ClassicOptions {
     length_bytes_max: None,
     overflow: Overflow::DropHead,
     dead_letters: false,
+    at_least_once: false,
+    delivery_limit: None,
+    counts_deliveries: false,
+    keeps_transient: false,
 };
 
 /// 0 to 12,000 by priority, each level in order.

@@ -28,6 +28,7 @@ mod faults;
 mod ids;
 mod names;
 mod policies;
+mod queue_type;
 mod queues;
 mod sink;
 
@@ -39,7 +40,7 @@ use rustc_hash::FxHashMap;
 use super::binding::Bindings;
 use super::exchange::{DIRECT, ExchangeId, FANOUT, HEADERS, Kind, TOPIC};
 use super::policy::Policies;
-use super::queue::arguments::QueueArguments;
+use super::queue::arguments::{QueueArguments, QueueType};
 use super::queue::{Queue, QueueId};
 use super::queue_handle::{ConnectionId, QueueHandle, QueueSpec};
 pub use bindings::{BindRequest, BindTo};
@@ -49,6 +50,7 @@ pub(super) use faults::unknown_exchange_type;
 pub use ids::Ids;
 pub(crate) use names::is_reserved;
 pub use names::strip_cr_lf;
+pub(super) use queue_type::check_delete_conditions;
 pub use queues::{QueueDeclare, no_previously_declared_queue};
 pub(super) use queues::{queue_in_use, queue_not_empty};
 pub use sink::CatalogSink;
@@ -71,6 +73,7 @@ pub struct Topology {
     exclusive: BTreeMap<ConnectionId, BTreeSet<QueueId>>,
     bindings: Bindings,
     policies: Policies,
+    default_queue_type: QueueType,
 }
 
 /// The exchanges of every vhost (EXCH-01): name, kind, internal.
@@ -99,7 +102,14 @@ impl Topology {
             exclusive: BTreeMap::new(),
             bindings: Bindings::default(),
             policies: Policies::default(),
+            default_queue_type: QueueType::default(),
         }
+    }
+
+    /// Which type a queue is of that is declared without one, if it can be (QARG-35). Queues that are
+    /// there stay what they are.
+    pub fn set_default_queue_type(&mut self, queue_type: QueueType) {
+        self.default_queue_type = queue_type;
     }
 
     /// Declares the predeclared exchanges that are missing (EXCH-01, DUR-09).

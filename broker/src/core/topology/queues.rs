@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use leveret_protocol::{Fault, ReplyCode, Table};
 
-use super::{Command, Planned, Topology, faults, names, strip_cr_lf};
+use super::{Command, Planned, Topology, faults, names, queue_type, strip_cr_lf};
 use crate::core::permission::{Permission, Permitted, Resource};
 use crate::core::queue::QueueId;
 use crate::core::queue::arguments::{
-    QueueArguments, arguments_inequivalence, dead_letter_exchange,
+    QueueArguments, QueueType, arguments_inequivalence, dead_letter_exchange,
 };
 use crate::core::queue_handle::{ConnectionId, QueueHandle, QueueSpec};
 
@@ -81,15 +81,23 @@ impl Topology {
     ///
     /// # Errors
     /// 403 for a reserved name, 405 for a queue that is locked, 406 for a declaration that differs, an
-    /// invalid argument or a full vhost, and whatever `permitted` answers.
+    /// invalid argument, a property that the type cannot have or a full vhost, 540 for a stream, and whatever `permitted` answers.
     pub fn plan_declare_queue(
         &self,
         request: &QueueDeclare<'_>,
         permitted: &mut Permitted<'_>,
     ) -> Result<Planned<Arc<QueueHandle>>, Fault> {
+        let arguments = queue_type::with_default_type(request, self.default_queue_type);
+        let request = &QueueDeclare {
+            arguments: arguments.view(),
+            ..*request
+        };
         let stripped = strip_cr_lf(request.name);
         let name = match &*stripped {
-            "" => request.generated_name,
+            "" => {
+                queue_type::check_server_named(QueueType::of(request.arguments))?;
+                request.generated_name
+            }
             reserved if names::is_reserved(reserved) => {
                 return Err(faults::reserved_name("queue", reserved));
             }
@@ -188,7 +196,8 @@ impl Topology {
             return Err(faults::queue_limit(name, &self.vhost, limit));
         }
         self.check_dead_letter_exchange(name, request.arguments, permitted)?;
-        QueueArguments::check(request.arguments, name, &self.vhost).map(|_| ())
+        let arguments = QueueArguments::check(request.arguments, name, &self.vhost)?;
+        queue_type::check_properties(request, arguments.queue_type, name, &self.vhost)
     }
 
     /// Comes before every other argument is looked at (QARG-15, PERM-08).

@@ -171,7 +171,7 @@ fn qarg_10_the_type_is_one_of_three() {
 
 #[test]
 fn qarg_10_types_that_cannot_be_made_end_the_connection_after_their_arguments_are_judged() {
-    for name in ["quorum", "stream"] {
+    for name in ["stream"] {
         let kind = ("x-queue-type", Value::LongStr(name.as_bytes()));
         let fault = check(&[kind]).unwrap_err();
         assert_eq!(fault.code, ReplyCode::NotImplemented);
@@ -204,10 +204,8 @@ fn qarg_11_mode_and_version_are_those_of_3_x() {
 fn qarg_12_arguments_of_another_type_are_refused() {
     let one = Value::I32(1);
     for key in [
-        "x-delivery-limit",
         "x-max-age",
         "x-quorum-initial-group-size",
-        "x-dead-letter-strategy",
         "x-queue-leader-locator",
     ] {
         not_for(&[(key, one)], key, "rabbit_classic_queue");
@@ -218,6 +216,50 @@ fn qarg_12_arguments_of_another_type_are_refused() {
     let stream = ("x-queue-type", Value::LongStr(b"stream"));
     let given = [stream, ("x-message-ttl", one)];
     not_for(&given, "x-message-ttl", "rabbit_stream_queue");
+}
+
+#[test]
+fn qarg_12_a_limit_of_deliveries_and_a_strategy_for_dead_letters_are_for_classic_queues_too() {
+    let limit = "x-delivery-limit";
+    let limited = check(&[(limit, Value::I32(5))]).unwrap();
+    assert_eq!(limited.delivery_limit, Some(5));
+    refused(limit, Value::I32(-1), "{value_negative,-1}");
+    let wrong = Value::LongStr(b"5");
+    refused(limit, wrong, "\"expected integer, got longstr\"");
+    let strategy = "x-dead-letter-strategy";
+    refused(strategy, Value::LongStr(b"no"), "invalid_dlx_strategy");
+    let at_least_once = (strategy, Value::LongStr(b"at-least-once"));
+    let exchange = ("x-dead-letter-exchange", Value::LongStr(b"x"));
+    let rejects = ("x-overflow", Value::LongStr(b"reject-publish"));
+    let holds = |given: &[_]| check(given).unwrap().holds_dead_letters();
+    assert!(holds(&[at_least_once, exchange, rejects]));
+    assert!(!holds(&[at_least_once, exchange]), "the head is dropped");
+    assert!(!holds(&[at_least_once, rejects]), "there is no exchange");
+}
+
+#[test]
+fn qq_10_arguments_of_quorum_queues() {
+    let quorum = ("x-queue-type", Value::LongStr(b"quorum"));
+    for given in [
+        ("x-quorum-initial-group-size", Value::I32(3)),
+        ("x-max-in-memory-length", Value::I32(0)),
+        ("x-max-in-memory-bytes", Value::I32(0)),
+        ("x-queue-leader-locator", Value::LongStr(b"client-local")),
+        ("x-overflow", Value::LongStr(b"reject-publish")),
+        ("x-overflow", Value::LongStr(b"reject-publish-dlx")),
+    ] {
+        let arguments = check(&[quorum, given]).unwrap();
+        assert_eq!(arguments.queue_type, QueueType::Quorum);
+    }
+}
+
+#[test]
+fn qarg_14_no_word_and_undefined_are_no_default_type() {
+    let default = QueueType::default_from_name;
+    assert_eq!(default(""), Some(QueueType::Classic));
+    assert_eq!(default("undefined"), Some(QueueType::Classic));
+    assert_eq!(default("quorum"), Some(QueueType::Quorum));
+    assert_eq!(default("Quorum"), None);
 }
 
 #[test]

@@ -403,6 +403,7 @@ impl Delay {
             held_bytes: self.bytes,
             resident_bytes: self.resident_bytes + self.held.index_bytes(),
             resident_messages: self.held.resident_len(),
+            dead_letters: 0,
         }
     }
 }

@@ -17,6 +17,10 @@ const OPTIONS: ClassicOptions = ClassicOptions {
     length_bytes_max: None,
     overflow: Overflow::DropHead,
     dead_letters: true,
+    at_least_once: false,
+    delivery_limit: None,
+    counts_deliveries: false,
+    keeps_transient: false,
 };
 
 /// The priority of a numbered message: all levels up to 4, unevenly.

@@ -382,6 +382,7 @@ impl Model {
             held_bytes: self.bytes() + self.handed_out_bytes(),
             resident_bytes: self.bytes() + self.handed_out_bytes(),
             resident_messages: (self.ready.len() + held_messages) as u64,
+            dead_letters: 0,
         }
     }
 

@@ -4,6 +4,7 @@
 
 mod bindings;
 mod exchanges;
+mod queue_types;
 mod queues;
 
 use std::sync::Mutex;
