@@ -82,6 +82,8 @@ pub struct Needs {
     pub fixtures: bool,
     /// A broker that has quorum queues.
     pub quorum_queues: bool,
+    /// A broker that has streams.
+    pub stream_queues: bool,
     /// A broker that can be stopped so and started again. Such a test must have the broker for
     /// itself.
     pub restart: Option<Stop>,
@@ -110,6 +112,7 @@ impl Rule {
                 raw: false,
                 fixtures: false,
                 quorum_queues: false,
+                stream_queues: false,
                 restart: None,
                 operator: false,
                 alarms: false,
@@ -153,6 +156,13 @@ impl Rule {
     #[must_use]
     pub const fn quorum_queues(mut self) -> Self {
         self.needs.quorum_queues = true;
+        self
+    }
+
+    /// The test needs streams and is skipped where the broker has none.
+    #[must_use]
+    pub const fn stream_queues(mut self) -> Self {
+        self.needs.stream_queues = true;
         self
     }
 

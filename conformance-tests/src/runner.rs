@@ -153,6 +153,9 @@ pub fn reason_to_skip(rule: &Rule, target: &Target) -> Option<String> {
         Check::Test(_) if rule.needs.operator && !target.has_operator() => {
             Some("no command does what an operator does".to_owned())
         }
+        Check::Test(_) if rule.needs.stream_queues && !target.has_stream_queues() => {
+            Some("stream queues are not available".to_owned())
+        }
         Check::Test(_) => rule
             .needs
             .restart

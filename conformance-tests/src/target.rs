@@ -40,6 +40,7 @@ pub struct Target {
     operator: Option<Arc<dyn Operator>>,
     fixtures: bool,
     quorum_queues: bool,
+    stream_queues: bool,
     version: (u32, u32),
     run: String,
     trials: AtomicU32,
@@ -65,6 +66,7 @@ impl Target {
             uri,
             fixtures: false,
             quorum_queues: false,
+            stream_queues: false,
             version: (0, 0),
             run: run_name(),
             trials: AtomicU32::new(0),
@@ -103,17 +105,18 @@ impl Target {
             .await
             .map_err(|_| Failure::new(format!("no answer within {PROBE_PATIENCE:?}")))??;
         self.fixtures = self.has_fixtures().await;
-        self.quorum_queues = self.declares_quorum_queues().await;
+        self.quorum_queues = self.declares_queues_of_type("quorum").await;
+        self.stream_queues = self.declares_queues_of_type("stream").await;
         Ok(())
     }
 
-    /// Declares a quorum queue, which a broker without them refuses.
-    async fn declares_quorum_queues(&self) -> bool {
-        let name = self.fresh_prefix("quorum");
+    /// Declares a queue of a type, which a broker without it refuses.
+    async fn declares_queues_of_type(&self, kind: &str) -> bool {
+        let name = self.fresh_prefix(kind);
         let attempt = async {
             let mut raw = RawConnection::open(&self.address(), &self.handshake()).await?;
             raw.open_channel(1).await?;
-            let arguments = [("x-queue-type", Value::LongStr(b"quorum"))];
+            let arguments = [("x-queue-type", Value::LongStr(kind.as_bytes()))];
             raw.declare_queue_with(1, &name, &arguments).await?;
             raw.delete_queue(1, &name).await?;
             raw.close().await
@@ -182,6 +185,12 @@ impl Target {
     #[must_use]
     pub fn has_quorum_queues(&self) -> bool {
         self.quorum_queues
+    }
+
+    /// Whether the broker has streams.
+    #[must_use]
+    pub fn has_stream_queues(&self) -> bool {
+        self.stream_queues
     }
 
     /// Whether the broker can be stopped so and started again.

@@ -25,9 +25,9 @@ use crate::core::delivery_count::with_delivery_count;
 use crate::core::queue::{Delivery, Pulled, Room};
 use crate::limits::{OUTBOX_HIGH_BYTES, OUTBOX_LOW_BYTES, PULL_MESSAGES_MAX, RUNG_DUPLICATES_MAX};
 
-/// Queues that count deliveries tell it with each of them (QQ-03).
+/// Queues that count deliveries tell it once a message has come back (QQ-03).
 fn tell_counts(deliveries: &mut [Delivery]) {
-    for delivery in deliveries {
+    for delivery in deliveries.iter_mut().filter(|d| d.return_count > 0) {
         delivery.message = with_delivery_count(&delivery.message, delivery.return_count);
     }
 }

@@ -1,6 +1,7 @@
 //! The header `x-delivery-count`: how often a message came back to its queue before this delivery.
 //!
-//! Quorum queues and queues with a delivery limit tell it with every delivery, from 0 on (QQ-03).
+//! Quorum queues and queues with a delivery limit tell it: a delivery to a consumer once the message has
+//! come back, a get from 0 on (QQ-03, as RabbitMQ 3.10 to 3.13 have it).
 //!
 //! What it is not: it counts nothing, and changes no message that is in a queue.
 

@@ -24,6 +24,7 @@ mod faults;
 mod full;
 mod history;
 mod kills;
+mod letters;
 mod load;
 mod power;
 mod process;

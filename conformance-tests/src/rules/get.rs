@@ -28,7 +28,7 @@ rules! {
     "GET-06" beside_consumers [raw] "Consumers do not stand in its way, exclusive or not.";
     "GET-07" one_sequence_of_tags [raw] "Gets and deliveries share a channel's sequence of tags.";
     "GET-08" renews_the_lease [raw, slow(20)] "It renews the lease of a queue that expires.";
-    "GET-09" not_from_a_stream [raw] "It does not work on streams.";
+    "GET-09" not_from_a_stream [raw, stream_queues] "It does not work on streams.";
     "GET-09" not_from_quorum_with_single_consumer [raw] "… or with quorum and a single consumer.";
 }
 
@@ -268,7 +268,7 @@ async fn not_from_a_stream(t: &Trial) -> Result<(), Failure> {
     let name = t.name("q");
     let arguments = TableBuf::new().with("x-queue-type", Value::LongStr(b"stream"));
     if !has_queue_type(&mut raw, &name, &arguments).await? {
-        return Ok(());
+        return Err(Failure::expected("a stream", "a refusal"));
     }
     let get = Get {
         queue: name.as_str().into(),

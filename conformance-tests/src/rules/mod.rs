@@ -71,10 +71,12 @@ mod qos;
 mod queue;
 mod queue_arguments;
 mod queue_expiry;
+mod quorum;
 mod recover;
 mod route;
 mod routing;
 mod single_active;
+mod stream;
 mod table;
 mod topic;
 mod transaction;
@@ -123,4 +125,6 @@ pub(crate) const SECTIONS: &[Section] = &[
     flow::SECTION,
     durability::SECTION,
     policy::SECTION,
+    quorum::SECTION,
+    stream::SECTION,
 ];

@@ -82,7 +82,7 @@ async fn modes_are_compared(t: &Trial) -> Result<(), Failure> {
 async fn other_arguments_are_not(t: &Trial) -> Result<(), Failure> {
     let mut queue = Arguments::of_queue(t).await?;
     queue.expect_declared(&TableBuf::new()).await?;
-    let stranger = one("x-delivery-limit", Value::I32(5)).with("x-max-age", text("1D"));
+    let stranger = one("x-max-in-memory-length", Value::I32(5)).with("x-max-age", text("1D"));
     queue.expect_declared(&stranger).await
 }
 

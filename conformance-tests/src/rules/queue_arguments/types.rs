@@ -14,6 +14,8 @@ rules! {
     "QARG-10" other_types [raw] "quorum and stream are known types.";
     "QARG-10" no_such_type [raw] "Any other type is refused.";
     "QARG-12" arguments_of_other_types [raw] "A classic queue refuses what only others know.";
+    "QARG-12" arguments_that_may_be_lent [raw]
+        "… or accepts the delivery limit and the dead-letter strategy.";
     "QARG-12" leader_locator [raw, follows(Follows::V3)] "… x-queue-leader-locator as well.";
     "QARG-12" arguments_of_classic_queues [raw] "… and the others what only it knows.";
     "QARG-14" untestable "4.x knows further arguments of quorum queues." "describes 4.x only";
@@ -77,15 +79,39 @@ const CLASSIC: &str = "rabbit_classic_queue";
 async fn arguments_of_other_types(t: &Trial) -> Result<(), Failure> {
     let mut queue = Arguments::of_queue(t).await?;
     for (key, value) in [
-        ("x-delivery-limit", Value::I32(5)),
         ("x-quorum-initial-group-size", Value::I32(3)),
-        ("x-dead-letter-strategy", text("at-least-once")),
         ("x-max-in-memory-length", Value::I32(5)),
         ("x-max-age", text("1D")),
         ("x-stream-max-segment-size-bytes", Value::I32(5)),
         ("x-initial-cluster-size", Value::I32(3)),
     ] {
         expect_not_for_type(&mut queue, &one(key, value), key, CLASSIC).await?;
+    }
+    Ok(())
+}
+
+/// A broker may lend them to classic queues.
+async fn arguments_that_may_be_lent(t: &Trial) -> Result<(), Failure> {
+    for (key, value) in [
+        ("x-delivery-limit", Value::I32(5)),
+        ("x-dead-letter-strategy", text("at-least-once")),
+    ] {
+        let mut queue = Arguments::of_queue(t).await?;
+        let arguments = one(key, value);
+        let declare = queue::Declare {
+            arguments: arguments.view(),
+            ..durable_queue(&queue.queue)
+        };
+        queue.raw.send_method(1, declare).await?;
+        let resource = queue.resource();
+        let text = format!(
+            "PRECONDITION_FAILED - invalid arg '{key}' for {resource} of queue type {CLASSIC}"
+        );
+        let declared = Expected::method(1, queue::DeclareOk::ID);
+        let refused = Expected::channel_close(1, 406, text, queue::Declare::ID);
+        if queue.raw.expect_any_of(&[declared, refused]).await? == 0 {
+            queue.raw.delete_queue(1, &queue.queue).await?;
+        }
     }
     Ok(())
 }
@@ -133,7 +159,7 @@ async fn arguments_of_classic_queues(t: &Trial) -> Result<(), Failure> {
 
 async fn order_of_checks(t: &Trial) -> Result<(), Failure> {
     let mut queue = Arguments::of_queue(t).await?;
-    let stranger = one("x-delivery-limit", Value::I32(5));
+    let stranger = one("x-max-in-memory-length", Value::I32(5));
     let wrong_value = stranger.clone().with("x-message-ttl", Value::I32(-1));
     let wrong_type = wrong_value.clone().with("x-queue-type", text("nonsense"));
     let wrong_exchange = wrong_type
@@ -150,7 +176,7 @@ async fn order_of_checks(t: &Trial) -> Result<(), Failure> {
     queue.expect_refused(&wrong_type, refusal).await?;
     let refusal = queue.invalid("x-message-ttl", "{value_negative,-1}");
     queue.expect_refused(&wrong_value, refusal).await?;
-    expect_not_for_type(&mut queue, &stranger, "x-delivery-limit", CLASSIC).await?;
+    expect_not_for_type(&mut queue, &stranger, "x-max-in-memory-length", CLASSIC).await?;
     expect_type_before_properties(&mut queue).await
 }
 
