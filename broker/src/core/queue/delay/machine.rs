@@ -28,7 +28,7 @@ const PART_BYTES_MAX: usize = 1 << 20;
 /// The first of a part does not wait for more loads than this to bring others that are due as well.
 const PART_LOADS_MAX: usize = 64;
 /// The most of a part of the log that is read through when the queue starts: bodies are dropped again.
-const READ_MESSAGES_MAX: usize = 4096;
+pub(super) const READ_MESSAGES_MAX: usize = 4096;
 const READ_BYTES_MAX: usize = 4 << 20;
 /// This much may be released and not yet settled on disk: what the store has then to write for the next
 /// queues is bounded, and so is what a crash doubles.

@@ -11,7 +11,7 @@ use leveret_protocol::content::Body;
 use leveret_protocol::{Properties, TableBuf, Value};
 use leveret_storage::Epoch;
 
-use super::machine::{PART_MESSAGES_MAX, UNCOMMITTED_MESSAGES_MAX};
+use super::machine::{PART_MESSAGES_MAX, READ_MESSAGES_MAX, UNCOMMITTED_MESSAGES_MAX};
 use super::*;
 use crate::core::MessageParts;
 use crate::core::queue::fake_journal::{FakeJournal, LOG};
@@ -231,6 +231,24 @@ fn deadlines_that_have_passed_while_the_broker_was_down_are_due_at_once_in_order
     assert_eq!(driver.advance(7_999), [""; 0]);
     assert_eq!(driver.advance(1), ["4"]);
     assert!(driver.journal.left().is_empty());
+}
+
+#[test]
+fn a_log_of_many_parts_is_read_to_its_end_before_anything_is_released() {
+    let mut driver = Driver::new();
+    let count = 2 * READ_MESSAGES_MAX as u64 + 10;
+    let messages = (0..count).map(|n| delayed(&n.to_string(), 5 + count - n, true));
+    driver.offer(messages.collect());
+    driver.commit();
+    driver.now = driver.now.after_ms(100_000);
+    driver.restart();
+    for _ in 0..3 {
+        assert!(driver.out.is_none());
+        assert_eq!(driver.load.unwrap().messages_max, READ_MESSAGES_MAX);
+        driver.serve();
+    }
+    let released = numbers(&driver.run());
+    assert!(released.into_iter().eq((0..count).rev()));
 }
 
 #[test]
