@@ -2,10 +2,12 @@
 //!
 //! ```text
 //!   Reading ──log read through──▶ Waiting ──due, in memory──▶ Out ──forget──▶ Waiting
-//!                                    │  ▲                      ▲
-//!                                 due, in the log           loaded
-//!                                    ▼  │ none readable        │
-//!                                  Loading ────────────────────┘
+//!                                    │                         ▲
+//!                                 due, in the log           no more is due, or room for it
+//!                                    ▼                         │
+//!                                 Loading ──loaded─────────────┤
+//!                                    ▲                         │ the next is in the log
+//!                                    └─────────────────────────┘
 //! ```
 //!
 //! While it waits, it waits for the earliest deadline; or, if that has passed, for the commit of the
@@ -23,8 +25,10 @@ use crate::core::{Message, Moment, stored_message};
 /// The most of a released part: some milliseconds of routing, and of memory for the time of it.
 pub(super) const PART_MESSAGES_MAX: usize = 1024;
 const PART_BYTES_MAX: usize = 1 << 20;
+/// The first of a part does not wait for more loads than this to bring others that are due as well.
+const PART_LOADS_MAX: usize = 64;
 /// The most of a part of the log that is read through when the queue starts: bodies are dropped again.
-const READ_MESSAGES_MAX: usize = 4096;
+pub(super) const READ_MESSAGES_MAX: usize = 4096;
 const READ_BYTES_MAX: usize = 4 << 20;
 /// This much may be released and not yet settled on disk: what the store has then to write for the next
 /// queues is bounded, and so is what a crash doubles.
@@ -65,11 +69,55 @@ pub(super) struct Delay {
     load: Option<Load>,
     /// What it is to bring; nothing while the log is read through.
     loading: Vec<Due>,
+    /// What is to be released next.
+    part: Part,
     /// A part was released and is being routed.
     is_out: bool,
     /// The tick that was asked for.
     tick_at: Moment,
     is_gone: bool,
+}
+
+/// Messages that are released together, in their order.
+#[derive(Debug, Default)]
+struct Part {
+    messages: Vec<Message>,
+    /// Those that are in the log.
+    buried: Vec<Buried>,
+    bytes: u64,
+    /// How many loads have brought it together.
+    loads: usize,
+}
+
+impl Part {
+    fn has_room(&self) -> bool {
+        self.messages.len() < PART_MESSAGES_MAX
+            && self.bytes < PART_BYTES_MAX as u64
+            && self.loads < PART_LOADS_MAX
+    }
+
+    fn add(&mut self, message: Message) {
+        self.bytes += u64::from(counted_len(&message));
+        self.messages.push(message);
+    }
+
+    fn add_stored(&mut self, position: u64, message: Message) {
+        let body_bytes = counted_len(&message);
+        self.buried.push(Buried {
+            position,
+            body_bytes,
+        });
+        self.add(message);
+    }
+}
+
+/// What comes before more can be released.
+#[derive(Clone, Copy, Debug)]
+enum Awaited {
+    Nothing,
+    Moment(Moment),
+    Commit(Epoch),
+    Load,
 }
 
 /// The log of a durable exchange's delay queue.
@@ -116,6 +164,7 @@ impl Delay {
             stored: None,
             load: None,
             loading: Vec::new(),
+            part: Part::default(),
             is_out: false,
             tick_at: NEVER,
             is_gone: false,
@@ -213,14 +262,14 @@ impl Delay {
     }
 
     /// Takes what was read: messages to be released, or a part of the log after a start.
-    pub(super) fn loaded(&mut self, loaded: Loaded, call: &mut Call<'_>) {
+    pub(super) fn loaded(&mut self, loaded: Loaded) {
         let Some(load) = self.load.take() else {
             return;
         };
         let due = std::mem::take(&mut self.loading);
         match due.is_empty() {
             true => self.index(load, loaded),
-            false => self.release_loaded(due, loaded, call),
+            false => self.collect_loaded(due, loaded),
         }
     }
 
@@ -239,7 +288,7 @@ impl Delay {
     }
 
     /// What could not be read is passed over: it stays in the log, and whoever loaded has reported it.
-    fn release_loaded(&mut self, due: Vec<Due>, loaded: Loaded, call: &mut Call<'_>) {
+    fn collect_loaded(&mut self, due: Vec<Due>, loaded: Loaded) {
         let mut messages = loaded.messages.into_iter().peekable();
         for due in due {
             if due.position > loaded.through {
@@ -249,38 +298,28 @@ impl Delay {
             // Between two that are due may lie some that are not.
             while messages.next_if(|m| m.position < due.position).is_some() {}
             if let Some(found) = messages.next_if(|m| m.position == due.position) {
-                self.release_stored(found.position, found.message, call);
+                self.part.add_stored(found.position, found.message);
             }
         }
-        // So that a mixture of both kinds goes out without pauses.
-        self.release_resident(call);
-    }
-
-    fn release_stored(&mut self, position: u64, message: Message, call: &mut Call<'_>) {
-        let body_bytes = counted_len(&message);
-        self.bytes -= u64::from(body_bytes);
-        self.is_out = true;
-        call.effects.released.push(message);
-        call.effects.buried.push(Buried {
-            position,
-            body_bytes,
-        });
+        self.part.loads += usize::from(!self.part.messages.is_empty());
     }
 
     /// Adds to the part what is due next and in memory.
-    fn release_resident(&mut self, call: &mut Call<'_>) {
-        let mut bytes = 0;
-        while call.effects.released.len() < PART_MESSAGES_MAX && bytes < PART_BYTES_MAX {
-            let Some(message) = self.held.take_resident(call.now) else {
-                break;
-            };
-            let len = counted_len(&message);
-            bytes += len as usize;
-            self.bytes -= u64::from(len);
-            self.resident_bytes -= u64::from(len);
-            call.effects.released.push(message);
+    fn collect_resident(&mut self, now: Moment) {
+        while self.part.has_room()
+            && let Some(message) = self.held.take_resident(now)
+        {
+            self.resident_bytes -= u64::from(counted_len(&message));
+            self.part.add(message);
         }
-        self.is_out |= !call.effects.released.is_empty();
+    }
+
+    fn release(&mut self, call: &mut Call<'_>) {
+        let part = std::mem::take(&mut self.part);
+        self.bytes -= part.bytes;
+        call.effects.released = part.messages;
+        call.effects.buried = part.buried;
+        self.is_out = true;
     }
 
     /// The part that was out has been routed.
@@ -311,21 +350,35 @@ impl Delay {
             return self.ask_load(first, last, READ_MESSAGES_MAX, READ_BYTES_MAX, call);
         }
         self.pass_over_lost();
+        if next == Next::Release {
+            self.collect_resident(call.now);
+        }
+        match self.awaited(call.now) {
+            Awaited::Load => self.ask_due(call),
+            // Whatever it is that the next one waits for, these do not.
+            _ if !self.part.messages.is_empty() => self.release(call),
+            Awaited::Nothing => {}
+            Awaited::Moment(at) => self.ask_tick(at, call),
+            Awaited::Commit(epoch) => self.ask_tick_at_epoch(epoch, call),
+        }
+    }
+
+    /// What has to come before the first of those that are held can be added to the part.
+    fn awaited(&self, now: Moment) -> Awaited {
         let Some(first) = self.held.first() else {
-            return;
+            return Awaited::Nothing;
         };
-        if first.at() > call.now {
-            return self.ask_tick(first.at(), call);
+        if first.at() > now {
+            return Awaited::Moment(first.at());
         }
-        if let Some(stored) = &mut self.stored
-            && let Some(epoch) = stored.awaited_before(first)
-        {
-            return stored.ask_tick_at(epoch, call);
-        }
-        match (first, next) {
-            (First::Stored(_), _) => self.ask_due(call),
-            (First::Resident(_), Next::Release) => self.release_resident(call),
-            (First::Resident(_), Next::Ask) => self.ask_tick(call.now.after_ms(PAUSE_MS), call),
+        let stored = self.stored.as_ref();
+        match (
+            stored.and_then(|stored| stored.awaited_before(first)),
+            first,
+        ) {
+            (Some(epoch), _) => Awaited::Commit(epoch),
+            (None, First::Stored(_)) if self.part.has_room() => Awaited::Load,
+            (None, _) => Awaited::Moment(now.after_ms(PAUSE_MS)),
         }
     }
 
@@ -346,12 +399,14 @@ impl Delay {
             .stored
             .as_ref()
             .map_or(0, |stored| stored.written.below());
-        self.loading = self
-            .held
-            .take_run(call.now, written_below, PART_MESSAGES_MAX);
+        let room = PART_MESSAGES_MAX.saturating_sub(self.part.messages.len());
+        self.loading = self.held.take_run(call.now, written_below, room);
         if let (Some(first), Some(last)) = (self.loading.first(), self.loading.last()) {
             let (first, last) = (first.position, last.position);
-            self.ask_load(first, last, PART_MESSAGES_MAX, PART_BYTES_MAX, call);
+            // No more than there can be: the store looks up as many places as it is asked for.
+            let messages_max = usize::try_from(last - first + 1).unwrap_or(PART_MESSAGES_MAX);
+            let messages_max = messages_max.min(PART_MESSAGES_MAX);
+            self.ask_load(first, last, messages_max, PART_BYTES_MAX, call);
         }
     }
 
@@ -370,6 +425,15 @@ impl Delay {
             bytes_max,
         });
         call.effects.load = self.load;
+    }
+
+    fn ask_tick_at_epoch(&mut self, epoch: Epoch, call: &mut Call<'_>) {
+        if let Some(stored) = &mut self.stored
+            && stored.tick_at.is_none_or(|asked| epoch < asked)
+        {
+            stored.tick_at = Some(epoch);
+            call.effects.tick_at_epoch = Some(epoch);
+        }
     }
 
     fn ask_tick(&mut self, at: Moment, call: &mut Call<'_>) {
@@ -396,13 +460,13 @@ impl Delay {
 
     pub(super) fn status(&self) -> QueueStatus {
         QueueStatus {
-            ready: self.held.len(),
+            ready: self.held.len() + self.part.messages.len() as u64,
             unsettled: 0,
             consumers: 0,
             ready_bytes: self.bytes,
             held_bytes: self.bytes,
-            resident_bytes: self.resident_bytes + self.held.index_bytes(),
-            resident_messages: self.held.resident_len(),
+            resident_bytes: self.resident_bytes + self.part.bytes + self.held.index_bytes(),
+            resident_messages: self.held.resident_len() + self.part.messages.len() as u64,
             dead_letters: 0,
         }
     }
@@ -430,13 +494,6 @@ impl Stored {
         match first {
             First::Stored(due) if due.position >= self.written.below() => self.written.awaited(),
             First::Stored(_) | First::Resident(_) => None,
-        }
-    }
-
-    fn ask_tick_at(&mut self, epoch: Epoch, call: &mut Call<'_>) {
-        if self.tick_at.is_none_or(|asked| epoch < asked) {
-            self.tick_at = Some(epoch);
-            call.effects.tick_at_epoch = Some(epoch);
         }
     }
 }

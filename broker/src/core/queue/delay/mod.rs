@@ -128,8 +128,8 @@ impl Queue for DelayQueue {
     }
 
     fn loaded(&self, loaded: Loaded, now: Moment, effects: &mut Effects) {
-        self.call(Next::Release, now, effects, |machine, call| {
-            machine.loaded(loaded, call);
+        self.call(Next::Release, now, effects, |machine, _| {
+            machine.loaded(loaded);
         });
     }
 

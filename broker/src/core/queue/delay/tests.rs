@@ -1,16 +1,17 @@
-//! The delay queue against a naive model, in virtual time, over a journal that commits and reads at will;
-//! and its bounds.
+//! The delay queue in virtual time, over a journal that commits and reads at will: against a naive model
+//! (`model`), and its bounds.
 
 #![allow(clippy::unwrap_used)]
+
+mod model;
 
 use std::collections::BTreeSet;
 
 use leveret_protocol::content::Body;
 use leveret_protocol::{Properties, TableBuf, Value};
 use leveret_storage::Epoch;
-use proptest::prelude::*;
 
-use super::machine::{PART_MESSAGES_MAX, UNCOMMITTED_MESSAGES_MAX};
+use super::machine::{PART_MESSAGES_MAX, READ_MESSAGES_MAX, UNCOMMITTED_MESSAGES_MAX};
 use super::*;
 use crate::core::MessageParts;
 use crate::core::queue::fake_journal::{FakeJournal, LOG};
@@ -174,128 +175,6 @@ impl Driver {
     }
 }
 
-#[derive(Clone, Debug)]
-enum Op {
-    Offer(Vec<(u64, bool)>),
-    Advance(u64),
-    Tick,
-    Commit,
-    Serve,
-    Finish,
-    Restart,
-}
-
-fn any_op() -> impl Strategy<Value = Op> {
-    let message = (prop_oneof![0..4_u64, 0..30_u64], any::<bool>());
-    prop_oneof![
-        4 => prop::collection::vec(message, 1..5).prop_map(Op::Offer),
-        3 => (0..12_u64).prop_map(Op::Advance),
-        3 => Just(Op::Tick),
-        3 => Just(Op::Commit),
-        3 => Just(Op::Serve),
-        3 => Just(Op::Finish),
-        1 => Just(Op::Restart),
-    ]
-}
-
-/// What is held: deadline, number, and whether it is in the log.
-#[derive(Default)]
-struct Model {
-    held: BTreeSet<(Moment, u64, bool)>,
-    out: Vec<(Moment, u64, bool)>,
-    offered: u64,
-}
-
-impl Model {
-    fn offer(&mut self, driver: &Driver, messages: &[(u64, bool)]) -> Vec<Message> {
-        let messages = messages.iter().map(|(delay_ms, persistent)| {
-            let at = driver.now.after_ms(*delay_ms);
-            self.held.insert((at, self.offered, *persistent));
-            self.offered += 1;
-            delayed(&(self.offered - 1).to_string(), *delay_ms, *persistent)
-        });
-        messages.collect()
-    }
-
-    /// What has been released is what is due first, and is due.
-    fn check(&mut self, driver: &Driver) {
-        let Some((released, _)) = &driver.out else {
-            return;
-        };
-        if !self.out.is_empty() {
-            return;
-        }
-        for message in released {
-            let first = self.held.pop_first().unwrap();
-            assert_eq!(body(message), first.1.to_string());
-            assert!(first.0 <= driver.now, "too early");
-            self.out.push(first);
-        }
-    }
-
-    fn restart(&mut self) {
-        self.held.extend(self.out.drain(..));
-        self.held.retain(|(_, _, persistent)| *persistent);
-    }
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, cases: 256, ..ProptestConfig::default() })]
-
-    #[test]
-    fn everything_is_released_once_in_order_and_never_early(ops in prop::collection::vec(any_op(), 1..80)) {
-        let (mut driver, mut model) = (Driver::new(), Model::default());
-        for op in ops {
-            match op {
-                Op::Offer(messages) => {
-                    let messages = model.offer(&driver, &messages);
-                    driver.offer(messages);
-                }
-                Op::Advance(ms) => driver.now = driver.now.after_ms(ms),
-                Op::Tick => drop(driver.tick_if_due()),
-                Op::Commit => drop(driver.commit()),
-                Op::Serve => drop(driver.serve()),
-                Op::Finish => {
-                    driver.finish();
-                    model.out.clear();
-                }
-                Op::Restart => {
-                    driver.restart();
-                    model.restart();
-                }
-            }
-            model.check(&driver);
-            let status = driver.queue.status();
-            let transient = model.held.iter().filter(|held| !held.2).count() as u64;
-            assert_eq!(status.resident_messages, transient);
-        }
-        settle_all(&mut driver, &mut model);
-    }
-}
-
-/// Lets time pass until nothing is left, and looks at all that comes.
-fn settle_all(driver: &mut Driver, model: &mut Model) {
-    for round in 0..60 {
-        let before = driver.now;
-        driver.now = driver.now.after_ms(1);
-        loop {
-            model.check(driver);
-            let finished = !driver.finish().is_empty();
-            model.out.clear();
-            if !finished && !driver.tick_if_due() && !driver.serve() && !driver.commit() {
-                break;
-            }
-        }
-        // What was left over by then, or came while a part was out, may have to wait for a pause.
-        let is_late = |held: &&(Moment, u64, bool)| round > 1 && held.0 < before;
-        assert_eq!(model.held.iter().find(is_late), None, "late");
-    }
-    assert!(model.held.is_empty());
-    assert!(driver.journal.left().is_empty(), "all of it is settled");
-    let status = driver.queue.status();
-    assert_eq!((status.ready, status.held_bytes), (0, 0));
-}
-
 fn batch(texts: impl IntoIterator<Item = u64>, delay_ms: u64, persistent: bool) -> Vec<Message> {
     let texts = texts.into_iter();
     texts
@@ -355,6 +234,24 @@ fn deadlines_that_have_passed_while_the_broker_was_down_are_due_at_once_in_order
 }
 
 #[test]
+fn a_log_of_many_parts_is_read_to_its_end_before_anything_is_released() {
+    let mut driver = Driver::new();
+    let count = 2 * READ_MESSAGES_MAX as u64 + 10;
+    let messages = (0..count).map(|n| delayed(&n.to_string(), 5 + count - n, true));
+    driver.offer(messages.collect());
+    driver.commit();
+    driver.now = driver.now.after_ms(100_000);
+    driver.restart();
+    for _ in 0..3 {
+        assert!(driver.out.is_none());
+        assert_eq!(driver.load.unwrap().messages_max, READ_MESSAGES_MAX);
+        driver.serve();
+    }
+    let released = numbers(&driver.run());
+    assert!(released.into_iter().eq((0..count).rev()));
+}
+
+#[test]
 fn what_was_routed_and_not_settled_comes_once_more_after_a_crash() {
     let mut driver = Driver::new();
     driver.offer(batch([1, 2], 5, true));
@@ -405,6 +302,30 @@ fn a_flood_from_the_log_waits_for_the_store() {
     }
     assert!(released.into_iter().eq(0..all));
     assert_eq!(driver.queue.status().ready, 3);
+}
+
+#[test]
+fn what_is_scattered_over_the_log_is_released_together_after_some_loads() {
+    let mut driver = Driver::new();
+    // Deadlines in the opposite order of positions: no two can be read at once.
+    for n in (0..200).rev() {
+        driver.offer(batch([n], 5 + n, true));
+    }
+    driver.commit();
+    driver.now = driver.now.after_ms(1_000);
+    driver.tick();
+    let mut parts = Vec::new();
+    let mut released = Vec::new();
+    while driver.load.is_some() {
+        let load = driver.load.unwrap();
+        assert_eq!((load.first, load.messages_max), (load.last, 1));
+        driver.serve();
+        let finished = numbers(&driver.finish());
+        parts.extend((!finished.is_empty()).then_some(finished.len()));
+        released.extend(finished);
+    }
+    assert_eq!(parts, [64, 64, 64, 8]);
+    assert!(released.into_iter().eq(0..200));
 }
 
 #[test]
@@ -459,6 +380,28 @@ fn what_cannot_be_read_is_passed_over() {
 }
 
 #[test]
+fn a_log_of_which_nothing_can_be_read_does_not_end_it_all() {
+    let mut driver = Driver::new();
+    for n in (0..100).rev() {
+        driver.offer(batch([n], 5 + n, true));
+    }
+    driver.offer(batch([100], 500, true));
+    driver.commit();
+    driver.now = driver.now.after_ms(200);
+    driver.tick();
+    while let Some(load) = driver.load.take() {
+        let loaded = Loaded {
+            messages: Vec::new(),
+            through: load.last,
+            unreadable: vec![load.first],
+        };
+        driver.queue.loaded(loaded, driver.now, &mut driver.effects);
+        driver.note();
+    }
+    assert_eq!(driver.advance(300), ["100"]);
+}
+
+#[test]
 fn a_part_in_which_nothing_can_be_read_does_not_end_it_all() {
     let mut driver = Driver::new();
     driver.offer(batch([1], 5, true));
@@ -487,12 +430,9 @@ fn after_the_store_has_failed_what_it_has_still_goes_out() {
     driver.now = driver.now.after_ms(5);
     driver.tick();
     driver.serve();
-    assert_eq!(driver.finish(), ["1"]);
-    driver.now = driver.now.after_ms(1);
-    driver.tick();
     assert_eq!(
         driver.finish(),
-        ["3"],
+        ["1", "3"],
         "of 2 nobody was told that it is safe"
     );
 }
