@@ -165,7 +165,7 @@ static KEYS: &[Key] = &[
         .for_operators()
         .having(NotHonoured)
         .of_types(NOT_STREAM),
-    key("consumer-timeout", "consumer timeout", unsigned).having(NotHonoured),
+    key("consumer-timeout", "consumer timeout", unsigned),
     key("message-ttl", "message TTL", unsigned)
         .for_operators()
         .of_types(NOT_STREAM),

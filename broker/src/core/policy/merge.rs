@@ -26,6 +26,10 @@ impl QueueArguments {
             length_max: least(self.length_max, number("max-length")),
             length_bytes_max: least(self.length_bytes_max, number("max-length-bytes")),
             overflow: self.overflow.or_else(|| overflow(settings)),
+            consumer_timeout_ms: shorter_timeout(
+                self.consumer_timeout_ms,
+                number("consumer-timeout"),
+            ),
             dead_letter_exchange: self
                 .dead_letter_exchange
                 .or_else(|| text("dead-letter-exchange")),
@@ -44,6 +48,12 @@ pub(crate) fn alternate_exchange(settings: &Settings) -> Option<&str> {
 
 fn least(one: Option<u64>, another: Option<u64>) -> Option<u64> {
     one.into_iter().chain(another).min()
+}
+
+/// Zero is for ever, which is no shorter than anything.
+fn shorter_timeout(one: Option<u64>, another: Option<u64>) -> Option<u64> {
+    let timeouts = one.into_iter().chain(another);
+    timeouts.min_by_key(|timeout_ms| timeout_ms.checked_sub(1).unwrap_or(u64::MAX))
 }
 
 fn overflow(settings: &Settings) -> Option<Overflow> {
