@@ -24,7 +24,6 @@ use leveret_protocol::{Fault, ReplyCode};
 use crate::amqp::channel::Channel;
 use crate::amqp::session::Session;
 use crate::core::Moment;
-use crate::core::queue::arguments::consumer_timeout_ms;
 use crate::core::queue_handle::QueueHandle;
 use crate::limits::CONSUMER_TIMEOUT_CHECK_MS;
 
@@ -114,10 +113,10 @@ pub(crate) fn first_due(
     first
 }
 
-/// How long a queue's deliveries may stay unsettled, in milliseconds: as its arguments say, or as the
-/// broker's configuration does. Nothing if that is for ever.
+/// How long a queue's deliveries may stay unsettled, in milliseconds: as its arguments and policies say, or
+/// as the broker's configuration does. Nothing if that is for ever.
 fn timeout_of(queue: &QueueHandle, default_ms: Option<u64>) -> Option<u64> {
-    match consumer_timeout_ms(queue.spec().arguments.view()) {
+    match queue.arguments().consumer_timeout_ms {
         Some(own_ms) => (own_ms > 0).then_some(own_ms),
         None => default_ms,
     }

@@ -161,8 +161,7 @@ static KEYS: &[Key] = &[
     key("delivery-limit", "delivery limit", unsigned)
         .for_operators()
         .of_types(NOT_STREAM),
-    // It waits for queues that can do so; whoever teaches them adds a line to the merge.
-    key("consumer-timeout", "consumer timeout", unsigned).having(NotHonoured),
+    key("consumer-timeout", "consumer timeout", unsigned),
     key("message-ttl", "message TTL", unsigned)
         .for_operators()
         .of_types(NOT_STREAM),

@@ -26,6 +26,10 @@ impl QueueArguments {
             length_max: least(self.length_max, number("max-length")),
             length_bytes_max: least(self.length_bytes_max, number("max-length-bytes")),
             overflow: self.overflow.or_else(|| overflow(settings)),
+            consumer_timeout_ms: shorter_timeout(
+                self.consumer_timeout_ms,
+                number("consumer-timeout"),
+            ),
             dead_letter_exchange: self
                 .dead_letter_exchange
                 .or_else(|| text("dead-letter-exchange")),
@@ -50,6 +54,12 @@ fn least(one: Option<u64>, another: Option<u64>) -> Option<u64> {
 
 fn at_least_once(settings: &Settings) -> Option<bool> {
     Some(settings.text("dead-letter-strategy")? == "at-least-once")
+}
+
+/// Zero is for ever, which is no shorter than anything.
+fn shorter_timeout(one: Option<u64>, another: Option<u64>) -> Option<u64> {
+    let timeouts = one.into_iter().chain(another);
+    timeouts.min_by_key(|timeout_ms| timeout_ms.checked_sub(1).unwrap_or(u64::MAX))
 }
 
 fn overflow(settings: &Settings) -> Option<Overflow> {

@@ -75,6 +75,25 @@ fn pol_02_limits_take_the_smallest_and_choices_the_argument_then_the_operator() 
 }
 
 #[test]
+fn deliv_13_the_shorter_consumer_timeout_counts_and_zero_is_for_ever() {
+    for (argument, policy_ms, merged) in [
+        (None, 5, Some(5)),
+        (Some(3), 5, Some(3)),
+        (Some(0), 5, Some(5)),
+        (Some(3), 0, Some(3)),
+        (None, 0, Some(0)),
+    ] {
+        let timeout = policy(PolicyKind::User, "p", 0, "consumer-timeout", policy_ms);
+        let declared = QueueArguments {
+            consumer_timeout_ms: argument,
+            ..QueueArguments::default()
+        };
+        let settings = Settings::new(Some(timeout), None);
+        assert_eq!(declared.under(&settings).consumer_timeout_ms, merged);
+    }
+}
+
+#[test]
 fn a_time_beyond_ten_years_is_ten_years() {
     let far = policy(PolicyKind::User, "p", 0, "expires", i64::MAX);
     let merged = QueueArguments::default().under(&Settings::new(Some(far), None));

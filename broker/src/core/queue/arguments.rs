@@ -105,6 +105,8 @@ pub struct QueueArguments {
     pub length_bytes_max: Option<u64>,
     /// `x-overflow`
     pub overflow: Option<Overflow>,
+    /// `x-consumer-timeout`: how long deliveries may stay unsettled; zero is for ever (DELIV-13)
+    pub consumer_timeout_ms: Option<u64>,
     /// `x-dead-letter-exchange`; empty for the default exchange. It need not exist (QARG-07).
     pub dead_letter_exchange: Option<Box<[u8]>>,
     /// `x-dead-letter-routing-key`; without an exchange it means nothing, and only a policy can leave it so
@@ -148,6 +150,7 @@ impl QueueArguments {
             length_max: number("x-max-length"),
             length_bytes_max: number("x-max-length-bytes"),
             overflow: text("x-overflow").and_then(overflow_from_name),
+            consumer_timeout_ms: number(CONSUMER_TIMEOUT),
             dead_letter_exchange: text(DEAD_LETTER_EXCHANGE).map(Box::from),
             dead_letter_routing_key: text("x-dead-letter-routing-key").map(Box::from),
             max_priority: number("x-max-priority").and_then(|n| u8::try_from(n).ok()),
@@ -188,13 +191,6 @@ pub fn dead_letter_exchange<'a>(
             other.type_name()
         ))),
     }
-}
-
-/// How long deliveries of a queue with these arguments may stay unsettled, in milliseconds, if they say
-/// so; zero is for ever (DELIV-13).
-pub fn consumer_timeout_ms(table: Table<'_>) -> Option<u64> {
-    let value = table.get(CONSUMER_TIMEOUT)?;
-    as_unsigned(&value).ok()
 }
 
 /// What tells a second declaration's arguments from the existing queue's, if anything does

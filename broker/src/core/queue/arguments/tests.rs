@@ -283,12 +283,13 @@ fn qarg_13_unknown_arguments_are_no_concern() {
 #[test]
 fn deliv_13_a_consumer_timeout_is_an_integer_that_is_not_negative() {
     let timeout = |value| {
-        let table = TableBuf::from_entries([("x-consumer-timeout", value)]);
-        consumer_timeout_ms(table.view())
+        check(&[("x-consumer-timeout", value)])
+            .unwrap()
+            .consumer_timeout_ms
     };
     assert_eq!(timeout(Value::I8(0)), Some(0));
     assert_eq!(timeout(Value::I64(60_000)), Some(60_000));
-    assert_eq!(consumer_timeout_ms(Table::default()), None);
+    assert_eq!(check(&[]).unwrap().consumer_timeout_ms, None);
     let refused = [
         (Value::I32(-1), "{value_negative,-1}"),
         (Value::LongStr(b"1"), "\"expected integer, got longstr\""),
