@@ -17,13 +17,14 @@ use std::time::Instant;
 
 use leveret_storage::{CommitBell, CommitState, Commits, Epoch};
 
-use crate::config::Config;
+use crate::config::{Config, DefaultQueueType};
 use crate::core::effects::carry_out;
+use crate::core::policy::change::tell;
 use crate::core::queue::Effects;
 use crate::core::topology::Topology;
 use crate::definitions::{
     self, Accounts, Definitions, DefinitionsError, Imported, Problems, Report, check,
-    check_topologies, import_all, salt,
+    check_topologies, import_all, own_type, salt,
 };
 use crate::node::Node;
 
@@ -92,7 +93,7 @@ impl StartDefinitions {
         let find = |name: &str| node.vhost(name);
         let (problems, report) = (Problems::default(), &mut self.report);
         let imported = import_all(&self.definitions, find, problems, report, || ())?;
-        begin_leases(node, imported);
+        tell_queues(node, imported);
         self.report.log();
         Ok(())
     }
@@ -143,7 +144,14 @@ pub(crate) fn import(
     };
     let imported = import_all(definitions, find, problems, &mut report, replace)?;
     let durable_at = imported.durable_at;
-    begin_leases(node, imported);
+    for definition in &definitions.vhosts {
+        if let (Some(vhost), Some(queue_type)) =
+            (node.vhost(&definition.name), own_type(definition))
+        {
+            vhost.set_default_queue_type(queue_type.into());
+        }
+    }
+    tell_queues(node, imported);
     drop(one_at_a_time);
     report.log();
     Ok((report, durable_at))
@@ -161,12 +169,24 @@ pub(crate) fn export(node: &Node) -> Definitions {
 }
 
 fn accounts(node: &Node) -> Accounts {
-    Accounts::of_access(&node.access, node.vhosts().map(|vhost| &**vhost.name()))
+    let names = node.vhosts().map(|vhost| &**vhost.name());
+    let mut accounts = Accounts::of_access(&node.access, names);
+    for one in &mut accounts.vhosts {
+        let vhost = node.vhost(&one.name);
+        let queue_type = vhost.map(|vhost| vhost.topology().default_queue_type());
+        let own = queue_type.filter(|own| *own != node.config.default_queue_type.into());
+        one.default_queue_type = own.and_then(|own| DefaultQueueType::from_name(own.as_str()));
+    }
+    accounts
 }
 
-/// A declared queue that expires does so from now on (EXP-01), as if a client had declared it.
-fn begin_leases(node: &Node, imported: Imported) {
+/// Queues that were there learn what the policies say now. A declared queue that expires does so from now
+/// on (EXP-01), as if a client had declared it.
+fn tell_queues(node: &Node, imported: Imported) {
     let now = node.clock.moment(Instant::now());
+    for (vhost, queue) in imported.changed {
+        tell(&vhost, &queue, now, &node.timers);
+    }
     let mut effects = Effects::default();
     for (vhost, queue) in imported.queues {
         queue.body().renew_lease(now, &mut effects);

@@ -93,7 +93,9 @@ impl Node {
             }
         };
         for vhost in vhosts.values() {
-            vhost.set_default_queue_type(config.default_queue_type.into());
+            let own = config.vhosts.iter().find(|one| *one.name == **vhost.name());
+            let own = own.and_then(|one| one.default_queue_type);
+            vhost.set_default_queue_type(own.unwrap_or(config.default_queue_type).into());
         }
         let node = Self {
             vhosts,

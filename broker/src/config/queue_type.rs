@@ -15,6 +15,22 @@ pub enum DefaultQueueType {
     Quorum,
 }
 
+impl DefaultQueueType {
+    /// The type of this name, if queues may have it by default.
+    pub fn from_name(name: &str) -> Option<Self> {
+        match name {
+            "classic" => Some(Self::Classic),
+            "quorum" => Some(Self::Quorum),
+            _ => None,
+        }
+    }
+
+    /// The name in `x-queue-type`.
+    pub fn as_str(self) -> &'static str {
+        QueueType::from(self).as_str()
+    }
+}
+
 impl From<DefaultQueueType> for QueueType {
     fn from(default: DefaultQueueType) -> Self {
         match default {

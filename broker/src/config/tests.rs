@@ -68,6 +68,7 @@ fn names_of_entries() -> Vec<String> {
         queues_max: Some(1),
         description: "what for".to_owned(),
         tags: vec!["t".to_owned()],
+        default_queue_type: Some(DefaultQueueType::Quorum),
     };
     let topic = TopicPermissionConfig {
         vhost: "v".to_owned(),

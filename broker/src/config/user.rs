@@ -5,6 +5,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::password::Password;
+use super::queue_type::DefaultQueueType;
 
 /// One `[[vhosts]]` entry.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,6 +25,9 @@ pub struct VhostConfig {
     /// Words by which operators find it; they change nothing.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tags: Vec<String>,
+    /// What a queue is that is declared without a type; absent means the broker's (QARG-35).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub default_queue_type: Option<DefaultQueueType>,
 }
 
 /// One `[[users]]` entry.

@@ -10,7 +10,9 @@ use super::document::{
 };
 use super::report::Report;
 use crate::access::Access;
-use crate::config::{Config, PermissionConfig, TopicPermissionConfig, UserConfig, VhostConfig};
+use crate::config::{
+    Config, DefaultQueueType, PermissionConfig, TopicPermissionConfig, UserConfig, VhostConfig,
+};
 
 /// The users and vhosts of a broker.
 #[derive(Clone, Debug, Default)]
@@ -95,11 +97,14 @@ impl Accounts {
         let vhost = self.vhost(&definition.name);
         vhost.description.clone_from(&definition.description);
         vhost.tags.clone_from(&definition.tags);
-        if let Some(queue_type) = definition.default_queue_type.as_deref()
-            && queue_type != "classic"
+        let own_type = own_type(definition);
+        if own_type.is_some() {
+            vhost.default_queue_type = own_type;
+        } else if let Some(other) = definition.default_queue_type.as_deref()
+            && !matches!(other, "" | "undefined")
         {
-            let what = format!("{} default_queue_type '{queue_type}'", definition.place);
-            report.not_honoured(what, "queues of no named type are classic here");
+            let what = format!("{} default_queue_type '{other}'", definition.place);
+            report.not_honoured(what, "queues of this type cannot be declared here");
         }
     }
 
@@ -161,4 +166,9 @@ fn found_or_added<T>(
         items.len() - 1
     });
     &mut items[at]
+}
+
+/// The type of a vhost's queues that are declared without one, if the definition names one that there is.
+pub(crate) fn own_type(definition: &VhostDefinition) -> Option<DefaultQueueType> {
+    DefaultQueueType::from_name(definition.default_queue_type.as_deref()?)
 }

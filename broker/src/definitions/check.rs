@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use leveret_protocol::ShortStr;
 
 use super::document::{Definitions, Place};
+use super::policies::policy_of;
 use super::problem::Problems;
 use crate::access::{Pattern, filled_in};
 use crate::config::NAME_BYTES_MAX;
@@ -105,7 +106,9 @@ impl Check<'_> {
             self.pattern(&one.place, "read", &filled(&one.read));
         }
         for one in &definitions.policies {
-            self.pattern(&one.place, "pattern", &one.pattern);
+            if let Err(error) = policy_of(one) {
+                self.problems.add(&one.place, error);
+            }
         }
     }
 

@@ -242,6 +242,11 @@ impl Definitions {
         let exchanges = self.exchanges.iter().map(|one| &*one.vhost);
         let queues = self.queues.iter().map(|one| &*one.vhost);
         let bindings = self.bindings.iter().map(|one| &*one.vhost);
-        exchanges.chain(queues).chain(bindings).collect()
+        let policies = self.policies.iter().map(|one| &*one.vhost);
+        exchanges
+            .chain(queues)
+            .chain(bindings)
+            .chain(policies)
+            .collect()
     }
 }

@@ -9,6 +9,7 @@ use super::document::{
     BindingDefinition, Definitions, ExchangeDefinition, LimitsDefinition, PermissionDefinition,
     Place, QueueDefinition, TopicPermissionDefinition, UserDefinition, VhostDefinition,
 };
+use super::policies::definitions_of;
 use crate::config::{Password, UserConfig, VhostConfig};
 use crate::core::binding::{Binding, Destination};
 use crate::core::topology::{Topology, is_reserved};
@@ -73,7 +74,7 @@ fn vhost(vhost: &VhostConfig) -> VhostDefinition {
         name: vhost.name.clone(),
         description: vhost.description.clone(),
         tags: vhost.tags.clone(),
-        default_queue_type: None,
+        default_queue_type: vhost.default_queue_type.map(|one| one.as_str().to_owned()),
     }
 }
 
@@ -91,6 +92,7 @@ impl Definitions {
     /// Adds what is in a vhost.
     pub(crate) fn add_topology(&mut self, topology: &Topology) {
         let vhost = topology.vhost().to_string();
+        self.policies.extend(definitions_of(topology));
         for exchange in topology.exchanges() {
             let spec = exchange.spec();
             if spec.name.is_empty() || is_reserved(&spec.name) {

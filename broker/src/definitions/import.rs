@@ -17,7 +17,10 @@ use leveret_protocol::{Fault, ReplyCode, Table};
 use leveret_storage::Epoch;
 
 use super::arguments::object_of;
-use super::document::{BindingDefinition, Definitions, ExchangeDefinition, QueueDefinition};
+use super::document::{
+    BindingDefinition, Definitions, ExchangeDefinition, PolicyDefinition, QueueDefinition,
+};
+use super::policies::policy_of;
 use super::problem::{DefinitionsError, Problems};
 use super::report::Report;
 use super::scratch::{Target, copy_of};
@@ -39,6 +42,8 @@ const NOBODY: ConnectionId = ConnectionId(0);
 pub(crate) struct Imported {
     /// The queues that were declared, whose leases are still to begin.
     pub(crate) queues: Vec<(Arc<Vhost>, Arc<QueueHandle>)>,
+    /// The queues that other policies are for now, and that are still to be told.
+    pub(crate) changed: Vec<(Arc<Vhost>, Arc<QueueHandle>)>,
     /// When everything is safe, if that needs waiting for.
     pub(crate) durable_at: Option<Epoch>,
 }
@@ -85,14 +90,13 @@ pub(crate) fn import_all(
         let name = Arc::clone(vhost.name());
         let applied = import(definitions, &name, change, &mut unforeseen, report);
         imported.durable_at = imported.durable_at.max(change.recorded());
-        let declared = applied
-            .changes
-            .into_iter()
-            .filter_map(|change| match change {
-                Change::QueueDeclared(queue) => Some((Arc::clone(vhost), queue)),
-                _ => None,
-            });
-        imported.queues.extend(declared);
+        for change in applied.changes {
+            match change {
+                Change::QueueDeclared(queue) => imported.queues.push((Arc::clone(vhost), queue)),
+                Change::QueueChanged(queue) => imported.changed.push((Arc::clone(vhost), queue)),
+                _ => {}
+            }
+        }
     }
     unforeseen.verdict()?;
     Ok(imported)
@@ -117,6 +121,9 @@ pub(super) fn import(
         .iter()
         .filter(|one| one.vhost == vhost);
     exchanges.for_each(|one| import.exchange(one));
+    // Before the queues, so that these begin with what the policies say.
+    let policies = definitions.policies.iter().filter(|one| one.vhost == vhost);
+    policies.for_each(|one| import.policy(one));
     let queues = definitions.queues.iter().filter(|one| one.vhost == vhost);
     queues.for_each(|one| import.queue(one));
     let bindings = definitions.bindings.iter().filter(|one| one.vhost == vhost);
@@ -162,6 +169,17 @@ impl Import<'_> {
             }
             Ok(Planned::Answer(_)) => {}
             Err(fault) => self.problems.add(&one.place, fault.explanation),
+        }
+    }
+
+    fn policy(&mut self, one: &PolicyDefinition) {
+        // One that is wrong has been named by the check.
+        let Ok(policy) = policy_of(one) else { return };
+        self.report.policies += 1;
+        let policies = self.target.topology().policies();
+        let is_there = policies.of_kind(policy.kind()).any(|one| **one == policy);
+        if !is_there {
+            self.apply(Command::SetPolicy(Arc::new(policy)));
         }
     }
 

@@ -228,6 +228,112 @@ fn what_has_no_effect_is_reported_by_name() {
 }
 
 #[test]
+fn pol_01_imported_policies_are_for_what_was_there_and_what_comes_with_them() {
+    let node = node();
+    let import = |entries: Json| {
+        importing::import(&node, &definitions(&file(&entries)))
+            .unwrap()
+            .0
+    };
+    import(
+        json!({"queues": [{"name": "old", "vhost": "/", "durable": true, "arguments": {"x-max-length": 9}}]}),
+    );
+    let report = import(json!({
+        "policies": [
+            {"vhost": "/", "name": "short", "pattern": "", "priority": 1,
+             "definition": {"max-length": 5, "ha-mode": "all", "federation-upstream": "far", "flavour": "sour"}},
+            {"vhost": "/", "name": "weaker", "pattern": "", "definition": {"max-length": 1}},
+        ],
+        "parameters": [{"vhost": "/", "component": "operator_policy", "name": "cap",
+                        "value": {"pattern": "^new", "definition": {"max-length": 3}}}],
+        "queues": [{"name": "new", "vhost": "/", "durable": true}],
+    }));
+    let vhost = node.vhost("/").unwrap();
+    let length_max = |name: &str| {
+        let queue = vhost.topology().queue(name.as_bytes()).cloned().unwrap();
+        queue.arguments().length_max
+    };
+    assert_eq!((length_max("old"), length_max("new")), (Some(5), Some(3)));
+    assert_eq!(report.policies, 3);
+    let named: Vec<_> = report
+        .not_honoured
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    assert_eq!(named.len(), 2, "{named:?}");
+    assert!(
+        named
+            .iter()
+            .any(|line| line.contains("key 'federation-upstream'")),
+        "{named:?}"
+    );
+    assert!(
+        named.iter().any(|line| line.contains("key 'flavour'")),
+        "{named:?}"
+    );
+    let exported = importing::export(&node);
+    assert_eq!(exported.policies.len(), 3);
+    import(
+        json!({"policies": [{"vhost": "/", "name": "short", "pattern": "^nothing$", "definition": {"max-length": 5}}]}),
+    );
+    assert_eq!(length_max("old"), Some(1), "the other one now");
+}
+
+#[test]
+fn a_policy_that_says_what_it_may_not_keeps_the_file_out() {
+    let node = node();
+    let found = problems_of(
+        &node,
+        &json!({
+            "policies": [
+                {"vhost": "/", "name": "a", "pattern": "(", "definition": {"max-length": 5}},
+                {"vhost": "/", "name": "b", "pattern": "", "definition": {"max-length": "five"}},
+                {"vhost": "/", "name": "c", "pattern": "", "apply-to": "stones", "definition": {"max-length": 5}},
+                {"vhost": "/", "name": "d", "pattern": "", "definition": {"max-length": 5}},
+            ],
+            "parameters": [{"vhost": "/", "component": "operator_policy", "name": "e",
+                            "value": {"pattern": "", "definition": {"dead-letter-exchange": "x"}}}],
+        }),
+    );
+    let at = ["policies[0]", "policies[1]", "policies[2]", "parameters[0]"];
+    assert_eq!(found.len(), at.len(), "{found:#?}");
+    assert!(
+        at.iter()
+            .all(|at| found.iter().any(|one| one.starts_with(at))),
+        "{found:#?}"
+    );
+}
+
+#[test]
+fn qarg_35_a_vhost_brings_the_type_of_its_queues() {
+    let node = node();
+    let import = |entries: Json| {
+        importing::import(&node, &definitions(&file(&entries)))
+            .unwrap()
+            .0
+    };
+    import(json!({"vhosts": [{"name": "shop", "metadata": {"default_queue_type": "quorum"}}]}));
+    import(json!({"queues": [{"name": "q", "vhost": "shop", "durable": true}]}));
+    let exported = importing::export(&node);
+    let types = |name: &str| {
+        let vhost = exported.vhosts.iter().find(|one| one.name == name).unwrap();
+        vhost.default_queue_type.clone()
+    };
+    assert_eq!(
+        (types("shop"), types("/")),
+        (Some("quorum".to_owned()), None)
+    );
+    let queue = exported.queues.iter().find(|one| one.name == "q").unwrap();
+    let queue_type = queue.arguments.view().get("x-queue-type");
+    assert_eq!(
+        queue_type,
+        Some(leveret_protocol::Value::LongStr(b"quorum"))
+    );
+    let report = import(json!({"vhosts": [{"name": "shop", "default_queue_type": "stream"}]}));
+    assert_eq!(report.not_honoured.len(), 1);
+}
+
+#[test]
 fn an_export_of_a_binding_whose_types_json_does_not_tell_finds_that_very_binding() {
     use crate::core::topology::tests::{allow, to_queue};
     use leveret_protocol::{TableBuf, Value};
@@ -318,6 +424,7 @@ prop_compose! {
         bindings in prop::collection::vec((any::<prop::sample::Index>(), any::<prop::sample::Index>(), any::<bool>(), "[a-z.#*]{0,5}", any_arguments()), 0..8),
         users in prop::collection::btree_map("[a-z]{1,5}", (prop::collection::vec("[a-z]{1,3}", 0..3), prop::option::of(0..9_u32), any::<bool>()), 0..4),
         limits in prop::option::of(0..9_u32),
+        policies in prop::collection::btree_map("[a-z]{1,4}", (0..4_usize, -2..3_i64, any::<bool>(), 0..999_u32), 0..4),
         description in "\\PC{0,9}",
     ) -> Json {
         let vhost = |at: usize| ["/", "shop"][at % 2];
@@ -352,12 +459,30 @@ prop_compose! {
         file["permissions"] = users.keys().map(|name| json!({
             "user": name, "vhost": "shop", "configure": "", "write": "^x", "read": ".*",
         })).collect();
-        if let Some(max) = limits {
-            file["parameters"] = json!([{"vhost": "shop", "component": "vhost-limits", "name": "limits",
-                                         "value": {"max-queues": max}}]);
-        }
+        let of_operators = policies.iter().filter(|(_, one)| one.2).map(|(name, one)| {
+            json!({"vhost": "shop", "component": "operator_policy", "name": name, "value": rule(one)})
+        });
+        let limits = limits.map(|max| json!({"vhost": "shop", "component": "vhost-limits", "name": "limits",
+                                             "value": {"max-queues": max}}));
+        file["parameters"] = of_operators.chain(limits).collect();
+        file["policies"] = policies.iter().filter(|(_, one)| !one.2).map(|(name, one)| {
+            let mut policy = rule(one);
+            (policy["vhost"], policy["name"]) = (json!("/"), json!(name));
+            policy
+        }).collect();
         file
     }
+}
+
+/// What a policy says, beside its name.
+fn rule((kind, priority, is_operator, number): &(usize, i64, bool, u32)) -> Json {
+    let apply_to = ["all", "queues", "classic_queues", "quorum_queues"][*kind];
+    let mut definition = json!({"max-length": number, "overflow": "reject-publish"});
+    if !is_operator {
+        definition["dead-letter-exchange"] = json!("dead");
+        definition["ha-mode"] = json!("all");
+    }
+    json!({"pattern": "^[a-c]", "apply-to": apply_to, "priority": priority, "definition": definition})
 }
 
 /// A node without users or vhosts of its own.

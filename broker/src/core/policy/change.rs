@@ -17,6 +17,7 @@ use super::{Policy, PolicyKind};
 use crate::core::Moment;
 use crate::core::effects::{Alarms, carry_out};
 use crate::core::queue::Effects;
+use crate::core::queue_handle::QueueHandle;
 use crate::core::topology::{Applied, Change, Command};
 use crate::core::vhost::Vhost;
 
@@ -40,15 +41,26 @@ pub fn clear(
 fn change(vhost: &Arc<Vhost>, command: Command, now: Moment, alarms: &dyn Alarms) -> Applied {
     let _one_after_the_other = vhost.changing_policies();
     let applied = vhost.apply(command);
-    let mut effects = Effects::default();
     for change in &applied.changes {
         if let Change::QueueChanged(queue) = change {
-            let arguments = queue.arguments();
-            queue.body().set_arguments(&arguments, now, &mut effects);
-            carry_out(vhost, queue, &mut effects, now, alarms);
+            tell_one(vhost, queue, now, alarms);
         }
     }
     applied
+}
+
+/// Tells a queue what its arguments and the policies come to now, after a change that was made with others
+/// under one lock.
+pub(crate) fn tell(vhost: &Arc<Vhost>, queue: &Arc<QueueHandle>, now: Moment, alarms: &dyn Alarms) {
+    let _one_after_the_other = vhost.changing_policies();
+    tell_one(vhost, queue, now, alarms);
+}
+
+fn tell_one(vhost: &Arc<Vhost>, queue: &Arc<QueueHandle>, now: Moment, alarms: &dyn Alarms) {
+    let mut effects = Effects::default();
+    let arguments = queue.arguments();
+    queue.body().set_arguments(&arguments, now, &mut effects);
+    carry_out(vhost, queue, &mut effects, now, alarms);
 }
 
 #[cfg(test)]

@@ -78,6 +78,11 @@ fn pair(key: &str, value: &PolicyValue) -> String {
 }
 
 /// What comes of a key that passed its check.
+/// True for a key that policies may have.
+pub fn is_known(name: &str) -> bool {
+    Key::named(name).is_some()
+}
+
 pub(super) fn effect(name: &str) -> KeyEffect {
     Key::named(name).map_or(KeyEffect::NotHonoured, |key| key.effect)
 }

@@ -25,7 +25,7 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
-pub use keys::{Definition, KeyEffect};
+pub use keys::{Definition, KeyEffect, is_known};
 pub(crate) use merge::alternate_exchange;
 pub use pattern::NamePattern;
 pub use set::Policies;

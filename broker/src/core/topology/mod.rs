@@ -129,6 +129,11 @@ impl Topology {
         &self.vhost
     }
 
+    /// Which type a queue is of that is declared without one (QARG-35).
+    pub fn default_queue_type(&self) -> QueueType {
+        self.default_queue_type
+    }
+
     /// All bindings, in the order of their sources' and destinations' ids.
     pub fn bindings(&self) -> &Bindings {
         &self.bindings
