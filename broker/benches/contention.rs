@@ -35,7 +35,7 @@ use leveret::core::queue_handle::{ConnectionId, QueueHandle};
 use leveret::core::route_cache::{ENTRIES_MAX, RouteCache};
 use leveret::core::topology::{BindRequest, BindTo, QueueDeclare};
 use leveret::core::vhost::Vhost;
-use leveret::core::{Message, Moment};
+use leveret::core::{Message, Moment, Usual};
 use leveret_protocol::content::Body;
 use leveret_protocol::value::{Table, TableBuf, Value};
 
@@ -418,7 +418,7 @@ impl<'s> Publisher<'s> {
         for _ in 0..count {
             self.find_way();
             let (address, scratch) = (&self.address, &mut self.scratch);
-            let message = Message::plain(address, &NO_PROPERTIES, Body::Whole(&BODY), scratch);
+            let message = Message::plain(address, &NO_PROPERTIES, Body::Whole(&BODY), Usual::default(), scratch);
             self.batch.push(message);
         }
         let body = self.queue.body();

@@ -20,7 +20,7 @@
 //! Invariants: what [`changes`] writes, [`decode`] reads back equal; whatever was durable once had an
 //! id below the *next id* that was written with it, so no id comes back after a restart.
 //!
-//! Policies are in the catalog too; [`super::policy`] says how.
+//! Policies are in the catalog too; the file `policy.rs` beside this one says how.
 
 use std::sync::Arc;
 
