@@ -23,8 +23,9 @@ pub(crate) struct Addressee {
 }
 
 /// Writes `basic.deliver` and the message. This is the hot path: a small message is put together from
-/// a few plain copies into the outbox's batch.
-#[inline]
+/// a few plain copies into the outbox's batch. Each of its two callers gets a copy of its own, for a call
+/// per delivery takes 1.4 % of all instructions of a message.
+#[inline(always)]
 pub(crate) fn write_delivery(
     out: &mut Outbox,
     to: Addressee,
@@ -100,7 +101,7 @@ fn put_deliver(
 }
 
 /// Header and body of a message whose body fits one frame.
-#[inline]
+#[inline(always)]
 fn put_small_content(out: &mut Vec<u8>, channel: u16, properties: &[u8], body: &[u8]) {
     let header_len = HEADER_FIXED_LEN + properties.len();
     let mut header = [0; FRAME_HEADER_LEN + HEADER_FIXED_LEN];

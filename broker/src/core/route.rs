@@ -236,6 +236,7 @@ impl Walk {
     }
 
     /// Follows all that is pending to its end.
+    #[inline]
     fn go(
         mut self,
         topology: &Topology,
@@ -259,6 +260,7 @@ impl Walk {
 
     /// Goes on from an exchange to what it found, or to its alternate if it found nothing. A
     /// destination seen before is a destination: the alternate's turn does not come.
+    #[inline]
     fn pass(&mut self, topology: &Topology, exchange: &ExchangeState, found: &mut Destinations) {
         self.may_be_kept &= exchange.routes_by_key();
         if self.may_be_kept {
@@ -299,8 +301,10 @@ impl Walk {
         self.queues.dedup();
         let queues = self.queues.iter();
         let queues = queues.filter_map(|id| topology.queue_by_id(*id).cloned());
+        let mut queues: Vec<_> = queues.collect();
+        queues.append(&mut self.own_queues);
         Targets {
-            queues: queues.chain(self.own_queues).collect(),
+            queues,
             is_taken: self.is_taken,
             watch: match self.may_be_kept {
                 true => Watch::Exchanges(self.generations),

@@ -89,6 +89,8 @@ impl Sequence {
     }
 
     /// Appends an entry whose position is higher than all others.
+    // Levels call this too; without a copy for each caller every message pays for a call.
+    #[inline(always)]
     pub(super) fn push(&mut self, entry: Entry) {
         self.count(&entry);
         match self.blocks.back_mut() {
@@ -100,6 +102,7 @@ impl Sequence {
     }
 
     /// Takes the head if it is in memory.
+    #[inline(always)]
     pub(super) fn take(&mut self) -> Option<Entry> {
         let Block::Resident(block) = self.blocks.front_mut()? else {
             return None;
