@@ -13,7 +13,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use leveret_protocol::{Fault, ReplyCode, Table};
+use leveret_protocol::{Fault, ReplyCode, Table, TableBuf, Value};
 use leveret_storage::Epoch;
 
 use super::arguments::object_of;
@@ -27,6 +27,7 @@ use super::scratch::{Target, copy_of};
 use crate::core::binding::{Binding, Destination};
 use crate::core::exchange::{self, ExchangeId};
 use crate::core::permission::{Permission, Resource};
+use crate::core::queue::arguments::{QUEUE_TYPE, QueueType};
 use crate::core::queue_handle::{ConnectionId, QueueHandle};
 use crate::core::topology::{
     Applied, BindRequest, BindTo, Change, Command, ExchangeDeclare, Planned, QueueDeclare,
@@ -189,13 +190,14 @@ impl Import<'_> {
             true => "",
             false => &*one.name,
         };
+        let arguments = self.with_type(one);
         let request = QueueDeclare {
             name,
             generated_name: &one.name,
             durable: one.durable,
             exclusive: false,
             auto_delete: one.auto_delete,
-            arguments: one.arguments.view(),
+            arguments: arguments.view(),
             connection: NOBODY,
             queues_max: None,
         };
@@ -217,6 +219,17 @@ impl Import<'_> {
                 self.report.not_honoured(&one.place, explanation);
             }
             Err(fault) => self.problems.add(&one.place, fault.explanation),
+        }
+    }
+
+    /// A queue without a type was classic where it comes from, and is not one of the vhost's other type
+    /// here: a client that declares it knows it as it was.
+    fn with_type(&self, one: &QueueDefinition) -> TableBuf {
+        let arguments = one.arguments.clone();
+        let is_told = arguments.view().get(QUEUE_TYPE).is_some();
+        match is_told || self.target.topology().default_queue_type() == QueueType::Classic {
+            true => arguments,
+            false => arguments.with(QUEUE_TYPE, Value::LongStr(b"classic")),
         }
     }
 

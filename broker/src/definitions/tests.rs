@@ -7,6 +7,7 @@ use serde_json::{Value as Json, json};
 
 use super::*;
 use crate::config::Config;
+use crate::core::queue::arguments::QueueType;
 use crate::importing;
 use crate::node::Node;
 
@@ -313,7 +314,14 @@ fn qarg_35_a_vhost_brings_the_type_of_its_queues() {
             .0
     };
     import(json!({"vhosts": [{"name": "shop", "metadata": {"default_queue_type": "quorum"}}]}));
-    import(json!({"queues": [{"name": "q", "vhost": "shop", "durable": true}]}));
+    import(json!({"queues": [
+        {"name": "untold", "vhost": "shop", "durable": true},
+        {"name": "told", "vhost": "shop", "durable": true, "type": "quorum"},
+    ]}));
+    // At every start the same file meets what is there.
+    import(
+        json!({"queues": [{"name": "untold", "vhost": "shop", "durable": true, "type": "classic"}]}),
+    );
     let exported = importing::export(&node);
     let types = |name: &str| {
         let vhost = exported.vhosts.iter().find(|one| one.name == name).unwrap();
@@ -323,11 +331,13 @@ fn qarg_35_a_vhost_brings_the_type_of_its_queues() {
         (types("shop"), types("/")),
         (Some("quorum".to_owned()), None)
     );
-    let queue = exported.queues.iter().find(|one| one.name == "q").unwrap();
-    let queue_type = queue.arguments.view().get("x-queue-type");
+    let type_of = |name: &str| {
+        let queue = exported.queues.iter().find(|one| one.name == name).unwrap();
+        QueueType::of(queue.arguments.view())
+    };
     assert_eq!(
-        queue_type,
-        Some(leveret_protocol::Value::LongStr(b"quorum"))
+        (type_of("untold"), type_of("told")),
+        (QueueType::Classic, QueueType::Quorum)
     );
     let report = import(json!({"vhosts": [{"name": "shop", "default_queue_type": "stream"}]}));
     assert_eq!(report.not_honoured.len(), 1);
