@@ -418,7 +418,13 @@ impl<'s> Publisher<'s> {
         for _ in 0..count {
             self.find_way();
             let (address, scratch) = (&self.address, &mut self.scratch);
-            let message = Message::plain(address, &NO_PROPERTIES, Body::Whole(&BODY), Usual::default(), scratch);
+            let message = Message::plain(
+                address,
+                &NO_PROPERTIES,
+                Body::Whole(&BODY),
+                Usual::default(),
+                scratch,
+            );
             self.batch.push(message);
         }
         let body = self.queue.body();

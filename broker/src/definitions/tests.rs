@@ -32,6 +32,12 @@ fn file(entries: &Json) -> String {
     file.to_string()
 }
 
+fn sorted(lines: impl IntoIterator<Item = String>) -> Vec<String> {
+    let mut lines: Vec<_> = lines.into_iter().collect();
+    lines.sort();
+    lines
+}
+
 /// What an import says stands against it, having changed nothing.
 #[track_caller]
 fn problems_of(node: &Node, entries: &Json) -> Vec<String> {
@@ -260,17 +266,13 @@ fn pol_01_imported_policies_are_for_what_was_there_and_what_comes_with_them() {
         .iter()
         .map(ToString::to_string)
         .collect();
-    assert_eq!(named.len(), 2, "{named:?}");
-    assert!(
-        named
-            .iter()
-            .any(|line| line.contains("key 'federation-upstream'")),
-        "{named:?}"
-    );
-    assert!(
-        named.iter().any(|line| line.contains("key 'flavour'")),
-        "{named:?}"
-    );
+    let short = "policies[0] 'short' in vhost '/' definition";
+    let expected = [
+        format!("{short}.ha-mode: there is nothing for this policy key to decide on one node"),
+        format!("{short}.federation-upstream: this policy key has no effect here"),
+        format!("{short}.flavour: there is no such policy key here"),
+    ];
+    assert_eq!(sorted(named), sorted(expected));
     let exported = importing::export(&node);
     assert_eq!(exported.policies.len(), 3);
     import(
@@ -286,22 +288,70 @@ fn a_policy_that_says_what_it_may_not_keeps_the_file_out() {
         &node,
         &json!({
             "policies": [
-                {"vhost": "/", "name": "a", "pattern": "(", "definition": {"max-length": 5}},
-                {"vhost": "/", "name": "b", "pattern": "", "definition": {"max-length": "five"}},
-                {"vhost": "/", "name": "c", "pattern": "", "apply-to": "stones", "definition": {"max-length": 5}},
+                {"vhost": "/", "name": "a", "pattern": "(", "definition": {"overflow": "away"}},
+                {"vhost": "/", "name": "b", "pattern": "", "definition": {"max-length": "five", "expires": 0}},
+                {"vhost": "/", "name": "c", "pattern": "", "apply-to": "stones",
+                 "definition": {"ha-mode": "all", "ha-params": 1}},
                 {"vhost": "/", "name": "d", "pattern": "", "definition": {"max-length": 5}},
+                {"vhost": "/", "name": "none", "pattern": "", "definition": {}},
             ],
             "parameters": [{"vhost": "/", "component": "operator_policy", "name": "e",
-                            "value": {"pattern": "", "definition": {"dead-letter-exchange": "x"}}}],
+                            "value": {"pattern": "",
+                                      "definition": {"dead-letter-exchange": "x", "message-ttl": -1}}}],
         }),
     );
-    let at = ["policies[0]", "policies[1]", "policies[2]", "parameters[0]"];
-    assert_eq!(found.len(), at.len(), "{found:#?}");
-    assert!(
-        at.iter()
-            .all(|at| found.iter().any(|one| one.starts_with(at))),
-        "{found:#?}"
+    let expected = [
+        "policies[0] 'a' in vhost '/': pattern should be regular expression but is invalid: '(': ",
+        "policies[0] 'a' in vhost '/': definition.overflow: <<\"away\">> is not a valid overflow value",
+        "policies[1] 'b' in vhost '/': definition.expires: 0 is not a valid queue expiry",
+        "policies[1] 'b' in vhost '/': definition.max-length: <<\"five\">> is not a valid maximum length",
+        "policies[2] 'c' in vhost '/': apply-to: expected one of all, queues, classic_queues, quorum_queues, \
+         streams, exchanges; found 'stones'",
+        "policies[2] 'c' in vhost '/': definition.ha-mode: ha-mode=\"all\" does not take parameters",
+        "policies[4] 'none' in vhost '/': no policy provided",
+        "parameters[0] 'e' in vhost '/': value.definition.message-ttl: -1 is not a valid message TTL",
+        "parameters[0] 'e' in vhost '/': value.definition.dead-letter-exchange: \
+         [{<<\"dead-letter-exchange\">>,<<\"x\">>}] are not recognised policy settings",
+    ];
+    assert_eq!(found.len(), expected.len(), "{found:#?}");
+    for expected in expected {
+        assert!(
+            found.iter().any(|one| one.starts_with(expected)),
+            "{expected} in {found:#?}"
+        );
+    }
+    let found = problems_of(
+        &node,
+        &json!({"parameters": [
+            {"vhost": "/", "component": "operator_policy", "name": "e", "value": {"priority": "high"}},
+        ]}),
     );
+    let expected = [
+        "parameters[0] 'e' in vhost '/' value: pattern is missing",
+        "parameters[0] 'e' in vhost '/' value: priority: expected a whole number, found a string",
+    ];
+    assert_eq!(found, expected);
+}
+
+#[test]
+fn a_policy_of_which_nothing_is_known_is_reported_and_left_out() {
+    let node = node();
+    let read = definitions(&file(&json!({
+        "policies": [
+            {"vhost": "/", "name": "p", "pattern": "", "definition": {"shards-per-node": 2}},
+            {"vhost": "/", "name": "q", "pattern": "", "definition": {"max-length": 2}},
+        ],
+    })));
+    let (report, _) = importing::import(&node, &read).unwrap();
+    let named = report.not_honoured.iter().map(ToString::to_string);
+    let expected = [
+        "policies[0] 'p' in vhost '/': it has no key that is known here",
+        "policies[0] 'p' in vhost '/' definition.shards-per-node: there is no such policy key here",
+    ];
+    assert_eq!(named.collect::<Vec<_>>(), expected);
+    let exported = importing::export(&node).policies;
+    let names: Vec<_> = exported.iter().map(|one| &*one.name).collect();
+    assert_eq!((names, report.policies), (vec!["q"], 1));
 }
 
 #[test]
@@ -424,7 +474,7 @@ prop_compose! {
         bindings in prop::collection::vec((any::<prop::sample::Index>(), any::<prop::sample::Index>(), any::<bool>(), "[a-z.#*]{0,5}", any_arguments()), 0..8),
         users in prop::collection::btree_map("[a-z]{1,5}", (prop::collection::vec("[a-z]{1,3}", 0..3), prop::option::of(0..9_u32), any::<bool>()), 0..4),
         limits in prop::option::of(0..9_u32),
-        policies in prop::collection::btree_map("[a-z]{1,4}", (0..4_usize, -2..3_i64, any::<bool>(), 0..999_u32), 0..4),
+        policies in prop::collection::btree_map("[a-zé\"\\\\]{1,4}", any_policy(), 0..6),
         description in "\\PC{0,9}",
     ) -> Json {
         let vhost = |at: usize| ["/", "shop"][at % 2];
@@ -459,30 +509,120 @@ prop_compose! {
         file["permissions"] = users.keys().map(|name| json!({
             "user": name, "vhost": "shop", "configure": "", "write": "^x", "read": ".*",
         })).collect();
-        let of_operators = policies.iter().filter(|(_, one)| one.2).map(|(name, one)| {
-            json!({"vhost": "shop", "component": "operator_policy", "name": name, "value": rule(one)})
+        let of_operators = policies.iter().filter(|(_, one)| one.is_operator).map(|(name, one)| {
+            json!({"vhost": one.vhost, "component": "operator_policy", "name": name, "value": one.rule()})
         });
         let limits = limits.map(|max| json!({"vhost": "shop", "component": "vhost-limits", "name": "limits",
                                              "value": {"max-queues": max}}));
         file["parameters"] = of_operators.chain(limits).collect();
-        file["policies"] = policies.iter().filter(|(_, one)| !one.2).map(|(name, one)| {
-            let mut policy = rule(one);
-            (policy["vhost"], policy["name"]) = (json!("/"), json!(name));
+        file["policies"] = policies.iter().filter(|(_, one)| !one.is_operator).map(|(name, one)| {
+            let mut policy = one.rule();
+            (policy["vhost"], policy["name"]) = (json!(one.vhost), json!(name));
             policy
         }).collect();
         file
     }
 }
 
-/// What a policy says, beside its name.
-fn rule((kind, priority, is_operator, number): &(usize, i64, bool, u32)) -> Json {
-    let apply_to = ["all", "queues", "classic_queues", "quorum_queues"][*kind];
-    let mut definition = json!({"max-length": number, "overflow": "reject-publish"});
-    if !is_operator {
-        definition["dead-letter-exchange"] = json!("dead");
-        definition["ha-mode"] = json!("all");
+/// A policy without its name.
+#[derive(Clone, Debug)]
+struct AnyPolicy {
+    vhost: &'static str,
+    is_operator: bool,
+    pattern: &'static str,
+    apply_to: &'static str,
+    priority: i64,
+    definition: Vec<(&'static str, Json)>,
+}
+
+impl AnyPolicy {
+    /// What it says, as an entry of policies and the value of a parameter say it.
+    fn rule(&self) -> Json {
+        let entries = self.definition.iter().cloned();
+        let definition: serde_json::Map<_, _> = entries
+            .map(|(key, value)| (key.to_owned(), value))
+            .collect();
+        json!({"pattern": self.pattern, "apply-to": self.apply_to, "priority": self.priority,
+               "definition": definition})
     }
-    json!({"pattern": "^[a-c]", "apply-to": apply_to, "priority": priority, "definition": definition})
+}
+
+/// Keys of every shape of value, those that operator policies have first.
+fn any_definition(is_operator: bool) -> impl Strategy<Value = Vec<(&'static str, Json)>> {
+    let all = vec![
+        ("max-length", json!(0)),
+        ("max-length-bytes", json!(i64::MAX)),
+        ("message-ttl", json!(1)),
+        ("expires", json!(60_000)),
+        ("overflow", json!("reject-publish")),
+        ("delivery-limit", json!(7)),
+        ("target-group-size", json!(3)),
+        ("dead-letter-exchange", json!("dé\"ad")),
+        ("dead-letter-routing-key", json!("")),
+        ("alternate-exchange", json!("x")),
+        ("consumer-timeout", json!(0)),
+        ("queue-leader-locator", json!("balanced")),
+        ("federation-upstream", json!("far")),
+        ("max-age", json!("1D")),
+    ];
+    let having = if is_operator { 7 } else { all.len() };
+    let mirroring = prop_oneof![
+        4 => Just(vec![]),
+        1 => Just(vec![("ha-mode", json!("all"))]),
+        1 => Just(vec![("ha-mode", json!("exactly")), ("ha-params", json!(2))]),
+        1 => Just(vec![("ha-mode", json!("nodes")), ("ha-params", json!(["rabbit@one", "é"]))]),
+    ];
+    let chosen = prop::sample::subsequence(all[..having].to_vec(), 1..=having);
+    (chosen, mirroring).prop_map(|(mut chosen, mirroring)| {
+        chosen.extend(mirroring);
+        chosen
+    })
+}
+
+fn any_policy() -> impl Strategy<Value = AnyPolicy> {
+    let patterns = ["", "^[a-c]", "b$", "\\."];
+    let apply_to = crate::core::policy::ApplyTo::EVERY.map(|one| one.as_str());
+    let rest = (
+        prop::sample::select(vec!["/", "shop"]),
+        prop::sample::select(patterns.to_vec()),
+        prop::sample::select(apply_to.to_vec()),
+        prop_oneof![-2..3_i64, any::<i64>()],
+    );
+    let defined =
+        any::<bool>().prop_flat_map(|is_operator| (Just(is_operator), any_definition(is_operator)));
+    (rest, defined).prop_map(
+        |((vhost, pattern, apply_to, priority), (is_operator, definition))| AnyPolicy {
+            vhost,
+            is_operator,
+            pattern,
+            apply_to,
+            priority,
+            definition,
+        },
+    )
+}
+
+/// The keys that a report of this file names: those that decide nothing on one node.
+fn keys_without_effect(file: &Json) -> usize {
+    let applied = [
+        "max-length",
+        "max-length-bytes",
+        "message-ttl",
+        "expires",
+        "overflow",
+        "delivery-limit",
+        "dead-letter-exchange",
+        "dead-letter-routing-key",
+        "alternate-exchange",
+        "consumer-timeout",
+    ];
+    let entries = ["/policies", "/parameters"]
+        .into_iter()
+        .flat_map(|at| file.pointer(at).unwrap().as_array().unwrap());
+    let definitions =
+        entries.filter_map(|one| one.get("definition").or(one.pointer("/value/definition")));
+    let keys = definitions.flat_map(|one| one.as_object().unwrap().keys());
+    keys.filter(|key| !applied.contains(&key.as_str())).count()
 }
 
 /// A node without users or vhosts of its own.
@@ -499,7 +639,8 @@ proptest! {
         let read = definitions(&file.to_string());
         let once = empty_node();
         let (report, _) = importing::import(&once, &read).unwrap();
-        prop_assert_eq!(&report.not_honoured, &[]);
+        prop_assert_eq!(report.not_honoured.len(), keys_without_effect(&file), "{:?}", report.not_honoured);
+        prop_assert_eq!(report.policies, read.policies.len());
         prop_assert_eq!(report.queues, read.queues.len());
         prop_assert_eq!(report.exchanges, read.exchanges.len());
         let exported = written(&importing::export(&once));
@@ -512,7 +653,7 @@ proptest! {
         prop_assert_eq!((report.exchanges, report.queues, report.bindings), (0, 0, 0));
         prop_assert_eq!(&written(&importing::export(&twice)), &exported);
         // Nothing was lost on the way in: entry by entry, the export says what the file said.
-        for section in ["queues", "exchanges"] {
+        for section in ["queues", "exchanges", "policies", "parameters"] {
             let said: Json = serde_json::from_str(&exported).unwrap();
             for entry in file[section].as_array().unwrap() {
                 let same = said[section].as_array().unwrap().iter().any(|one| {
