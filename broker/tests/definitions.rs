@@ -12,7 +12,7 @@ use lapin::options::{BasicPublishOptions, ConfirmSelectOptions, QueueDeclareOpti
 use lapin::types::FieldTable;
 use lapin::{BasicProperties, Connection, ConnectionProperties};
 use leveret::config::Config;
-use leveret::definitions::{dry_run, load};
+use leveret::definitions::{PolicyDefinition, dry_run, load};
 use leveret::{Broker, Definitions, Report, StartError};
 
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -49,6 +49,21 @@ fn not_honoured(report: &Report) -> Vec<String> {
         .collect()
 }
 
+/// Each policy with its name, pattern, what it applies to and priority, sorted.
+fn policies(definitions: &Definitions) -> Vec<String> {
+    let line = |one: &PolicyDefinition| {
+        let kind = if one.is_operator { "operator " } else { "" };
+        let (name, pattern) = (&one.name, &one.pattern);
+        format!(
+            "{kind}'{name}': {pattern} {} {}",
+            one.apply_to, one.priority
+        )
+    };
+    let mut lines: Vec<_> = definitions.policies.iter().map(line).collect();
+    lines.sort_by_key(|line| !line.starts_with("operator"));
+    lines
+}
+
 #[tokio::test]
 async fn a_file_of_3_8_has_no_types_and_tags_with_commas() {
     let (has, report) = imported("rabbitmq-3.8.json");
@@ -75,12 +90,6 @@ async fn a_file_of_3_8_has_no_types_and_tags_with_commas() {
 #[tokio::test]
 async fn a_real_file_of_3_10_has_pairs_for_objects_and_bindings_to_what_it_leaves_out() {
     let (has, report) = imported("rabbitmq-3.10.json");
-    let without_policies: Vec<_> = not_honoured(&report)
-        .into_iter()
-        .filter(|line| {
-            !line.contains("policy") && !line.contains("policies") && !line.contains("quorum")
-        })
-        .collect();
     let missing = "neither in the definitions nor in the broker";
     let expected = [
         "global_parameters[0] 'mine': there are no global parameters here".to_owned(),
@@ -91,11 +100,15 @@ async fn a_real_file_of_3_10_has_pairs_for_objects_and_bindings_to_what_it_leave
             "bindings[3] from 'orders' to 'mine' in vhost '/': there is no queue 'mine', {missing}"
         ),
     ];
-    let mut found = without_policies;
+    let mut found = not_honoured(&report);
     found.sort();
     let mut expected = expected.to_vec();
     expected.sort();
     assert_eq!(found, expected);
+    assert_eq!(
+        policies(&has),
+        ["operator 'cap': .* queues 1", "'ttl': ^orders queues 3"]
+    );
     let odd = has.queues.iter().find(|queue| queue.name == "odd").unwrap();
     let arguments = odd.arguments.view();
     assert_eq!(arguments.get("big").unwrap().as_integer(), Some(1 << 40));
@@ -132,10 +145,12 @@ async fn a_real_file_of_3_10_has_pairs_for_objects_and_bindings_to_what_it_leave
 
 #[tokio::test]
 async fn files_of_3_13_and_4_3_say_the_same_but_for_internal() {
+    let needless = "policies[0] 'short' in vhost 'shop' definition.queue-leader-locator: there is nothing for \
+                    this policy key to decide on one node";
     let (of_3_13, report) = imported("rabbitmq-3.13.json");
-    assert_eq!(not_honoured(&report), [""; 0]);
+    assert_eq!(not_honoured(&report), [needless]);
     let (of_4_3, report) = imported("rabbitmq-4.3.json");
-    assert_eq!(not_honoured(&report), [""; 0]);
+    assert_eq!(not_honoured(&report), [needless]);
     let inner = of_3_13
         .exchanges
         .iter()
@@ -299,6 +314,50 @@ async fn what_a_running_broker_imports_is_safe_when_it_answers() {
     broker.shutdown(DEADLINE).await;
 }
 
+/// How many of ten messages, published one by one, a queue takes.
+async fn accepted(broker: &Broker, queue: &str) -> usize {
+    let connection = connect(broker, "guest", "shop").await.unwrap();
+    let channel = connection.create_channel().await.unwrap();
+    let options = ConfirmSelectOptions::default();
+    channel.confirm_select(options).await.unwrap();
+    let mut accepted = 0;
+    for _ in 0..10 {
+        let (options, properties) = (BasicPublishOptions::default(), BasicProperties::default());
+        let publish = channel.basic_publish("".into(), queue.into(), options, b"m", properties);
+        accepted += usize::from(publish.await.unwrap().await.unwrap().is_ack());
+    }
+    accepted
+}
+
+#[tokio::test]
+async fn pol_01_policies_of_a_file_hold_from_the_start_and_those_of_a_running_import_at_once() {
+    let data = directory("policies").join("data");
+    let file = r#"{"vhosts": [{"name": "shop"}], "users": [{"name": "guest", "password": "guest", "tags": ""}],
+        "permissions": [{"user": "guest", "vhost": "shop", "configure": ".*", "write": ".*", "read": ".*"}],
+        "policies": [{"vhost": "shop", "name": "short", "pattern": "^q", "apply-to": "queues", "priority": 1,
+                      "definition": {"max-length": 5, "overflow": "reject-publish"}}],
+        "queues": [{"name": "q1", "vhost": "shop"}, {"name": "q2", "vhost": "shop"}]}"#;
+    fs::write(data.with_file_name("a.json"), file).unwrap();
+    let config = || kept(&data).with_definitions(data.with_file_name("a.json"));
+    let broker = Broker::start(config()).unwrap();
+    assert_eq!(accepted(&broker, "q1").await, 5);
+    let cap = r#"{"parameters": [{"vhost": "shop", "component": "operator_policy", "name": "cap",
+        "value": {"pattern": ".*", "apply-to": "queues", "priority": 0, "definition": {"max-length": 3}}}]}"#;
+    let cap = Definitions::from_json(cap, "/").unwrap();
+    let report = broker.import_definitions(&cap).await.unwrap();
+    assert_eq!((report.policies, report.not_honoured.len()), (1, 0));
+    assert_eq!(accepted(&broker, "q2").await, 3);
+    let expected = ["operator 'cap': .* queues 0", "'short': ^q queues 1"];
+    assert_eq!(policies(&broker.definitions()), expected);
+    broker.shutdown(DEADLINE).await;
+    // What the running broker imported is kept; the file is imported over it again.
+    let broker = Broker::start(config()).unwrap();
+    assert_eq!(policies(&broker.definitions()), expected);
+    // The messages were transient, so the queue takes as many as before.
+    assert_eq!(accepted(&broker, "q2").await, 3);
+    broker.shutdown(DEADLINE).await;
+}
+
 fn run(directory: &Path, arguments: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_leveret"));
     command.args(arguments).env_clear().current_dir(directory);
@@ -415,10 +474,15 @@ async fn export_reads_a_data_directory_without_changing_it() {
     // Users and vhosts are the configuration's.
     let topology = |definitions: &Definitions| {
         let text = json(definitions);
-        let at = text.find("  \"queues\": ").unwrap();
+        let at = text.find("  \"policies\": ").unwrap();
         text[at..].to_owned()
     };
     assert_eq!(topology(&has), topology(&expected));
+    let expected = [
+        "operator 'cap': .* queues 0",
+        "'short': ^q$ classic_queues 1",
+    ];
+    assert_eq!(policies(&has), expected);
 }
 
 #[test]

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use leveret_protocol::ShortStr;
 
 use super::document::{Definitions, Place};
-use super::policies::policy_of;
+use super::policies::{asks_for_nothing, policy_of};
 use super::problem::Problems;
 use crate::access::{Pattern, filled_in};
 use crate::config::NAME_BYTES_MAX;
@@ -105,9 +105,10 @@ impl Check<'_> {
             self.pattern(&one.place, "write", &filled(&one.write));
             self.pattern(&one.place, "read", &filled(&one.read));
         }
-        for one in &definitions.policies {
-            if let Err(error) = policy_of(one) {
-                self.problems.add(&one.place, error);
+        let policies = definitions.policies.iter();
+        for one in policies.filter(|one| !asks_for_nothing(one)) {
+            for problem in policy_of(one).err().into_iter().flatten() {
+                self.problems.add(&one.place, problem);
             }
         }
     }

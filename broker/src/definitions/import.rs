@@ -174,7 +174,7 @@ impl Import<'_> {
     }
 
     fn policy(&mut self, one: &PolicyDefinition) {
-        // One that is wrong has been named by the check.
+        // One that is wrong has been named by the check, one that asks for nothing by the report.
         let Ok(policy) = policy_of(one) else { return };
         self.report.policies += 1;
         let policies = self.target.topology().policies();

@@ -49,4 +49,8 @@ pub(crate) use offline::salt;
 pub(crate) use problem::Problems;
 
 #[cfg(test)]
+mod policy_tests;
+#[cfg(test)]
+mod round_trip_tests;
+#[cfg(test)]
 mod tests;

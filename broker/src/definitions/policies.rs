@@ -2,33 +2,63 @@
 //!
 //! What it is not: the rules; which keys there are and what they may say is [`crate::core::policy`]'s.
 //!
-//! Invariant: a key that no version of RabbitMQ's policies has here is named in the report and left out;
-//! everything else that is wrong keeps the file from being imported.
+//! Invariants: a key that is not known here is named in the report and left out, and so is a policy that
+//! has no other; a key that is known and changes nothing is named and kept. Everything else that is wrong
+//! keeps the file from being imported.
 
 use leveret_protocol::{Array, ArrayBuf, TableBuf, Value};
 
 use super::document::{Definitions, Place, PolicyDefinition};
 use super::report::Report;
-use crate::core::policy::{ApplyTo, KeyEffect, Policy, PolicyKind, PolicyValue, is_known};
+use crate::core::policy::{
+    ApplyTo, Definition, KeyEffect, Policy, PolicyError, PolicyKind, PolicyValue, effect, is_known,
+};
 use crate::core::topology::Topology;
 
 /// The policy that a definition asks for, without the keys that are not known here.
 ///
 /// # Errors
-/// What is wrong with it, in words.
-pub(super) fn policy_of(one: &PolicyDefinition) -> Result<Policy, String> {
-    let apply_to = ApplyTo::from_name(&one.apply_to)
-        .ok_or_else(|| format!("apply-to: there is no '{}'", one.apply_to))?;
-    let kind = kind(one);
-    Policy::new(
-        kind,
-        &one.name,
-        &one.pattern,
-        apply_to,
-        one.priority,
-        keys(one),
-    )
-    .map_err(|error| error.to_string())
+/// Everything that is wrong with it, each with its path in the entry.
+pub(super) fn policy_of(one: &PolicyDefinition) -> Result<Policy, Vec<String>> {
+    let definition: Definition = keys(one).collect();
+    let (kind, name, pattern) = (kind(one), &*one.name, &*one.pattern);
+    let errors = Policy::errors(kind, name, pattern, &definition);
+    let problems = errors.iter().map(|error| problem(one, error));
+    match apply_to(one) {
+        Err(problem) => Err(std::iter::once(problem).chain(problems).collect()),
+        Ok(apply_to) => Policy::new(kind, name, pattern, apply_to, one.priority, definition)
+            .map_err(|_| problems.collect()),
+    }
+}
+
+/// Whether a definition has keys, and none that is known here. It cannot be a policy then, and is none
+/// that would do anything.
+pub(super) fn asks_for_nothing(one: &PolicyDefinition) -> bool {
+    !one.definition.view().is_empty() && keys(one).next().is_none()
+}
+
+fn apply_to(one: &PolicyDefinition) -> Result<ApplyTo, String> {
+    let (within, found) = (within(one), &one.apply_to);
+    ApplyTo::from_name(found).ok_or_else(|| {
+        let names = ApplyTo::EVERY.map(ApplyTo::as_str).join(", ");
+        format!("{within}apply-to: expected one of {names}; found '{found}'")
+    })
+}
+
+fn problem(one: &PolicyDefinition, error: &PolicyError) -> String {
+    let (within, reason) = (within(one), &error.reason);
+    match &error.key {
+        Some(key) => format!("{within}definition.{key}: {reason}"),
+        None => format!("{within}{reason}"),
+    }
+}
+
+/// Where in its entry a policy's fields are: operator policies are values of parameters.
+fn within(one: &PolicyDefinition) -> &'static str {
+    match one.is_operator {
+        true => "value.",
+        false => "",
+    }
 }
 
 fn kind(one: &PolicyDefinition) -> PolicyKind {
@@ -38,11 +68,11 @@ fn kind(one: &PolicyDefinition) -> PolicyKind {
     }
 }
 
-fn keys(one: &PolicyDefinition) -> impl Iterator<Item = (String, PolicyValue)> {
+fn keys(one: &PolicyDefinition) -> impl Iterator<Item = (Box<str>, PolicyValue)> {
     let entries = one.definition.view().entries();
     entries.filter_map(|(key, value)| {
-        let key = key.to_text().into_owned();
-        is_known(&key).then(|| (key, value_of(&value)))
+        let key = key.to_text();
+        is_known(&key).then(|| (Box::from(&*key), value_of(&value)))
     })
 }
 
@@ -60,23 +90,29 @@ fn list_of(items: Array<'_>) -> Vec<PolicyValue> {
     items.values().map(|item| value_of(&item)).collect()
 }
 
-/// Names every key that changes nothing here.
+/// Names every key that changes nothing here, and every policy of which nothing is left.
 pub(super) fn report(definitions: &Definitions, report: &mut Report) {
     for one in &definitions.policies {
+        if asks_for_nothing(one) {
+            report.not_honoured(&one.place, "it has no key that is known here");
+        }
         for (key, _) in one.definition.view().entries() {
             let key = key.to_text();
-            if !is_known(&key) {
-                let what = format!("{} key '{key}'", one.place);
-                report.not_honoured(what, "there is no such policy key here");
+            if let Some(reason) = no_effect(&key) {
+                let what = format!("{} {}definition.{key}", one.place, within(one));
+                report.not_honoured(what, reason);
             }
         }
-        let Ok(policy) = policy_of(one) else { continue };
-        for (key, effect) in policy.effects() {
-            if effect == KeyEffect::NotHonoured {
-                let what = format!("{} key '{key}'", one.place);
-                report.not_honoured(what, "this policy key has no effect here");
-            }
-        }
+    }
+}
+
+/// Why a key changes nothing here, if it does not.
+fn no_effect(key: &str) -> Option<&'static str> {
+    match effect(key) {
+        _ if !is_known(key) => Some("there is no such policy key here"),
+        KeyEffect::NotHonoured => Some("this policy key has no effect here"),
+        KeyEffect::Needless => Some("there is nothing for this policy key to decide on one node"),
+        KeyEffect::Applied => None,
     }
 }
 

@@ -303,9 +303,10 @@ fn parameter(entry: &mut Entry<'_>, work: &mut Work<'_>) {
         "operator_policy" => {
             let fields = as_object(entry, &value);
             let mut inner = Entry::new("", &fields, entry.notes);
-            inner.at.clone_from(&entry.at);
-            let policy = policy_of(&mut inner, name, vhost, true);
+            inner.at = format!("{} value", entry.at);
+            let mut policy = policy_of(&mut inner, name, vhost, true);
             inner.finish();
+            policy.place = entry.place();
             work.read.policies.push(policy);
         }
         other => {

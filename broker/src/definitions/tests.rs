@@ -1,8 +1,7 @@
-//! Reading, writing, and importing into a node: proptest over generated definitions, and broken files.
+//! Importing into a node: broken files, what is reported, and what becomes of what is there.
 
 #![allow(clippy::unwrap_used)]
 
-use proptest::prelude::*;
 use serde_json::{Value as Json, json};
 
 use super::*;
@@ -11,21 +10,21 @@ use crate::core::queue::arguments::QueueType;
 use crate::importing;
 use crate::node::Node;
 
-fn definitions(text: &str) -> Definitions {
+pub(super) fn definitions(text: &str) -> Definitions {
     Definitions::from_json(text, "/").unwrap()
 }
 
-fn written(definitions: &Definitions) -> String {
+pub(super) fn written(definitions: &Definitions) -> String {
     definitions.to_json("RabbitMQ", "3.13.7")
 }
 
 /// A node with two vhosts.
-fn node() -> Node {
+pub(super) fn node() -> Node {
     let vhosts = r#"vhosts = [{ name = "shop" }]"#;
     Node::new(Config::from_toml(vhosts).unwrap()).unwrap()
 }
 
-fn file(entries: &Json) -> String {
+pub(super) fn file(entries: &Json) -> String {
     let mut file = json!({"rabbit_version": "3.13.7", "vhosts": [{"name": "/"}, {"name": "shop"}]});
     for (key, value) in entries.as_object().unwrap() {
         file[key] = value.clone();
@@ -33,9 +32,15 @@ fn file(entries: &Json) -> String {
     file.to_string()
 }
 
+pub(super) fn sorted(lines: impl IntoIterator<Item = String>) -> Vec<String> {
+    let mut lines: Vec<_> = lines.into_iter().collect();
+    lines.sort();
+    lines
+}
+
 /// What an import says stands against it, having changed nothing.
 #[track_caller]
-fn problems_of(node: &Node, entries: &Json) -> Vec<String> {
+pub(super) fn problems_of(node: &Node, entries: &Json) -> Vec<String> {
     let before = written(&importing::export(node));
     let read = Definitions::from_json(&file(entries), "/");
     let error = match read.and_then(|read| importing::import(node, &read)) {
@@ -229,83 +234,6 @@ fn what_has_no_effect_is_reported_by_name() {
 }
 
 #[test]
-fn pol_01_imported_policies_are_for_what_was_there_and_what_comes_with_them() {
-    let node = node();
-    let import = |entries: Json| {
-        importing::import(&node, &definitions(&file(&entries)))
-            .unwrap()
-            .0
-    };
-    import(
-        json!({"queues": [{"name": "old", "vhost": "/", "durable": true, "arguments": {"x-max-length": 9}}]}),
-    );
-    let report = import(json!({
-        "policies": [
-            {"vhost": "/", "name": "short", "pattern": "", "priority": 1,
-             "definition": {"max-length": 5, "ha-mode": "all", "federation-upstream": "far", "flavour": "sour"}},
-            {"vhost": "/", "name": "weaker", "pattern": "", "definition": {"max-length": 1}},
-        ],
-        "parameters": [{"vhost": "/", "component": "operator_policy", "name": "cap",
-                        "value": {"pattern": "^new", "definition": {"max-length": 3}}}],
-        "queues": [{"name": "new", "vhost": "/", "durable": true}],
-    }));
-    let vhost = node.vhost("/").unwrap();
-    let length_max = |name: &str| {
-        let queue = vhost.topology().queue(name.as_bytes()).cloned().unwrap();
-        queue.arguments().length_max
-    };
-    assert_eq!((length_max("old"), length_max("new")), (Some(5), Some(3)));
-    assert_eq!(report.policies, 3);
-    let named: Vec<_> = report
-        .not_honoured
-        .iter()
-        .map(ToString::to_string)
-        .collect();
-    assert_eq!(named.len(), 2, "{named:?}");
-    assert!(
-        named
-            .iter()
-            .any(|line| line.contains("key 'federation-upstream'")),
-        "{named:?}"
-    );
-    assert!(
-        named.iter().any(|line| line.contains("key 'flavour'")),
-        "{named:?}"
-    );
-    let exported = importing::export(&node);
-    assert_eq!(exported.policies.len(), 3);
-    import(
-        json!({"policies": [{"vhost": "/", "name": "short", "pattern": "^nothing$", "definition": {"max-length": 5}}]}),
-    );
-    assert_eq!(length_max("old"), Some(1), "the other one now");
-}
-
-#[test]
-fn a_policy_that_says_what_it_may_not_keeps_the_file_out() {
-    let node = node();
-    let found = problems_of(
-        &node,
-        &json!({
-            "policies": [
-                {"vhost": "/", "name": "a", "pattern": "(", "definition": {"max-length": 5}},
-                {"vhost": "/", "name": "b", "pattern": "", "definition": {"max-length": "five"}},
-                {"vhost": "/", "name": "c", "pattern": "", "apply-to": "stones", "definition": {"max-length": 5}},
-                {"vhost": "/", "name": "d", "pattern": "", "definition": {"max-length": 5}},
-            ],
-            "parameters": [{"vhost": "/", "component": "operator_policy", "name": "e",
-                            "value": {"pattern": "", "definition": {"dead-letter-exchange": "x"}}}],
-        }),
-    );
-    let at = ["policies[0]", "policies[1]", "policies[2]", "parameters[0]"];
-    assert_eq!(found.len(), at.len(), "{found:#?}");
-    assert!(
-        at.iter()
-            .all(|at| found.iter().any(|one| one.starts_with(at))),
-        "{found:#?}"
-    );
-}
-
-#[test]
 fn qarg_35_a_vhost_brings_the_type_of_its_queues() {
     let node = node();
     let import = |entries: Json| {
@@ -404,215 +332,4 @@ fn permissions_of_a_running_broker_are_replaced_vhost_by_vhost() {
     );
     let limits = node.access.vhost_limits("shop");
     assert_eq!((limits.queues_max, limits.connections_max), (Some(3), None));
-}
-
-fn any_argument() -> impl Strategy<Value = Json> {
-    let leaf = prop_oneof![
-        any::<bool>().prop_map(Json::from),
-        any::<i64>().prop_map(Json::from),
-        (-1.0e9..1.0e9).prop_map(Json::from),
-        "\\PC{0,6}".prop_map(Json::from),
-    ];
-    leaf.prop_recursive(3, 12, 3, |inner| {
-        prop_oneof![
-            prop::collection::vec(inner.clone(), 0..3).prop_map(Json::from),
-            prop::collection::btree_map("[a-z]{1,3}", inner, 0..3)
-                .prop_map(|map| Json::Object(map.into_iter().collect())),
-        ]
-    })
-}
-
-fn any_arguments() -> impl Strategy<Value = Json> {
-    prop::collection::btree_map("k[a-z]{1,3}", any_argument(), 0..3)
-        .prop_map(|map| Json::Object(map.into_iter().collect()))
-}
-
-prop_compose! {
-    fn any_file()(
-        queues in prop::collection::btree_map("[a-zé\"\\\\]{1,4}", (any::<bool>(), any::<bool>(), any_arguments()), 0..5),
-        exchanges in prop::collection::btree_map("[a-z]{1,4}", (0..4_usize, any::<bool>(), any::<bool>(), any_arguments()), 0..4),
-        bindings in prop::collection::vec((any::<prop::sample::Index>(), any::<prop::sample::Index>(), any::<bool>(), "[a-z.#*]{0,5}", any_arguments()), 0..8),
-        users in prop::collection::btree_map("[a-z]{1,5}", (prop::collection::vec("[a-z]{1,3}", 0..3), prop::option::of(0..9_u32), any::<bool>()), 0..4),
-        limits in prop::option::of(0..9_u32),
-        policies in prop::collection::btree_map("[a-z]{1,4}", (0..4_usize, -2..3_i64, any::<bool>(), 0..999_u32), 0..4),
-        description in "\\PC{0,9}",
-    ) -> Json {
-        let vhost = |at: usize| ["/", "shop"][at % 2];
-        let kinds = ["direct", "fanout", "topic", "headers"];
-        let queue_names: Vec<_> = queues.keys().cloned().collect();
-        let exchange_names: Vec<_> = exchanges.keys().cloned().collect();
-        let mut file = json!({
-            "vhosts": [{"name": "/", "description": description, "tags": []},
-                       {"name": "shop", "metadata": {"description": "", "tags": "a, b"}}],
-        });
-        file["queues"] = queues.iter().enumerate().map(|(at, (name, (durable, auto_delete, arguments)))| json!({
-            "name": name, "vhost": vhost(at), "durable": durable, "auto_delete": auto_delete, "arguments": arguments,
-        })).collect();
-        file["exchanges"] = exchanges.iter().enumerate().map(|(at, (name, (kind, durable, internal, arguments)))| json!({
-            "name": name, "vhost": vhost(at), "type": kinds[*kind], "durable": durable, "auto_delete": false,
-            "internal": internal, "arguments": arguments,
-        })).collect();
-        file["bindings"] = bindings.iter().filter_map(|(from, to, to_exchange, key, arguments)| {
-            let from = (!exchange_names.is_empty()).then(|| from.index(exchange_names.len()))?;
-            let names = if *to_exchange { &exchange_names } else { &queue_names };
-            let to = (!names.is_empty()).then(|| to.index(names.len()))?;
-            (from % 2 == to % 2).then(|| json!({
-                "source": exchange_names[from], "vhost": vhost(from), "destination": names[to],
-                "destination_type": if *to_exchange { "exchange" } else { "queue" },
-                "routing_key": key, "arguments": arguments,
-            }))
-        }).collect();
-        file["users"] = users.iter().map(|(name, (tags, max, has_password))| json!({
-            "name": name, "tags": tags, "limits": max.map(|max| json!({"max-channels": max})).unwrap_or_else(|| json!({})),
-            "password": if *has_password { "hush" } else { "" },
-        })).collect();
-        file["permissions"] = users.keys().map(|name| json!({
-            "user": name, "vhost": "shop", "configure": "", "write": "^x", "read": ".*",
-        })).collect();
-        let of_operators = policies.iter().filter(|(_, one)| one.2).map(|(name, one)| {
-            json!({"vhost": "shop", "component": "operator_policy", "name": name, "value": rule(one)})
-        });
-        let limits = limits.map(|max| json!({"vhost": "shop", "component": "vhost-limits", "name": "limits",
-                                             "value": {"max-queues": max}}));
-        file["parameters"] = of_operators.chain(limits).collect();
-        file["policies"] = policies.iter().filter(|(_, one)| !one.2).map(|(name, one)| {
-            let mut policy = rule(one);
-            (policy["vhost"], policy["name"]) = (json!("/"), json!(name));
-            policy
-        }).collect();
-        file
-    }
-}
-
-/// What a policy says, beside its name.
-fn rule((kind, priority, is_operator, number): &(usize, i64, bool, u32)) -> Json {
-    let apply_to = ["all", "queues", "classic_queues", "quorum_queues"][*kind];
-    let mut definition = json!({"max-length": number, "overflow": "reject-publish"});
-    if !is_operator {
-        definition["dead-letter-exchange"] = json!("dead");
-        definition["ha-mode"] = json!("all");
-    }
-    json!({"pattern": "^[a-c]", "apply-to": apply_to, "priority": priority, "definition": definition})
-}
-
-/// A node without users or vhosts of its own.
-fn empty_node() -> Node {
-    let config = Config::from_toml("users = []\nvhosts = [{ name = 'shop' }]");
-    Node::new(config.unwrap()).unwrap()
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
-
-    #[test]
-    fn what_is_imported_and_exported_is_the_same_when_it_is_imported_and_exported_again(file in any_file()) {
-        let read = definitions(&file.to_string());
-        let once = empty_node();
-        let (report, _) = importing::import(&once, &read).unwrap();
-        prop_assert_eq!(&report.not_honoured, &[]);
-        prop_assert_eq!(report.queues, read.queues.len());
-        prop_assert_eq!(report.exchanges, read.exchanges.len());
-        let exported = written(&importing::export(&once));
-        let again = definitions(&exported);
-        let twice = empty_node();
-        importing::import(&twice, &again).unwrap();
-        prop_assert_eq!(&written(&importing::export(&twice)), &exported);
-        // What is there already changes nothing.
-        let (report, _) = importing::import(&twice, &again).unwrap();
-        prop_assert_eq!((report.exchanges, report.queues, report.bindings), (0, 0, 0));
-        prop_assert_eq!(&written(&importing::export(&twice)), &exported);
-        // Nothing was lost on the way in: entry by entry, the export says what the file said.
-        for section in ["queues", "exchanges"] {
-            let said: Json = serde_json::from_str(&exported).unwrap();
-            for entry in file[section].as_array().unwrap() {
-                let same = said[section].as_array().unwrap().iter().any(|one| {
-                    entry.as_object().unwrap().iter().all(|(key, value)| one.get(key) == Some(value))
-                });
-                prop_assert!(same, "{} lacks {}", exported, entry);
-            }
-        }
-    }
-
-    #[test]
-    fn no_json_makes_reading_or_trying_it_panic(
-        sections in prop::collection::btree_map(
-            prop::sample::select(vec![
-                "users", "vhosts", "permissions", "topic_permissions", "parameters", "global_parameters",
-                "policies", "exchanges", "queues", "bindings", "original_vhost_name", "limits", "metadata",
-                "rabbitmq_definition_format",
-            ]),
-            prop_oneof![any_argument(), prop::collection::vec(any_fields(), 0..3).prop_map(Json::from)],
-            0..6,
-        )
-    ) {
-        let file = Json::Object(sections.into_iter().map(|(key, value)| (key.to_owned(), value)).collect());
-        if let Ok(read) = Definitions::from_json(&file.to_string(), "/") {
-            let _ = dry_run(&read, &Config::default());
-            written(&read);
-        }
-    }
-
-    #[test]
-    fn no_text_makes_reading_it_panic(text in "[\\[\\]{}\":,a-z0-9.\\\\-]{0,40}") {
-        let _ = Definitions::from_json(&text, "/");
-    }
-}
-
-/// An entry whose fields have the names of fields and sometimes the right types.
-fn any_fields() -> impl Strategy<Value = Json> {
-    let keys = vec![
-        "name",
-        "vhost",
-        "user",
-        "source",
-        "destination",
-        "destination_type",
-        "routing_key",
-        "arguments",
-        "type",
-        "durable",
-        "auto_delete",
-        "internal",
-        "component",
-        "value",
-        "pattern",
-        "definition",
-        "priority",
-        "apply-to",
-        "tags",
-        "limits",
-        "metadata",
-        "password",
-        "password_hash",
-        "configure",
-        "write",
-        "read",
-        "exchange",
-        "default_queue_type",
-    ];
-    let texts = prop::sample::select(vec![
-        "",
-        "/",
-        "q",
-        "amq.direct",
-        "amq.headers",
-        "direct",
-        "queue",
-        "exchange",
-        "vhost-limits",
-        "operator_policy",
-        "guest",
-        "(",
-        "AAAAAA==",
-        "quorum",
-        "stream",
-    ]);
-    let value = prop_oneof![texts.prop_map(Json::from), any_argument()];
-    prop::collection::btree_map(prop::sample::select(keys), value, 0..12).prop_map(|map| {
-        Json::Object(
-            map.into_iter()
-                .map(|(key, value)| (key.to_owned(), value))
-                .collect(),
-        )
-    })
 }

@@ -4,12 +4,12 @@
 //!
 //! What it is not: it applies nothing (see [`super::merge`]).
 //!
-//! Invariant: a definition that passed [`check`] holds only values that its keys take.
+//! Invariant: a definition that has no [`refusals`] holds only values that its keys take.
 
 use std::collections::BTreeMap;
 
 use self::KeyEffect::{Needless, NotHonoured};
-use super::{PolicyKind, PolicyValue, mirroring};
+use super::{PolicyError, PolicyKind, PolicyValue, mirroring};
 use crate::core::queue::arguments::{QueueType, is_max_age, overflow_from_name};
 
 /// What comes of a key.
@@ -34,40 +34,61 @@ pub(super) struct Refused {
     pub(super) reason: String,
 }
 
-/// Judges a definition: every key first, then whether all are known, as RabbitMQ does.
-pub(super) fn check(kind: PolicyKind, definition: &Definition) -> Result<(), Refused> {
-    if definition.is_empty() {
-        let reason = "no policy provided".to_owned();
-        return Err(Refused { key: None, reason });
-    }
-    for (name, value) in definition {
-        if let Some(key) = Key::of(kind, name)
-            && !(key.allows)(value)
-        {
-            let reason = key.refusal(value);
-            let key = Some(name.clone());
-            return Err(Refused { key, reason });
+impl Refused {
+    pub(super) fn of(self, kind: PolicyKind, name: &str) -> PolicyError {
+        PolicyError {
+            kind,
+            name: Box::from(name),
+            key: self.key,
+            reason: self.reason,
         }
     }
-    mirroring::check(definition).map_err(|reason| Refused {
-        key: Some(Box::from("ha-mode")),
-        reason,
-    })?;
-    check_all_known(kind, definition)
 }
 
-fn check_all_known(kind: PolicyKind, definition: &Definition) -> Result<(), Refused> {
+/// Everything that is wrong with a definition: every key first, then whether all are known, as RabbitMQ
+/// does, which tells the first of these alone.
+pub(super) fn refusals(kind: PolicyKind, definition: &Definition) -> Vec<Refused> {
+    if definition.is_empty() {
+        let reason = "no policy provided".to_owned();
+        return vec![Refused { key: None, reason }];
+    }
+    let entries = definition.iter();
+    let mut found: Vec<_> = entries
+        .filter_map(|(name, value)| wrong_value(kind, name, value))
+        .collect();
+    // What the keys of mirroring ask of one another says nothing new about a value that is wrong.
+    if found.is_empty() {
+        found.extend(wrong_mirroring(definition));
+    }
+    found.extend(unknown(kind, definition));
+    found
+}
+
+fn wrong_value(kind: PolicyKind, name: &str, value: &PolicyValue) -> Option<Refused> {
+    let key = Key::of(kind, name).filter(|key| !(key.allows)(value))?;
+    Some(Refused {
+        key: Some(Box::from(name)),
+        reason: key.refusal(value),
+    })
+}
+
+fn wrong_mirroring(definition: &Definition) -> Option<Refused> {
+    let reason = mirroring::check(definition).err()?;
+    let key = Some(Box::from(mirroring::MODE));
+    Some(Refused { key, reason })
+}
+
+/// All keys that this kind of policy does not have, in one reason.
+fn unknown(kind: PolicyKind, definition: &Definition) -> Option<Refused> {
     let unknown = definition
         .iter()
         .filter(|(name, _)| Key::of(kind, name).is_none());
     let (keys, terms): (Vec<_>, Vec<_>) =
         unknown.map(|(key, value)| (key, pair(key, value))).unzip();
-    let Some(first) = keys.first() else {
-        return Ok(());
-    };
+    let first = (*keys.first()?).clone();
     let terms = terms.join(",");
-    Err(Refused {
-        key: Some((*first).clone()),
+    Some(Refused {
+        key: Some(first),
         reason: format!("[{terms}] are not recognised policy settings"),
     })
 }
@@ -77,13 +98,13 @@ fn pair(key: &str, value: &PolicyValue) -> String {
     format!("{{{key},{value}}}")
 }
 
-/// What comes of a key that passed its check.
-/// True for a key that policies may have.
+/// Whether policies can have a key of this name; operator policies have fewer.
 pub fn is_known(name: &str) -> bool {
     Key::named(name).is_some()
 }
 
-pub(super) fn effect(name: &str) -> KeyEffect {
+/// What comes of a key that passed its check; one that is not known is not honoured.
+pub fn effect(name: &str) -> KeyEffect {
     Key::named(name).map_or(KeyEffect::NotHonoured, |key| key.effect)
 }
 

@@ -25,7 +25,7 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
-pub use keys::{Definition, KeyEffect, is_known};
+pub use keys::{Definition, KeyEffect, effect, is_known};
 pub(crate) use merge::alternate_exchange;
 pub use pattern::NamePattern;
 pub use set::Policies;
@@ -129,6 +129,15 @@ fn shown(key: &Option<Box<str>>) -> String {
         .map_or_else(String::new, |key| format!(", key '{key}'"))
 }
 
+fn compiled(kind: PolicyKind, name: &str, pattern: &str) -> Result<NamePattern, PolicyError> {
+    NamePattern::new(pattern).map_err(|why| PolicyError {
+        kind,
+        name: Box::from(name),
+        key: None,
+        reason: format!("pattern should be regular expression but is invalid: '{pattern}': {why}"),
+    })
+}
+
 /// A policy or an operator policy of one vhost.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Policy {
@@ -154,20 +163,13 @@ impl Policy {
         priority: i64,
         definition: impl IntoIterator<Item = (K, V)>,
     ) -> Result<Self, PolicyError> {
-        let refused = |key, reason| PolicyError {
-            kind,
-            name: Box::from(name),
-            key,
-            reason,
-        };
-        let pattern = NamePattern::new(pattern).map_err(|why| {
-            let text = "pattern should be regular expression but is invalid";
-            refused(None, format!("{text}: '{pattern}': {why}"))
-        })?;
         let definition = definition.into_iter();
         let definition = definition.map(|(key, value)| (key.into(), value.into()));
         let definition: Definition = definition.collect();
-        keys::check(kind, &definition).map_err(|why| refused(why.key, why.reason))?;
+        let pattern = compiled(kind, name, pattern)?;
+        if let Some(first) = keys::refusals(kind, &definition).into_iter().next() {
+            return Err(first.of(kind, name));
+        }
         Ok(Self {
             kind,
             name: Arc::from(name),
@@ -176,6 +178,20 @@ impl Policy {
             priority,
             definition,
         })
+    }
+
+    /// Everything for which [`Policy::new`] would refuse a policy, which tells the first of it.
+    pub fn errors(
+        kind: PolicyKind,
+        name: &str,
+        pattern: &str,
+        definition: &Definition,
+    ) -> Vec<PolicyError> {
+        let of_pattern = compiled(kind, name, pattern).err().into_iter();
+        let of_keys = keys::refusals(kind, definition).into_iter();
+        of_pattern
+            .chain(of_keys.map(|why| why.of(kind, name)))
+            .collect()
     }
 
     /// Whether it is an operator policy.
