@@ -333,7 +333,8 @@ impl Classic {
     }
 
     /// Takes one message in. If a slot can take messages and none is ready, it is this one's turn;
-    /// its deadline does not matter then, not even one that is now (TTL-03).
+    /// its deadline does not matter then, not even one that is now (TTL-03), nor while nothing but a mark
+    /// keeps it from being handed out.
     pub(super) fn take_in(&mut self, message: Message, call: &mut Call<'_>) {
         let expires_at = self.deadline(&message, call.now);
         let mut entry = Entry::new(message, self.next_position, expires_at);
@@ -351,7 +352,13 @@ impl Classic {
                 let rings = &mut call.aftermath.rings;
                 self.consumers.assign(next, entry, rings);
             }
-            _ => self.ready.push(entry),
+            next => {
+                if next.is_some() && !is_open {
+                    let wait_ends = call.now.after_ms(durable::MARK_WAIT_MS);
+                    entry.expires_at = entry.expires_at.max(wait_ends);
+                }
+                self.ready.push(entry);
+            }
         }
     }
 

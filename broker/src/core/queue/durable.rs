@@ -28,6 +28,10 @@ use super::written::Written;
 use super::{Effects, Load, SlotId};
 use crate::core::{Moment, stored_message};
 
+/// How long a message that a consumer could take does not expire because its mark is still being
+/// committed: far longer than a commit takes, and still an instant to whoever waits for its death.
+pub(super) const MARK_WAIT_MS: u64 = 1_000;
+
 /// A queue that is read keeps about this many bytes of ready messages in memory, each counted with
 /// [`MESSAGE_OVERHEAD_BYTES`](crate::limits::MESSAGE_OVERHEAD_BYTES); what is more is paged out. Some three times what its front keeps, so
 /// that small backlogs never touch the disk again.

@@ -77,6 +77,20 @@ fn a_consumer_waits_for_its_first_mark_and_nobody_passes_the_head() {
 }
 
 #[test]
+fn ttl_03_a_message_that_a_consumer_could_take_does_not_expire_for_want_of_a_mark() {
+    let mut rig = Rig::plain();
+    let slot = rig.attach(consumer(1));
+    rig.offer(vec![message_of("now", Some(0), true)]);
+    assert_eq!(rig.pull(slot), "", "its mark is on its way");
+    rig.settle_down();
+    let taken = rig.pull_all(slot);
+    assert_eq!(bodies(&taken), "now");
+    rig.offer(vec![message_of("late", Some(0), true)]);
+    rig.settle(slot, Verdict::Ack, &ids(&taken));
+    assert_eq!((rig.pull(slot), rig.status().ready), (String::new(), 0));
+}
+
+#[test]
 fn marks_run_ahead_of_what_is_offered() {
     let mut rig = Rig::plain();
     let mut spec = consumer(0);
