@@ -5,71 +5,34 @@
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
-use std::path::{Path, PathBuf};
+#[path = "support/keeping_broker.rs"]
+mod keeping_broker;
+mod support;
+
 use std::time::{Duration, Instant};
 
 use futures_lite::StreamExt as _;
+use keeping_broker::KeepingBroker as Bench;
 use lapin::options::{
-    BasicConsumeOptions, BasicPublishOptions, ConfirmSelectOptions, ExchangeDeclareOptions,
-    ExchangeDeleteOptions, QueueBindOptions, QueueDeclareOptions,
+    BasicConsumeOptions, BasicPublishOptions, ExchangeDeclareOptions, ExchangeDeleteOptions,
+    QueueBindOptions, QueueDeclareOptions,
 };
 use lapin::types::{AMQPValue, FieldTable};
-use lapin::{
-    BasicProperties, Channel, Confirmation, Connection, ConnectionProperties, Consumer,
-    ExchangeKind,
-};
-use leveret::{Broker, Config};
+use lapin::{BasicProperties, Channel, Confirmation, Consumer, ExchangeKind};
+use support::PATIENCE;
 
-/// Longest wait for a message or for a broker to stop.
-const PATIENCE: Duration = Duration::from_secs(30);
 /// A delay that is not over while a test runs.
 const AN_HOUR_MS: i64 = 3_600_000;
 const X: &str = "later";
 
-struct Bench {
-    directory: PathBuf,
-    broker: Broker,
-    connection: Connection,
-    channel: Channel,
-}
-
 impl Bench {
     /// A broker on an empty directory with a durable exchange, of which a durable queue `q` gets all.
     async fn new(test: &str) -> Self {
-        let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("delayed-{test}"));
-        let _ = std::fs::remove_dir_all(&directory);
-        let bench = Self::on(directory).await;
+        let bench = Self::on_empty_directory(&format!("delayed-{test}")).await;
         bench.declare(X, "fanout", true).await.unwrap();
         bench.declare_queue("q", &[]).await;
         bench.bind("q").await;
         bench
-    }
-
-    async fn on(directory: PathBuf) -> Self {
-        let config = Config {
-            data_dir: Some(directory.clone()),
-            ..Config::default()
-        };
-        let broker = Broker::start(config).unwrap();
-        let address = broker.listen(([127, 0, 0, 1], 0).into()).await.unwrap();
-        let uri = format!("amqp://guest:guest@{address}/%2f");
-        let connection = Connection::connect(&uri, ConnectionProperties::default());
-        let connection = connection.await.unwrap();
-        let channel = connection.create_channel().await.unwrap();
-        let confirm = ConfirmSelectOptions::default();
-        channel.confirm_select(confirm).await.unwrap();
-        Self {
-            directory,
-            broker,
-            connection,
-            channel,
-        }
-    }
-
-    async fn restart(self) -> Self {
-        self.broker.shutdown(PATIENCE).await;
-        drop(self.broker);
-        Self::on(self.directory).await
     }
 
     async fn declare(&self, name: &str, kind: &str, durable: bool) -> lapin::Result<()> {

@@ -4,24 +4,20 @@
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+#[path = "support/keeping_broker.rs"]
+mod keeping_broker;
+mod support;
 
+use keeping_broker::KeepingBroker as Bench;
 use lapin::message::BasicGetMessage;
 use lapin::options::{
-    BasicAckOptions, BasicGetOptions, BasicNackOptions, BasicPublishOptions, ConfirmSelectOptions,
-    ExchangeBindOptions, ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions,
-    QueueDeleteOptions, QueuePurgeOptions,
+    BasicAckOptions, BasicGetOptions, BasicNackOptions, BasicPublishOptions, ExchangeBindOptions,
+    ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions, QueueDeleteOptions,
+    QueuePurgeOptions,
 };
 use lapin::types::{AMQPValue, FieldArray, FieldTable, LongString};
-use lapin::{
-    BasicProperties, Channel, Confirmation, Connection, ConnectionProperties, ErrorKind,
-    ExchangeKind,
-};
+use lapin::{BasicProperties, Confirmation, ErrorKind, ExchangeKind};
 use leveret::{Broker, Config};
-
-/// Longest time a broker may take to stop.
-const PATIENCE: Duration = Duration::from_secs(30);
 
 const DURABLE: QueueDeclareOptions = QueueDeclareOptions {
     passive: false,
@@ -41,47 +37,9 @@ const TRANSIENT: QueueDeclareOptions = QueueDeclareOptions {
     ..DURABLE
 };
 
-/// A broker and one connection to it.
-struct Bench {
-    directory: PathBuf,
-    broker: Broker,
-    connection: Connection,
-    channel: Channel,
-}
-
 impl Bench {
     async fn new(test: &str) -> Self {
-        let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("durability-{test}"));
-        let _ = std::fs::remove_dir_all(&directory);
-        Self::on(directory).await
-    }
-
-    async fn on(directory: PathBuf) -> Self {
-        let config = Config {
-            data_dir: Some(directory.clone()),
-            ..Config::default()
-        };
-        let broker = Broker::start(config).unwrap();
-        let address = broker.listen(([127, 0, 0, 1], 0).into()).await.unwrap();
-        let uri = format!("amqp://{address}/%2f");
-        let options = ConnectionProperties::default();
-        let connection = Connection::connect(&uri, options).await.unwrap();
-        let channel = connection.create_channel().await.unwrap();
-        let confirm = ConfirmSelectOptions::default();
-        channel.confirm_select(confirm).await.unwrap();
-        Self {
-            directory,
-            broker,
-            connection,
-            channel,
-        }
-    }
-
-    /// Stops the broker while its client is still there, and starts one on the same directory.
-    async fn restart(self) -> Self {
-        self.broker.shutdown(PATIENCE).await;
-        drop(self.broker);
-        Self::on(self.directory).await
+        Self::on_empty_directory(&format!("durability-{test}")).await
     }
 
     async fn declare(&self, queue: &str, options: QueueDeclareOptions) {

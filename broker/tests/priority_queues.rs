@@ -3,66 +3,24 @@
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+#[path = "support/keeping_broker.rs"]
+mod keeping_broker;
+mod support;
 
+use keeping_broker::KeepingBroker as Bench;
 use lapin::message::BasicGetMessage;
 use lapin::options::{
-    BasicAckOptions, BasicGetOptions, BasicNackOptions, BasicPublishOptions, ConfirmSelectOptions,
-    QueueDeclareOptions,
+    BasicAckOptions, BasicGetOptions, BasicNackOptions, BasicPublishOptions, QueueDeclareOptions,
 };
 use lapin::types::{AMQPValue, FieldTable};
-use lapin::{BasicProperties, Channel, Confirmation, Connection, ConnectionProperties};
-use leveret::{Broker, Config};
-
-/// Longest time a broker may take to stop.
-const PATIENCE: Duration = Duration::from_secs(30);
+use lapin::{BasicProperties, Confirmation};
 
 /// More than a queue reads back at once, and more than it keeps in memory unread.
 const MESSAGES: u32 = 10_000;
 
-/// A broker and one connection to it.
-struct Bench {
-    directory: PathBuf,
-    broker: Broker,
-    _connection: Connection,
-    channel: Channel,
-}
-
 impl Bench {
     async fn new(test: &str) -> Self {
-        let name = format!("priority-queues-{test}");
-        let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
-        let _ = std::fs::remove_dir_all(&directory);
-        Self::on(directory).await
-    }
-
-    async fn on(directory: PathBuf) -> Self {
-        let config = Config {
-            data_dir: Some(directory.clone()),
-            ..Config::default()
-        };
-        let broker = Broker::start(config).unwrap();
-        let address = broker.listen(([127, 0, 0, 1], 0).into()).await.unwrap();
-        let uri = format!("amqp://{address}/%2f");
-        let options = ConnectionProperties::default();
-        let connection = Connection::connect(&uri, options).await.unwrap();
-        let channel = connection.create_channel().await.unwrap();
-        let confirm = ConfirmSelectOptions::default();
-        channel.confirm_select(confirm).await.unwrap();
-        Self {
-            directory,
-            broker,
-            _connection: connection,
-            channel,
-        }
-    }
-
-    /// Stops the broker while its client is still there, and starts one on the same directory.
-    async fn restart(self) -> Self {
-        self.broker.shutdown(PATIENCE).await;
-        drop(self.broker);
-        Self::on(self.directory).await
+        Self::on_empty_directory(&format!("priority-queues-{test}")).await
     }
 
     async fn declare(&self, queue: &str, arguments: &[(&str, AMQPValue)]) -> u32 {

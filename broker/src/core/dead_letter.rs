@@ -16,7 +16,6 @@
 //! Invariant: a history never outgrows [`HISTORY_ENTRIES_MAX`] and [`HISTORY_BYTES_MAX`] by more
 //! than its newest entry.
 
-use leveret_protocol::content::Body;
 use leveret_protocol::{Array, ArrayBuf, Malformed, Properties, ShortStr, Table, TableBuf, Value};
 
 use crate::core::message::{Message, MessageParts};
@@ -78,10 +77,8 @@ pub fn next_life(
         exchange: address.exchange,
         routing_key: address.routing_key.unwrap_or_else(|| message.routing_key()),
         properties: &properties.to_bytes(),
-        body: body(message),
-        persistent: message.is_persistent(),
-        priority: message.priority(),
         expiration_ms: None,
+        ..message.parts()
     };
     let keeps_keys = address.routing_key.is_none();
     let blind_keys = message.blind_keys().filter(|_| keeps_keys);
@@ -110,13 +107,6 @@ pub fn is_cycle(headers: Option<Table<'_>>, queue: &[u8]) -> bool {
 }
 
 const X_DEATH: &str = "x-death";
-
-fn body(message: &Message) -> Body<'_> {
-    match message.small_body() {
-        Some(body) => Body::Whole(body),
-        None => Body::Parts(message.large_body().to_vec()),
-    }
-}
 
 /// The headers of the next life, sorted by name (TABLE-07).
 fn headers(

@@ -10,7 +10,6 @@
 //! What it is not: the exchange ([`crate::core::exchange`]) or the queue in which messages wait
 //! ([`crate::core::queue`]).
 
-use leveret_protocol::content::Body;
 use leveret_protocol::{Malformed, Properties, ShortStr, Table, TableBuf, Value};
 
 use super::{Message, MessageParts, Moment};
@@ -64,16 +63,8 @@ pub fn released(message: &Message, scratch: &mut Vec<u8>) -> Result<Message, Mal
         ..properties
     };
     let parts = MessageParts {
-        exchange: message.exchange(),
-        routing_key: message.routing_key(),
         properties: &properties.to_bytes(),
-        body: match message.small_body() {
-            Some(body) => Body::Whole(body),
-            None => Body::Parts(message.large_body().to_vec()),
-        },
-        persistent: message.is_persistent(),
-        priority: message.priority(),
-        expiration_ms: message.expiration_ms(),
+        ..message.parts()
     };
     let blind_keys = message.blind_keys();
     Ok(Message::with_blind_keys(parts, blind_keys, scratch))
@@ -90,6 +81,8 @@ fn negated(headers: Table<'_>, delay_ms: u64) -> TableBuf {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use leveret_protocol::content::Body;
+
     use super::*;
 
     fn delay_of(value: Value<'_>) -> Option<u64> {

@@ -5,7 +5,6 @@
 //!
 //! What it is not: it counts nothing, and changes no message that is in a queue.
 
-use leveret_protocol::content::Body;
 use leveret_protocol::{Properties, TableBuf, Value};
 
 use super::{Message, MessageParts};
@@ -23,18 +22,9 @@ pub fn with_delivery_count(message: &Message, return_count: u32) -> Message {
         headers: Some(headers.view()),
         ..properties
     };
-    let body = match message.small_body() {
-        Some(body) => Body::Whole(body),
-        None => Body::Parts(message.large_body().to_vec()),
-    };
     let parts = MessageParts {
-        exchange: message.exchange(),
-        routing_key: message.routing_key(),
         properties: &properties.to_bytes(),
-        body,
-        persistent: message.is_persistent(),
-        priority: message.priority(),
-        expiration_ms: message.expiration_ms(),
+        ..message.parts()
     };
     Message::new(parts, &mut Vec::new())
 }
@@ -50,6 +40,7 @@ fn headers(properties: &Properties<'_>, return_count: u32) -> TableBuf {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use bytes::Bytes;
+    use leveret_protocol::content::Body;
 
     use super::*;
     use crate::core::message::COPY_BODY_BYTES_MAX;

@@ -100,6 +100,24 @@ impl Message {
         Self::finish(scratch, parts.body)
     }
 
+    /// What it is made of, to make another from that differs in something. A large body is shared, not
+    /// copied.
+    pub fn parts(&self) -> MessageParts<'_> {
+        let body = match self.small_body() {
+            Some(body) => Body::Whole(body),
+            None => Body::Parts(self.large_body().to_vec()),
+        };
+        MessageParts {
+            exchange: self.exchange(),
+            routing_key: self.routing_key(),
+            properties: self.properties(),
+            body,
+            persistent: self.is_persistent(),
+            priority: self.priority(),
+            expiration_ms: self.expiration_ms(),
+        }
+    }
+
     /// Ends a message whose head is in `scratch` with its body.
     fn finish(scratch: &mut Vec<u8>, body: Body<'_>) -> Self {
         match body {

@@ -4,6 +4,7 @@
 use super::*;
 use crate::core::publishing::routing_keys;
 use bytes::Bytes;
+use leveret_protocol::content::Body;
 use proptest::prelude::*;
 
 const AT: Moment = Moment::from_unix_ms(1_795_350_452_999);
