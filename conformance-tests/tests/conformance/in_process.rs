@@ -15,6 +15,7 @@ use leveret_conformance::operator::{
 use leveret_conformance::restart::Restarting;
 use leveret_conformance::{Failure, Operator, Restart, Stop};
 use tokio::sync::Mutex;
+use tokio::task::JoinError;
 
 const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(10);
 
@@ -35,10 +36,17 @@ pub(crate) async fn stop(broker: Broker) {
 async fn start_on(data_dir: Option<PathBuf>) -> Result<(SocketAddr, Broker), Box<dyn Error>> {
     let mut config = Config::default().with_definitions(DEFINITIONS);
     config.data_dir = data_dir;
-    let broker = Broker::start(config)?;
+    let broker = off_the_workers(move || Broker::start(config)).await??;
     let any_port = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     let address = broker.listen(any_port).await?;
     Ok((address, broker))
+}
+
+/// Where waiting for the disk holds up neither the other tests nor their brokers.
+async fn off_the_workers<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, JoinError> {
+    tokio::task::spawn_blocking(work).await
 }
 
 fn uri(address: SocketAddr) -> String {
@@ -78,7 +86,8 @@ impl Restartable {
         if let Some(life) = self.life.lock().await.take() {
             stop(life.broker).await;
         }
-        Ok(std::fs::remove_dir_all(&self.directory)?)
+        let directory = self.directory.clone();
+        Ok(off_the_workers(move || std::fs::remove_dir_all(directory)).await??)
     }
 
     async fn restart_after(&self, stop: Stop) -> Result<SocketAddr, Box<dyn Error>> {
@@ -88,7 +97,7 @@ impl Restartable {
         // crash leaves; what the shutdown does to the originals afterwards is not seen.
         let data_dir = match stop {
             Stop::Clean => data_dir,
-            Stop::Crash => copied(&data_dir)?,
+            Stop::Crash => off_the_workers(move || copied(&data_dir)).await??,
         };
         // Its last handle keeps the directory locked.
         self::stop(broker).await;
