@@ -193,6 +193,7 @@ fn make_delay_queue(
 fn server_options(config: &Config) -> ServerOptions {
     ServerOptions {
         server_properties: server_properties(config),
+        mechanisms: mechanisms(config),
         channel_max: config.channel_max,
         frame_max: config.frame_max,
         heartbeat_s: config.heartbeat_s,
@@ -203,6 +204,15 @@ fn server_options(config: &Config) -> ServerOptions {
         close_timeout: config.close_timeout(),
         ..ServerOptions::default()
     }
+}
+
+/// Separated by spaces (CONN-03).
+fn mechanisms(config: &Config) -> String {
+    let names = config
+        .auth_mechanisms
+        .iter()
+        .map(|offered| offered.as_str());
+    names.collect::<Vec<_>>().join(" ")
 }
 
 /// Keys sorted, as the reference sends them (CONN-01, CONN-02).

@@ -5,16 +5,54 @@
 
 mod support;
 
+use std::net::SocketAddr;
+
 use bytes::BytesMut;
 use leveret::Config;
+use leveret::config::AuthMechanism;
 use leveret_protocol::MethodId;
-use leveret_protocol::ShortStr;
-use leveret_protocol::client::write_protocol_header;
+use leveret_protocol::client::{write_method, write_protocol_header};
 use leveret_protocol::method::{channel, connection, queue};
+use leveret_protocol::{LongStr, ShortStr};
 use support::{Client, Close, PATIENCE, start};
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
+
+#[tokio::test]
+async fn conn_03_a_mechanism_is_taken_only_where_it_is_offered() {
+    let mut config = Config {
+        failed_login_delay_ms: 0,
+        ..Config::default()
+    };
+    let (_default, address) = start(config.clone()).await;
+    let mut refused = log_in_with(address, "RABBIT-CR-DEMO").await;
+    refused.expect(connection::Start::ID).await;
+    refused.expect_end().await;
+
+    config.auth_mechanisms = vec![AuthMechanism::RabbitCrDemo];
+    let (_demo, address) = start(config).await;
+    let mut offered = log_in_with(address, "RABBIT-CR-DEMO").await;
+    offered.expect(connection::Start::ID).await;
+    offered.expect(connection::Secure::ID).await;
+    let mut refused = log_in_with(address, "PLAIN").await;
+    refused.expect(connection::Start::ID).await;
+    refused.expect_end().await;
+}
+
+async fn log_in_with(address: SocketAddr, mechanism: &str) -> Client {
+    let mut client = Client::connect(address).await;
+    let mut out = BytesMut::new();
+    write_protocol_header(&mut out);
+    let start_ok = connection::StartOk {
+        mechanism: mechanism.into(),
+        response: LongStr(b"\0guest\0guest"),
+        ..Default::default()
+    };
+    write_method(0, start_ok, &mut out);
+    client.stream.write_all(&out).await.unwrap();
+    client
+}
 
 #[tokio::test]
 async fn conn_41_a_shutdown_closes_every_connection_and_waits_for_none() {

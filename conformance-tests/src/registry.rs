@@ -84,6 +84,8 @@ pub struct Needs {
     pub quorum_queues: bool,
     /// A broker that has streams.
     pub stream_queues: bool,
+    /// A broker that offers this login mechanism.
+    pub mechanism: Option<&'static str>,
     /// A broker that can be stopped so and started again. Such a test must have the broker for
     /// itself.
     pub restart: Option<Stop>,
@@ -113,6 +115,7 @@ impl Rule {
                 fixtures: false,
                 quorum_queues: false,
                 stream_queues: false,
+                mechanism: None,
                 restart: None,
                 operator: false,
                 alarms: false,
@@ -163,6 +166,13 @@ impl Rule {
     #[must_use]
     pub const fn stream_queues(mut self) -> Self {
         self.needs.stream_queues = true;
+        self
+    }
+
+    /// The test logs in with this mechanism and is skipped where it is not offered.
+    #[must_use]
+    pub const fn mechanism(mut self, name: &'static str) -> Self {
+        self.needs.mechanism = Some(name);
         self
     }
 

@@ -156,11 +156,17 @@ pub fn reason_to_skip(rule: &Rule, target: &Target) -> Option<String> {
         Check::Test(_) if rule.needs.stream_queues && !target.has_stream_queues() => {
             Some("stream queues are not available".to_owned())
         }
-        Check::Test(_) => rule
-            .needs
-            .restart
-            .and_then(|stop| unless_offered(stop, target)),
+        Check::Test(_) => {
+            let restart = rule.needs.restart;
+            let restart = restart.and_then(|stop| unless_offered(stop, target));
+            restart.or_else(|| unless_logs_in_with(rule.needs.mechanism?, target))
+        }
     }
+}
+
+fn unless_logs_in_with(mechanism: &str, target: &Target) -> Option<String> {
+    let is_offered = target.offers_mechanism(mechanism);
+    (!is_offered).then(|| format!("the target does not offer the mechanism {mechanism}"))
 }
 
 fn unless_offered(stop: Stop, target: &Target) -> Option<String> {

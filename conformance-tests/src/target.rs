@@ -41,6 +41,8 @@ pub struct Target {
     fixtures: bool,
     quorum_queues: bool,
     stream_queues: bool,
+    /// As the broker offers them, separated by spaces.
+    mechanisms: String,
     version: (u32, u32),
     run: String,
     trials: AtomicU32,
@@ -67,6 +69,7 @@ impl Target {
             fixtures: false,
             quorum_queues: false,
             stream_queues: false,
+            mechanisms: String::new(),
             version: (0, 0),
             run: run_name(),
             trials: AtomicU32::new(0),
@@ -99,11 +102,13 @@ impl Target {
             let start = raw.begin().await?;
             raw.finish_handshake(&self.handshake()).await?;
             raw.close().await?;
-            Ok::<_, Failure>(start.version())
+            Ok::<_, Failure>(start)
         });
-        self.version = probe
+        let start = probe
             .await
             .map_err(|_| Failure::new(format!("no answer within {PROBE_PATIENCE:?}")))??;
+        self.version = start.version();
+        self.mechanisms = start.mechanisms;
         self.fixtures = self.has_fixtures().await;
         self.quorum_queues = self.declares_queues_of_type("quorum").await;
         self.stream_queues = self.declares_queues_of_type("stream").await;
@@ -191,6 +196,12 @@ impl Target {
     #[must_use]
     pub fn has_stream_queues(&self) -> bool {
         self.stream_queues
+    }
+
+    /// Whether the broker offers this login mechanism.
+    #[must_use]
+    pub fn offers_mechanism(&self, name: &str) -> bool {
+        self.mechanisms.split(' ').any(|offered| offered == name)
     }
 
     /// Whether the broker can be stopped so and started again.

@@ -11,7 +11,7 @@ use leveret_protocol::content::{BASIC_CLASS_ID, Body, ContentHeader, FRAME_BODY}
 use leveret_protocol::encode;
 use leveret_protocol::method::{basic, channel, connection};
 use leveret_protocol::server::{Connection, Event, Failure, Input, ServerOptions};
-use leveret_protocol::{Fault, LongStr, Properties, ReplyCode, ShortStr};
+use leveret_protocol::{Fault, LongStr, Method, Properties, ReplyCode, ShortStr};
 
 /// A running connection with one channel.
 fn running(options: ServerOptions) -> Connection {
@@ -53,6 +53,84 @@ fn offer(connection: &mut Connection, bytes: BytesMut) -> Result<usize, Failure>
         }
     }
     Ok(messages)
+}
+
+/// How far a login gets whose broker asks once before it says yes; what was written for the client.
+fn log_in_by_challenge(answers: &[Method<'_>], now: Instant) -> (Connection, Vec<u8>, BytesMut) {
+    let mut connection = Connection::new(Arc::new(ServerOptions::default()), now);
+    let mut bytes = BytesMut::new();
+    write_protocol_header(&mut bytes);
+    let start_ok = connection::StartOk {
+        mechanism: ShortStr(b"PLAIN"),
+        response: LongStr(b"first"),
+        ..Default::default()
+    };
+    write_method(0, start_ok, &mut bytes);
+    answers
+        .iter()
+        .for_each(|answer| write_method(0, *answer, &mut bytes));
+    let buffer = bytes.freeze();
+    let mut input = Input::new(&buffer);
+    let (mut out, mut response) = (BytesMut::new(), Vec::new());
+    while let Some(event) = connection.next_event(&mut input, now, &mut out).unwrap() {
+        match event {
+            Event::Login(login) => {
+                assert_eq!(login.response, b"first");
+                out.clear();
+                connection.challenge(b"and?", &mut out);
+            }
+            Event::SecureOk { response: second } => {
+                response = second.to_vec();
+                out.clear();
+                connection.accept_login(&mut out);
+            }
+            event => panic!("{event:?}"),
+        }
+    }
+    (connection, response, out)
+}
+
+fn secure_ok(response: &[u8]) -> Method<'_> {
+    let response = LongStr(response);
+    connection::SecureOk { response }.into()
+}
+
+fn written<'m>(method: impl Into<Method<'m>>) -> BytesMut {
+    let mut bytes = BytesMut::new();
+    write_method(0, method, &mut bytes);
+    bytes
+}
+
+#[test]
+fn conn_14_a_challenge_is_sent_and_its_answer_handed_on_once() {
+    let now = Instant::now();
+    let (_, response, out) = log_in_by_challenge(&[], now);
+    let secure = connection::Secure {
+        challenge: LongStr(b"and?"),
+    };
+    assert_eq!((response, out), (Vec::new(), written(secure)));
+
+    let (connection, response, out) = log_in_by_challenge(&[secure_ok(b"second")], now);
+    let tune = connection::Tune {
+        channel_max: 2047,
+        frame_max: 131_072,
+        heartbeat: 60,
+    };
+    assert_eq!((response.as_slice(), out), (&b"second"[..], written(tune)));
+    assert!(!connection.is_over() && !connection.is_running());
+}
+
+#[test]
+fn conn_14_nothing_but_the_answer_to_a_challenge_is_taken() {
+    let now = Instant::now();
+    let end_of_silence = now + ServerOptions::default().refusal_delay;
+    let tune_ok = connection::TuneOk::default();
+    let start_ok = connection::StartOk::default();
+    for wrong in [Method::from(tune_ok), Method::from(start_ok)] {
+        let (connection, response, _) = log_in_by_challenge(&[wrong, secure_ok(b"late")], now);
+        assert!(response.is_empty(), "{wrong:?}");
+        assert_eq!(connection.deadline(), Some(end_of_silence), "{wrong:?}");
+    }
 }
 
 #[test]

@@ -3,7 +3,7 @@
 //! ```text
 //!   PLAIN response ──split──▶ name, password ──▶ known? right? local? ──▶ User
 //!   AMQPLAIN table ─(caller)────────┘                     │
-//!                                                         └──▶ LoginRefused
+//!   RABBIT-CR-DEMO, 2 steps ────────┘                     └──▶ LoginRefused
 //! ```
 //!
 //! Invariant: a client cannot tell from the time taken whether it was the name or the password
@@ -17,20 +17,17 @@ use thiserror::Error;
 use super::{Access, User};
 use crate::config::Password;
 
-/// A SASL mechanism whose response is decoded here. AMQPLAIN sends a field table, which the front
-/// end decodes before it calls [`Access::authenticate_password`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mechanism {
-    /// NUL user NUL password (CONN-09).
-    Plain,
-}
+/// What RABBIT-CR-DEMO asks whoever has given a name (CONN-14).
+pub const DEMO_CHALLENGE: &[u8] = b"Please tell me your password";
+/// What stands before the password in the answer.
+const DEMO_ANSWER: &[u8] = b"My password is ";
 
 /// Why a login was refused. The reason is for the log: to the client all but `Malformed` look the
 /// same (CONN-13).
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum LoginRefused {
     /// The response does not have the form of its mechanism: the connection is closed in silence
-    /// (CONN-09, CONN-10), while a refusal by one of the others may be told (CONN-11).
+    /// (CONN-09, CONN-10, CONN-14), while a refusal by one of the others may be told (CONN-11).
     #[error("malformed response")]
     Malformed,
     /// There is no such user.
@@ -54,24 +51,36 @@ pub enum LoginRefused {
 }
 
 impl Access {
-    /// Checks the response of a client to `connection.start`. Whether the peer is local is for the
-    /// caller to say, by [`super::is_loopback`] on the real address of the peer.
+    /// Checks a response of PLAIN: NUL user NUL password (CONN-09).
     ///
     /// # Errors
     /// Why the login is refused.
-    pub fn authenticate(
+    pub fn authenticate_plain(
         &self,
-        mechanism: Mechanism,
         response: &[u8],
         peer_is_loopback: bool,
     ) -> Result<Arc<User>, LoginRefused> {
-        let (name, password) = match mechanism {
-            Mechanism::Plain => plain(response).ok_or(LoginRefused::Malformed)?,
-        };
+        let (name, password) = plain(response).ok_or(LoginRefused::Malformed)?;
         self.authenticate_password(name, password, peer_is_loopback)
     }
 
-    /// Checks a name and a password. Names are UTF-8; one that is not is nobody's.
+    /// Checks the answer to [`DEMO_CHALLENGE`] of who has given this name.
+    ///
+    /// # Errors
+    /// Why the login is refused.
+    pub fn authenticate_demo(
+        &self,
+        name: &[u8],
+        answer: &[u8],
+        peer_is_loopback: bool,
+    ) -> Result<Arc<User>, LoginRefused> {
+        let password = answer.strip_prefix(DEMO_ANSWER);
+        let password = password.ok_or(LoginRefused::Malformed)?;
+        self.authenticate_password(name, password, peer_is_loopback)
+    }
+
+    /// Checks a name and a password. Names are UTF-8; one that is not is nobody's. Whether the peer is
+    /// local is for the caller to say, by [`super::is_loopback`] on the real address of the peer.
     ///
     /// # Errors
     /// Why the login is refused; never `Malformed`.

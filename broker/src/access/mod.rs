@@ -1,6 +1,6 @@
 //! Who may log in and what each user may do: users, passwords, tags, limits and permissions.
 //!
-//! What it is not: it decodes no frame but the response of PLAIN, counts no connection or channel,
+//! What it is not: it decodes no field table (AMQPLAIN is for the front end), counts no connection or channel,
 //! and reads no clock. The caller enforces the limits, waits before it closes a refused
 //! connection, and tells the client.
 //!
@@ -19,7 +19,7 @@ use thiserror::Error;
 
 use crate::config::{Config, UserConfig, VhostConfig};
 
-pub use login::{LoginRefused, Mechanism};
+pub use login::{DEMO_CHALLENGE, LoginRefused};
 pub use permissions::{PATTERN_BYTES_MAX, Pattern, PatternError, Permissions, permission_name};
 use topics::TopicPermissions;
 pub(crate) use topics::filled_in;

@@ -35,7 +35,7 @@ fn access() -> Access {
 
 fn plain(response: &str, peer_is_loopback: bool) -> Result<String, LoginRefused> {
     let response = response.as_bytes();
-    let user = access().authenticate(Mechanism::Plain, response, peer_is_loopback)?;
+    let user = access().authenticate_plain(response, peer_is_loopback)?;
     Ok(user.name().to_owned())
 }
 
@@ -62,8 +62,26 @@ fn conn_09_plain_takes_nothing_else() {
 }
 
 #[test]
+fn conn_14_the_demo_takes_its_own_words_only() {
+    let demo = |name: &str, answer: &str| {
+        let user = access().authenticate_demo(name.as_bytes(), answer.as_bytes(), REMOTE);
+        user.map(|user| user.name().to_owned())
+    };
+    assert_eq!(demo("ada", "My password is hush").unwrap(), "ada");
+    for answer in ["", "hush", "my password is hush", "My password is"] {
+        let refused = demo("ada", answer).unwrap_err();
+        assert_eq!(refused, LoginRefused::Malformed, "{answer:?}");
+    }
+    for answer in ["My password is ", "My password is hush "] {
+        let user = "ada".to_owned();
+        let refused = demo("ada", answer).unwrap_err();
+        assert_eq!(refused, LoginRefused::WrongPassword { user }, "{answer:?}");
+    }
+}
+
+#[test]
 fn conn_13_a_name_that_is_not_utf_8_is_unknown() {
-    let refused = access().authenticate(Mechanism::Plain, b"\0\xff\0hush", LOCAL);
+    let refused = access().authenticate_plain(b"\0\xff\0hush", LOCAL);
     let user = "\u{fffd}".to_owned();
     assert_eq!(refused.unwrap_err(), LoginRefused::UnknownUser { user });
 }

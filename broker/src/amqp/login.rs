@@ -1,6 +1,11 @@
 //! Who may connect: logins, vhosts and the limits on connections.
 //!
 //! Why a login failed is for the log; the client learns only that it did (CONN-13).
+//!
+//! ```text
+//!   start-ok ── PLAIN, AMQPLAIN ───────────────────▶ conclude_login ──▶ tune, or refused
+//!       └────── RABBIT-CR-DEMO ─▶ secure ─▶ secure-ok ─────┘
+//! ```
 
 use std::sync::Arc;
 
@@ -8,12 +13,58 @@ use leveret_protocol::method::connection;
 use leveret_protocol::server::{Failure, Login};
 use leveret_protocol::{Fault, ReplyCode, Table};
 
-use crate::access::{LoginRefused, Mechanism, User, is_loopback};
+use crate::access::{DEMO_CHALLENGE, LoginRefused, User, is_loopback};
 use crate::amqp::session::{OpenVhost, Session};
+use crate::config::AuthMechanism;
 
 impl Session {
     pub(super) fn on_login(&mut self, login: &Login<'_>) {
-        match self.authenticate(login) {
+        // The machine lets no other mechanism than the offered ones through.
+        let mechanism = AuthMechanism::from_name(login.mechanism);
+        let Some(mechanism) = mechanism else {
+            return self.machine.refuse(self.now);
+        };
+        let access = &self.node.access;
+        let outcome = match mechanism {
+            AuthMechanism::Plain => access.authenticate_plain(login.response, self.is_local()),
+            AuthMechanism::AmqPlain => match amqplain(login.response) {
+                Some((name, password)) => {
+                    access.authenticate_password(name, password, self.is_local())
+                }
+                None => Err(LoginRefused::Malformed),
+            },
+            AuthMechanism::RabbitCrDemo => return self.ask_for_password(login.response),
+        };
+        self.conclude_login(mechanism, outcome);
+    }
+
+    /// The first step of RABBIT-CR-DEMO brings the name alone (CONN-14).
+    fn ask_for_password(&mut self, name: &[u8]) {
+        self.asked_for_password = Some(name.into());
+        self.machine.challenge(DEMO_CHALLENGE, self.outbox.buffer());
+    }
+
+    /// The second step. Whether anything was asked is the machine's to know.
+    pub(super) fn on_secure_ok(&mut self, answer: &[u8]) {
+        let Some(name) = self.asked_for_password.take() else {
+            return self.machine.refuse(self.now);
+        };
+        let access = &self.node.access;
+        let outcome = access.authenticate_demo(&name, answer, self.is_local());
+        self.conclude_login(AuthMechanism::RabbitCrDemo, outcome);
+    }
+
+    fn is_local(&self) -> bool {
+        // A stream without an address is a pipe inside this process.
+        self.peer.is_none_or(|peer| is_loopback(peer.ip()))
+    }
+
+    fn conclude_login(
+        &mut self,
+        mechanism: AuthMechanism,
+        outcome: Result<Arc<User>, LoginRefused>,
+    ) {
+        match outcome {
             Ok(user) => {
                 tracing::debug!(connection = self.id.0, user = user.name(), "logged in");
                 self.impersonator = user.has_tag("impersonator");
@@ -27,20 +78,7 @@ impl Session {
             Err(reason) => {
                 tracing::warn!(connection = self.id.0, peer = ?self.peer, %reason, "login refused");
                 self.machine
-                    .refuse_login(login.mechanism, self.now, self.outbox.buffer());
-            }
-        }
-    }
-
-    fn authenticate(&self, login: &Login<'_>) -> Result<Arc<User>, LoginRefused> {
-        // A stream without an address is a pipe inside this process.
-        let local = self.peer.is_none_or(|peer| is_loopback(peer.ip()));
-        let access = &self.node.access;
-        match login.mechanism {
-            "PLAIN" => access.authenticate(Mechanism::Plain, login.response, local),
-            _ => {
-                let (name, password) = amqplain(login.response).ok_or(LoginRefused::Malformed)?;
-                access.authenticate_password(name, password, local)
+                    .refuse_login(mechanism.as_str(), self.now, self.outbox.buffer());
             }
         }
     }

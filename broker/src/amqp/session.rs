@@ -53,6 +53,8 @@ pub(crate) struct Session {
     pub(crate) outbox: Outbox,
     pub(crate) mailbox: Arc<Mailbox>,
     pub(crate) user: Option<Arc<User>>,
+    /// The name whose password was asked for (CONN-14).
+    pub(crate) asked_for_password: Option<Box<[u8]>>,
     /// The user may set any user-id (PUB-07).
     pub(crate) impersonator: bool,
     pub(crate) open: Option<OpenVhost>,
@@ -108,6 +110,7 @@ impl Session {
             outbox: Outbox::default(),
             mailbox,
             user: None,
+            asked_for_password: None,
             impersonator: false,
             open: None,
             channels: FxHashMap::default(),
@@ -230,8 +233,8 @@ impl Session {
                 self.on_login(&login);
                 Ok(())
             }
-            Event::SecureOk { .. } => {
-                self.machine.refuse(self.now);
+            Event::SecureOk { response } => {
+                self.on_secure_ok(response);
                 Ok(())
             }
             Event::Open { vhost } => self.on_open(vhost),

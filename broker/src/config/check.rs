@@ -49,6 +49,7 @@ pub(super) fn check(config: &Config) -> Result<(), Problem> {
     let table = Table::try_from(config).map_err(|error| Problem::new("", error.to_string()))?;
     ranges(&table)?;
     identity(config)?;
+    auth_mechanisms(config)?;
     vhosts(config)?;
     config
         .users
@@ -119,6 +120,18 @@ fn identity(config: &Config) -> Result<(), Problem> {
             Problem::value(format!("identity.{name}"), Quoted(text), allowed)
         })
     })
+}
+
+/// Without any, nobody could log in and nothing would say why.
+fn auth_mechanisms(config: &Config) -> Result<(), Problem> {
+    let offered = &config.auth_mechanisms;
+    let key = "auth_mechanisms".to_owned();
+    ensure(!offered.is_empty(), || {
+        Problem::value(key.clone(), "[]", "at least one mechanism")
+    })?;
+    let mut seen = HashSet::new();
+    let mut offered = offered.iter().map(|mechanism| mechanism.as_str());
+    offered.try_for_each(|name| unique(seen.insert(name), key.clone(), name))
 }
 
 fn vhosts(config: &Config) -> Result<(), Problem> {

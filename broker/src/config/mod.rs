@@ -16,6 +16,7 @@ mod identity;
 mod key;
 mod layers;
 mod locate;
+mod mechanism;
 mod password;
 mod queue_type;
 mod storage;
@@ -33,6 +34,7 @@ pub use error::{ConfigError, Origin};
 pub use identity::{Capabilities, Identity};
 pub use key::{Key, keys};
 pub use layers::Layers;
+pub use mechanism::AuthMechanism;
 pub use password::{HashingAlgorithm, Password, PasswordHash};
 pub use queue_type::DefaultQueueType;
 pub use storage::{StorageConfig, StorageSync};
@@ -100,6 +102,8 @@ pub struct Config {
 
     /// The vhost that always exists.
     pub default_vhost: String,
+    /// How clients may log in, in the order in which it is offered (CONN-03).
+    pub auth_mechanisms: Vec<AuthMechanism>,
     /// Users who may log in from a loopback address only (CONN-13).
     pub loopback_users: Vec<String>,
     /// Further vhosts; naming the default vhost here gives it limits.
@@ -140,6 +144,7 @@ impl Default for Config {
             close_timeout_ms: 30_000,
             consumer_timeout_ms: 1_800_000,
             shutdown_timeout_ms: 10_000,
+            auth_mechanisms: vec![AuthMechanism::Plain, AuthMechanism::AmqPlain],
             loopback_users: vec!["guest".to_owned()],
             vhosts: Vec::new(),
             users: vec![UserConfig::guest(&default_vhost)],

@@ -24,6 +24,32 @@ fn an_empty_document_is_the_default() {
 }
 
 #[test]
+fn conn_03_mechanisms_are_a_list_of_known_names() {
+    let offered = |text| Config::from_toml(text).unwrap().auth_mechanisms;
+    let demo = offered(r#"auth_mechanisms = ["RABBIT-CR-DEMO", "PLAIN"]"#);
+    assert_eq!(demo, [AuthMechanism::RabbitCrDemo, AuthMechanism::Plain]);
+    for mechanism in demo {
+        assert_eq!(
+            AuthMechanism::from_name(mechanism.as_str()),
+            Some(mechanism)
+        );
+    }
+    assert_eq!(
+        error("auth_mechanisms = []"),
+        "line 1: auth_mechanisms: [] is not allowed, expected at least one mechanism"
+    );
+    assert_eq!(
+        error(r#"auth_mechanisms = ["PLAIN", "PLAIN"]"#),
+        "line 1: auth_mechanisms: \"PLAIN\" is not allowed, expected each name only once"
+    );
+    assert_eq!(
+        error(r#"auth_mechanisms = ["plain"]"#),
+        "line 1: auth_mechanisms[0]: `plain` is not allowed, expected one of `PLAIN`, `AMQPLAIN`, \
+         `RABBIT-CR-DEMO`"
+    );
+}
+
+#[test]
 fn the_example_is_the_default() {
     assert_eq!(Config::from_toml(EXAMPLE).unwrap(), Config::default());
 }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use leveret::config::AuthMechanism;
 use leveret::{AlarmResource, ApplyTo, Broker, Config, Policy, PolicyKind, PolicyValue};
 use leveret_conformance::operator::{
     CarryingOut, Order, PolicyName, PolicyOrder, Resource, Setting,
@@ -36,6 +37,7 @@ pub(crate) async fn stop(broker: Broker) {
 async fn start_on(data_dir: Option<PathBuf>) -> Result<(SocketAddr, Broker), Box<dyn Error>> {
     let mut config = Config::default().with_definitions(DEFINITIONS);
     config.data_dir = data_dir;
+    config.auth_mechanisms.push(AuthMechanism::RabbitCrDemo);
     let broker = off_the_workers(move || Broker::start(config)).await??;
     let any_port = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     let address = broker.listen(any_port).await?;

@@ -27,8 +27,6 @@ rules! {
     "CONN-11" told_that_refused [raw, slow(20), also(&["ERR-02"])] "Who asks for it is told.";
     "CONN-12" refused_in_silence [raw, slow(20)] "Others are not, and wait.";
     "CONN-13" all_refusals_look_alike [raw] "Nobody learns whether a user exists.";
-    "CONN-14" untestable "A mechanism may take several steps."
-        "no mechanism that every broker offers has a second step";
     "CONN-14" secure_ok_unasked [raw, slow(20)] "secure-ok without a challenge is refused.";
     "CONN-15" tune_follows [raw] "A good login is answered with tune.";
     "CONN-16" pipelined_handshake [raw] "A client may send it all without waiting.";
@@ -92,7 +90,7 @@ async fn mechanisms(t: &Trial) -> Result<(), Failure> {
 }
 
 /// Sends start-ok with every choice.
-async fn send_start_ok(
+pub(super) async fn send_start_ok(
     raw: &mut RawConnection,
     client_properties: &TableBuf,
     mechanism: &str,
@@ -256,7 +254,7 @@ async fn malformed_amqplain(t: &Trial) -> Result<(), Failure> {
 }
 
 /// The close that tells a client that its login failed.
-async fn expect_told(raw: &mut RawConnection, mechanism: &str) -> Result<(), Failure> {
+pub(super) async fn expect_told(raw: &mut RawConnection, mechanism: &str) -> Result<(), Failure> {
     let text = format!(
         "ACCESS_REFUSED - Login was refused using authentication mechanism {mechanism}. \
          For details see the broker logfile."

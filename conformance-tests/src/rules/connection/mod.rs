@@ -1,5 +1,6 @@
 //! Login, opening a vhost, what a connection may do when, and its end.
 
+mod challenge;
 mod close;
 mod login;
 mod open;
@@ -14,7 +15,13 @@ use crate::trial::Trial;
 
 pub(crate) const SECTION: Section = Section::complete(
     "CONN",
-    &[login::RULES, open::RULES, state::RULES, close::RULES],
+    &[
+        login::RULES,
+        challenge::RULES,
+        open::RULES,
+        state::RULES,
+        close::RULES,
+    ],
 );
 
 /// A raw connection that has read start.
