@@ -14,6 +14,7 @@
 //!                    │
 //!   target  ◀────────┘  the broker under test      restart  stops and starts it, where someone can
 //!                                                  operator raises its alarms, likewise
+//!                                                  profile  what is known to differ, as data
 //! ```
 //!
 //! What it is not: it starts no broker, and it has no switch that is meant for one broker only.
@@ -26,6 +27,7 @@ pub mod client;
 pub mod failure;
 pub mod operator;
 mod policies;
+pub mod profile;
 pub mod raw;
 pub mod registry;
 pub mod restart;
@@ -36,6 +38,7 @@ pub mod trial;
 
 pub use failure::{Failure, ensure, expect_eq};
 pub use operator::{Operator, OperatorCommand};
+pub use profile::{Profile, ProfileError};
 pub use registry::{Rule, Section, registered};
 pub use restart::{Restart, RestartCommands, Stop};
 pub use runner::{Finished, Options, Summary, Verdict, run};

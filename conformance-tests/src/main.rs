@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use clap::Parser;
 use leveret_conformance::{
-    Finished, OperatorCommand, Options, RestartCommands, Summary, Target, Verdict, run,
+    Finished, OperatorCommand, Options, Profile, ProfileError, RestartCommands, Summary, Target,
+    Verdict, run,
 };
 
 /// Holds an AMQP 0-9-1 broker against the rules that RabbitMQ's clients rely on.
@@ -15,6 +16,10 @@ struct Arguments {
     /// The broker and the user, for instance amqp://guest:guest@127.0.0.1:5672/%2f
     #[arg(long, env = "AMQP_URL", required_unless_present = "list")]
     uri: Option<String>,
+    /// What to hold the broker against where brokers differ: rabbitmq-3.10, rabbitmq-3.13, rabbitmq-4,
+    /// spec, or a file whose name ends in .toml
+    #[arg(long, default_value = leveret_conformance::profile::DEFAULT, value_parser = profile)]
+    profile: Profile,
     /// Run only these: IDs, sections or test names, separated by commas
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
@@ -55,10 +60,14 @@ async fn main() -> ExitCode {
                 crash: arguments.crash_command,
             };
             let operator = arguments.operator_command.map(OperatorCommand);
-            hold(&uri, restart, operator, &options).await
+            hold(&uri, arguments.profile, restart, operator, &options).await
         }
         _ => list(&options),
     }
+}
+
+fn profile(word: &str) -> Result<Profile, ProfileError> {
+    Profile::find(word)
 }
 
 fn list(options: &Options) -> ExitCode {
@@ -70,12 +79,13 @@ fn list(options: &Options) -> ExitCode {
 
 async fn hold(
     uri: &str,
+    profile: Profile,
     restart: RestartCommands,
     operator: Option<OperatorCommand>,
     options: &Options,
 ) -> ExitCode {
     let mut target = match Target::connect(uri).await {
-        Ok(target) => target.with_restart(Arc::new(restart)),
+        Ok(target) => target.with_restart(Arc::new(restart)).with_profile(profile),
         Err(failure) => {
             eprintln!("{failure}");
             return ExitCode::FAILURE;

@@ -9,6 +9,7 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use crate::failure::Failure;
+use crate::profile::Variant;
 use crate::restart::Stop;
 use crate::rules::SECTIONS;
 use crate::trial::Trial;
@@ -43,6 +44,8 @@ pub struct Rule {
     pub rule: &'static str,
     /// Which of RabbitMQ's generations behaves so.
     pub follows: Follows,
+    /// What the test asks the profile to choose between.
+    pub variants: &'static [Variant],
     /// What the test needs beyond a broker and its URI.
     pub needs: Needs,
     /// How long it may take.
@@ -62,7 +65,8 @@ pub enum Check {
     Untestable(&'static str),
 }
 
-/// Which of RabbitMQ's generations behaves as the rule says.
+/// Which of RabbitMQ's generations behaves as the rule says, be it in a variant of its own. A rule that
+/// only one follows is not applicable in the other's profile.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Follows {
     /// 3.x and 4.x alike.
@@ -110,6 +114,7 @@ impl Rule {
             title,
             rule,
             follows: Follows::Both,
+            variants: &[],
             needs: Needs {
                 raw: false,
                 fixtures: false,
@@ -223,6 +228,13 @@ impl Rule {
         self
     }
 
+    /// Brokers follow the rule in these ways; the target's profile says which are accepted.
+    #[must_use]
+    pub const fn variants(mut self, variants: &'static [Variant]) -> Self {
+        self.variants = variants;
+        self
+    }
+
     /// The test waits for something slow, and may take so many seconds.
     #[must_use]
     pub const fn slow(mut self, deadline_s: u64) -> Self {
@@ -320,7 +332,7 @@ pub fn missing_ids() -> Vec<&'static str> {
         .collect()
 }
 
-fn section_of(id: &str) -> &str {
+pub(crate) fn section_of(id: &str) -> &str {
     id.split_once('-').map_or(id, |(section, _)| section)
 }
 

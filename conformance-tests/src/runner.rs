@@ -11,6 +11,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::failure::Failure;
+use crate::profile::Variant;
 use crate::registry::{Check, Rule, Running, registered};
 use crate::restart::Stop;
 use crate::target::Target;
@@ -63,6 +64,8 @@ pub struct Finished {
     pub verdict: Verdict,
     /// How long it took, without the wait for its turn.
     pub took: Duration,
+    /// Which of the rule's variants the broker showed, as far as the test noticed.
+    pub shown: Vec<Variant>,
 }
 
 /// All verdicts of a run.
@@ -144,6 +147,11 @@ async fn run_together(
 pub fn reason_to_skip(rule: &Rule, target: &Target) -> Option<String> {
     match rule.check {
         Check::Untestable(reason) => Some(format!("not testable from outside: {reason}")),
+        Check::Test(_) if target.profile().not_applicable(rule.id).is_some() => {
+            let reason = target.profile().not_applicable(rule.id);
+            let (name, reason) = (target.profile().name(), reason.unwrap_or_default());
+            Some(format!("not applicable in profile {name}: {reason}"))
+        }
         Check::Test(_) if rule.needs.fixtures && !target.has_fixtures_ready() => {
             Some("the target has no fixtures".to_owned())
         }
@@ -180,16 +188,17 @@ fn unless_offered(stop: Stop, target: &Target) -> Option<String> {
 
 /// Runs one test, with its deadline and its clean-up.
 pub async fn run_one(rule: &'static Rule, target: Arc<Target>) -> Finished {
-    let done = |verdict, took| Finished {
+    let done = |verdict, took, shown| Finished {
         rule,
         verdict,
         took,
+        shown,
     };
     let test = match (reason_to_skip(rule, &target), rule.check) {
         (None, Check::Test(test)) => test,
         (reason, _) => {
             let reason = reason.unwrap_or_default();
-            return done(Verdict::Skipped(reason), Duration::ZERO);
+            return done(Verdict::Skipped(reason), Duration::ZERO, Vec::new());
         }
     };
     let _turn = match rule.lock {
@@ -197,20 +206,20 @@ pub async fn run_one(rule: &'static Rule, target: Arc<Target>) -> Finished {
         None => None,
     };
     let since = Instant::now();
-    let outcome = run_bounded(rule, test, target).await;
+    let trial = Arc::new(Trial::new(target, rule));
+    let outcome = run_bounded(rule, test, &trial).await;
     let verdict = outcome.map_or_else(Verdict::Failed, |()| Verdict::Passed);
-    done(verdict, since.elapsed())
+    done(verdict, since.elapsed(), trial.shown())
 }
 
 async fn run_bounded(
     rule: &'static Rule,
     test: fn(&Trial) -> Running<'_>,
-    target: Arc<Target>,
+    trial: &Arc<Trial>,
 ) -> Result<(), Failure> {
-    let trial = Arc::new(Trial::new(target, rule.id));
     // A task of its own, so that a panic stays in the test and the clean-up still happens.
     let mut task = tokio::spawn({
-        let trial = Arc::clone(&trial);
+        let trial = Arc::clone(trial);
         async move { test(&trial).await }
     });
     let outcome = match tokio::time::timeout(rule.deadline, &mut task).await {
@@ -222,5 +231,6 @@ async fn run_bounded(
             Err(Failure::new(format!("not done in {:?}", rule.deadline)))
         }
     };
-    outcome.and(trial.clean_up().await)
+    let declared = trial.expect_declared_variants();
+    outcome.and(declared).and(trial.clean_up().await)
 }

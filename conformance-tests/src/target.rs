@@ -14,6 +14,7 @@ use tokio::time::Instant;
 
 use crate::failure::Failure;
 use crate::operator::{Operator, Order};
+use crate::profile::{self, Profile};
 use crate::raw::{Event, Handshake, RawConnection};
 use crate::restart::{Restart, Stop};
 
@@ -38,6 +39,7 @@ pub struct Target {
     address: Mutex<(String, u16)>,
     restart: Option<Arc<dyn Restart>>,
     operator: Option<Arc<dyn Operator>>,
+    profile: Profile,
     fixtures: bool,
     quorum_queues: bool,
     stream_queues: bool,
@@ -65,6 +67,8 @@ impl Target {
             address: Mutex::new((uri.authority.host.clone(), uri.authority.port)),
             restart: None,
             operator: None,
+            profile: Profile::named(profile::DEFAULT)
+                .map_err(|error| Failure::new(error.to_string()))?,
             uri,
             fixtures: false,
             quorum_queues: false,
@@ -93,6 +97,13 @@ impl Target {
     #[must_use]
     pub fn with_operator(mut self, operator: Arc<dyn Operator>) -> Self {
         self.operator = Some(operator);
+        self
+    }
+
+    /// The same broker, held against this profile instead of [`profile::DEFAULT`].
+    #[must_use]
+    pub fn with_profile(mut self, profile: Profile) -> Self {
+        self.profile = profile;
         self
     }
 
@@ -178,6 +189,12 @@ impl Target {
             vhost: self.uri.vhost.clone(),
             ..Handshake::login(&userinfo.username, &userinfo.password)
         }
+    }
+
+    /// What it is held against where brokers differ.
+    #[must_use]
+    pub fn profile(&self) -> &Profile {
+        &self.profile
     }
 
     /// Whether the vhosts and users of the README's section "Fixtures" exist.

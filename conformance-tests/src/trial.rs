@@ -3,6 +3,7 @@
 //! Names are unique, so tests run side by side. Whatever was named is deleted at the end, whether the
 //! test passed, failed or ran into its deadline.
 
+use std::fmt::{Debug, Display};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -14,7 +15,9 @@ use crate::alarms::RaisedAlarms;
 use crate::failure::Failure;
 use crate::operator::{PolicyName, PolicyOrder, Resource, Setting};
 use crate::policies::SetPolicies;
+use crate::profile::{SeenVariants, Texts, Variant};
 use crate::raw::{Expected, Handshake, RawConnection, Text};
+use crate::registry::Rule;
 use crate::restart::Stop;
 use crate::target::Target;
 
@@ -29,6 +32,8 @@ const REPLY_SUCCESS: u16 = 200;
 #[derive(Debug)]
 pub struct Trial {
     target: Arc<Target>,
+    rule: &'static Rule,
+    variants: SeenVariants,
     prefix: String,
     named: Mutex<Vec<Named>>,
     alarms: RaisedAlarms,
@@ -47,10 +52,12 @@ struct Named {
 }
 
 impl Trial {
-    pub(crate) fn new(target: Arc<Target>, id: &str) -> Self {
+    pub(crate) fn new(target: Arc<Target>, rule: &'static Rule) -> Self {
         Self {
-            prefix: target.fresh_prefix(id),
+            prefix: target.fresh_prefix(rule.id),
             target,
+            rule,
+            variants: SeenVariants::default(),
             named: Mutex::default(),
             alarms: RaisedAlarms::default(),
             policies: SetPolicies::default(),
@@ -147,7 +154,8 @@ impl Trial {
     /// # Errors
     /// The broker refuses.
     pub async fn raw_with(&self, handshake: &Handshake) -> Result<RawConnection, Failure> {
-        RawConnection::open(&self.target.address(), handshake).await
+        let raw = RawConnection::open(&self.target.address(), handshake).await?;
+        Ok(raw.with_texts(self.target.profile().texts()))
     }
 
     /// A raw connection that has sent nothing yet, not even the protocol header.
@@ -155,7 +163,8 @@ impl Trial {
     /// # Errors
     /// The broker does not accept.
     pub async fn raw_socket(&self) -> Result<RawConnection, Failure> {
-        RawConnection::connect(&self.target.address()).await
+        let raw = RawConnection::connect(&self.target.address()).await?;
+        Ok(raw.with_texts(self.target.profile().texts()))
     }
 
     /// The handshake of the target's user, to be changed and given to [`Trial::raw_with`].
@@ -244,6 +253,70 @@ impl Trial {
     /// The operator fails.
     pub async fn clear_policy(&self, name: &PolicyName) -> Result<(), Failure> {
         self.policies.clear(&self.target, name.clone()).await
+    }
+
+    /// Whether the target may show this variant. The test's row has to declare it.
+    #[must_use]
+    pub fn accepts(&self, variant: Variant) -> bool {
+        self.variants.ask(self.rule, variant);
+        self.target.profile().accepts(variant)
+    }
+
+    /// Notes for the report that the target has shown this variant.
+    pub fn saw(&self, variant: Variant) {
+        self.variants.record(variant);
+    }
+
+    /// Checks a value of which there is one for each variant, and says which variant came.
+    ///
+    /// # Errors
+    /// It is none of those that the profile accepts.
+    pub fn expect_variant_of<C: Debug + PartialEq<E>, E: Debug>(
+        &self,
+        what: impl Display,
+        came: C,
+        alternatives: &[(Variant, E)],
+    ) -> Result<Variant, Failure> {
+        let (accepted, refused): (Vec<_>, Vec<_>) = alternatives
+            .iter()
+            .partition(|(variant, _)| self.accepts(*variant));
+        if let Some((variant, _)) = accepted.iter().find(|(_, value)| came == *value) {
+            self.saw(*variant);
+            return Ok(*variant);
+        }
+        let wanted: Vec<_> = accepted
+            .iter()
+            .map(|(_, value)| format!("{value:?}"))
+            .collect();
+        let wanted = wanted.join(" or ");
+        let failure = Failure::new(format!("{what}: expected {wanted}, but {came:?} came"));
+        match refused.iter().find(|(_, value)| came == *value) {
+            Some((variant, _)) => Err(failure.note(self.not_accepted(*variant))),
+            None => Err(failure),
+        }
+    }
+
+    /// The sentence that tells a user which line of a profile would let the target pass.
+    pub(crate) fn not_accepted(&self, variant: Variant) -> String {
+        let profile = self.target.profile().name();
+        format!("that is variant {variant}, which profile {profile} does not accept")
+    }
+
+    /// What a text has to be under the target's profile, for what lapin reports; a [`RawConnection`]
+    /// knows by itself.
+    pub fn text(&self, text: impl Into<Text>) -> Text {
+        match self.target.profile().texts() {
+            Texts::Exact => text.into(),
+            Texts::Free => Text::any(),
+        }
+    }
+
+    pub(crate) fn shown(&self) -> Vec<Variant> {
+        self.variants.shown()
+    }
+
+    pub(crate) fn expect_declared_variants(&self) -> Result<(), Failure> {
+        self.variants.expect_declared(self.rule)
     }
 
     /// Clears alarms and policies, closes the connections and deletes what was named.

@@ -12,6 +12,7 @@ use tokio::time::Instant;
 
 use super::socket::{Event, OwnedMethod, RawConnection, RawFrame};
 use crate::failure::{Failure, show_bytes};
+use crate::profile::Texts;
 
 /// How long a broker may take to drop a connection of which it disapproves: RabbitMQ waits about
 /// 3 s, and 10 s for a handshake.
@@ -165,14 +166,14 @@ impl Expected {
         }
     }
 
-    fn patience(&self, otherwise: Duration) -> Duration {
+    pub(super) fn patience(&self, otherwise: Duration) -> Duration {
         match self {
             Self::SilentClose => SILENT_CLOSE_PATIENCE.max(otherwise),
             _ => otherwise,
         }
     }
 
-    fn matches(&self, event: &Event) -> bool {
+    pub(super) fn matches(&self, event: &Event, texts: Texts) -> bool {
         let frame = match (self, event) {
             (Self::SilentClose, Event::End(_)) => return true,
             (_, Event::Frame(frame)) => frame,
@@ -182,13 +183,14 @@ impl Expected {
             (Self::Method { channel, id }, Some(method)) => {
                 frame.channel == *channel && method.id() == *id
             }
-            (close, Some(method)) => close.matches_close(frame.channel, &method),
+            (close, Some(method)) => close.matches_close(frame.channel, &method, texts),
             (_, None) => false,
         }
     }
 
-    fn matches_close(&self, on: u16, came: &OwnedMethod) -> bool {
+    fn matches_close(&self, on: u16, came: &OwnedMethod, texts: Texts) -> bool {
         let close = came.read(Close::of);
+        let matches = |text: &Text, came: &str| texts == Texts::Free || text.matches(came);
         match (self, close) {
             (
                 Self::ChannelClose {
@@ -202,7 +204,7 @@ impl Expected {
                 !close.is_connection
                     && on == *channel
                     && code.is_none_or(|code| code == close.code)
-                    && text.matches(&close.text)
+                    && matches(text, &close.text)
                     && culprit.is_none_or(|culprit| culprit == close.culprit)
             }
             (
@@ -216,7 +218,7 @@ impl Expected {
                 close.is_connection
                     && on == 0
                     && *code == close.code
-                    && text.matches(&close.text)
+                    && matches(text, &close.text)
                     && culprit.is_none_or(|culprit| culprit == close.culprit)
             }
             _ => false,
@@ -265,19 +267,33 @@ impl RawConnection {
             .max()
             .unwrap_or_default();
         let event = self.next_event_within(patience).await?;
-        let Some(which) = expected.iter().position(|one| one.matches(&event)) else {
+        let Some(which) = expected
+            .iter()
+            .position(|one| one.matches(&event, self.texts))
+        else {
             let wanted: Vec<_> = expected.iter().map(ToString::to_string).collect();
             let failure = Failure::expected(wanted.join(" or "), show(&event));
             return Err(self.explain(failure));
         };
-        if let Some(Expected::ChannelClose { channel, .. }) = expected.get(which) {
-            self.send_method(*channel, channel::CloseOk {}).await?;
-        }
-        if let Some(Expected::ConnectionClose { .. }) = expected.get(which) {
-            // A broker that has stopped reading may have gone already (ERR-09).
-            let _ = self.send_method(0, connection::CloseOk {}).await;
+        if let Some(expected) = expected.get(which) {
+            self.answer_close(expected).await?;
         }
         Ok(which)
+    }
+
+    /// Answers what came with close-ok, if it was a close.
+    pub(super) async fn answer_close(&mut self, came: &Expected) -> Result<(), Failure> {
+        match came {
+            Expected::ChannelClose { channel, .. } => {
+                self.send_method(*channel, channel::CloseOk {}).await
+            }
+            Expected::ConnectionClose { .. } => {
+                // A broker that has stopped reading may have gone already (ERR-09).
+                let _ = self.send_method(0, connection::CloseOk {}).await;
+                Ok(())
+            }
+            Expected::Method { .. } | Expected::SilentClose => Ok(()),
+        }
     }
 
     /// The next method, whatever it is, on this channel.
@@ -305,7 +321,8 @@ impl RawConnection {
     pub async fn expect(&mut self, channel: u16, id: MethodId) -> Result<OwnedMethod, Failure> {
         let event = self.next_event().await?;
         let expected = Expected::method(channel, id);
-        if let (true, Event::Frame(frame)) = (expected.matches(&event), &event) {
+        let is_expected = expected.matches(&event, self.texts);
+        if let (true, Event::Frame(frame)) = (is_expected, &event) {
             return frame.method();
         }
         Err(self.explain(Failure::expected(expected, show(&event))))
@@ -324,7 +341,9 @@ impl RawConnection {
         for _ in 0..SKIPPED_FRAMES_MAX {
             let event = self.next_event().await?;
             match &event {
-                Event::Frame(frame) if expected.matches(&event) => return frame.method(),
+                Event::Frame(frame) if expected.matches(&event, self.texts) => {
+                    return frame.method();
+                }
                 Event::Frame(_) => {}
                 _ => return Err(self.explain(Failure::expected(expected, show(&event)))),
             }
@@ -374,6 +393,18 @@ impl RawConnection {
     ) -> Result<(), Failure> {
         let close = Expected::connection_close(code, text, culprit);
         self.expect_any_of(&[close]).await.map(drop)
+    }
+
+    /// Checks a text that is not one of a close.
+    ///
+    /// # Errors
+    /// It is another, and texts are compared here.
+    pub fn expect_text(&self, came: &str, text: impl Into<Text>) -> Result<(), Failure> {
+        let text = text.into();
+        match self.texts == Texts::Free || text.matches(came) {
+            true => Ok(()),
+            false => Err(Failure::expected(text, format!("{came:?}"))),
+        }
     }
 
     /// The end of the TCP connection without any frame before it; returns how long it took.
@@ -439,7 +470,7 @@ impl RawConnection {
     }
 }
 
-fn show(event: &Event) -> String {
+pub(super) fn show(event: &Event) -> String {
     match event {
         Event::Frame(frame) => format!("{frame} ({})", show_bytes(&frame.payload)),
         Event::End(end) => format!("the end of the connection ({end:?})"),

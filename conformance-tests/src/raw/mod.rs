@@ -11,6 +11,7 @@
 //! | `socket` | bytes and frames in and out, with patience and a transcript |
 //! | `handshake` | the steps above |
 //! | `expect` | what may come next, and the failure if something else does |
+//! | `variants` | likewise where the target's profile says which of several things |
 //! | `operations` | channels, queues, exchanges and bindings: one line each, for short tests |
 //! | `messaging` | publish, get, consume, settle and confirm, likewise |
 //! | `settling` | many messages at once, what settles them, and transactions |
@@ -26,6 +27,7 @@ mod messaging;
 mod operations;
 mod settling;
 mod socket;
+mod variants;
 
 pub use expect::{Expected, Text};
 pub use handshake::{Handshake, ServerStart};

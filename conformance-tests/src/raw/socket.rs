@@ -17,6 +17,7 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 
 use crate::failure::{Failure, show_bytes};
+use crate::profile::Texts;
 
 /// How long an answer may take unless the test says otherwise.
 pub(super) const PATIENCE: Duration = Duration::from_secs(5);
@@ -35,6 +36,8 @@ pub struct RawConnection {
     transcript: VecDeque<String>,
     patience: Duration,
     shows_heartbeats: bool,
+    /// How the texts of closes are compared.
+    pub(super) texts: Texts,
     /// What was agreed in the handshake; bodies are split by it.
     pub(super) frame_max: u32,
 }
@@ -94,8 +97,16 @@ impl RawConnection {
             transcript: VecDeque::new(),
             patience: PATIENCE,
             shows_heartbeats: false,
+            texts: Texts::Exact,
             frame_max: 0,
         })
+    }
+
+    /// The same connection, on which the texts of closes are compared so.
+    #[must_use]
+    pub fn with_texts(mut self, texts: Texts) -> Self {
+        self.texts = texts;
+        self
     }
 
     /// Changes how long every following read may wait.

@@ -38,6 +38,28 @@ macro_rules! rule {
     };
 }
 
+/// Names the ways in which brokers follow a rule, for rows with `variants(LIST)` and for profiles.
+///
+/// ```text
+/// variants! { LONG_TEXTS: "ERR-03" {
+///     CUT_TO_252 "cut-to-252-bytes" "A long text is cut to 252 bytes and three dots.";
+///     CUT_BY_FORMATTER "cut-by-formatter" "… somewhere before its 256th character.";
+/// } }
+/// ```
+macro_rules! variants {
+    ($(#[$doc:meta])* $vis:vis $list:ident: $id:literal {
+        $($variant:ident $name:literal $behaviour:literal;)+
+    }) => {
+        $($vis const $variant: $crate::profile::Variant = $crate::profile::Variant {
+            id: $id,
+            name: $name,
+            behaviour: $behaviour,
+        };)+
+        $(#[$doc])*
+        $vis const $list: &[$crate::profile::Variant] = &[$($variant),+];
+    };
+}
+
 mod ack;
 mod alternate_exchange;
 mod auto_delete;

@@ -73,7 +73,7 @@ async fn tag_does_not_advance(t: &Trial) -> Result<(), Failure> {
 
 async fn expect_returned(raw: &mut RawConnection, key: &str, sequence: u64) -> Result<(), Failure> {
     let returned = raw.expect_return(1).await?;
-    expect_eq("reply text", returned.reply_text.as_str(), "NO_ROUTE")?;
+    raw.expect_text(&returned.reply_text, "NO_ROUTE")?;
     expect_eq("routing key", returned.routing_key.as_str(), key)?;
     let ack = raw.expect_confirm(1).await?;
     expect_eq("confirmed", ack.delivery_tag, sequence)

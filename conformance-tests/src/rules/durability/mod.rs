@@ -74,5 +74,5 @@ async fn expect_unroutable(
 ) -> Result<(), Failure> {
     raw.publish_mandatory(1, exchange, key, "nowhere").await?;
     let came = raw.expect_return(1).await?;
-    expect_eq("reply text", came.reply_text.as_str(), "NO_ROUTE")
+    raw.expect_text(&came.reply_text, "NO_ROUTE")
 }

@@ -152,7 +152,7 @@ async fn if_unused_as_source(t: &Trial) -> Result<(), Failure> {
         ..Default::default()
     };
     let deleted = channel.exchange_delete(name.as_str().into(), options);
-    client::expect_error(deleted.await, 406, text)?;
+    client::expect_error(deleted.await, 406, t.text(text))?;
 
     let channel = t.channel().await?;
     client::publish(&channel, &name, "", "still there").await?;

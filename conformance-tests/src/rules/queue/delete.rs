@@ -73,7 +73,7 @@ async fn if_unused(t: &Trial) -> Result<(), Failure> {
         resource(&name, t.vhost())
     );
     let deleted = deleting.queue_delete(name.as_str().into(), options).await;
-    client::expect_error(deleted, 406, text)?;
+    client::expect_error(deleted, 406, t.text(text))?;
     let cancel = lapin::options::BasicCancelOptions::default();
     consuming.basic_cancel(consumer.tag(), cancel).await?;
     let count = consuming
