@@ -202,7 +202,6 @@ fn server_options(config: &Config) -> ServerOptions {
         handshake_timeout: config.handshake_timeout(),
         refusal_delay: config.failed_login_delay(),
         close_timeout: config.close_timeout(),
-        ..ServerOptions::default()
     }
 }
 
