@@ -32,13 +32,16 @@ crate_cargo() {
     )
 }
 
+# Step by step with `&&`, for bash ignores `set -e` in a function that is called as a condition.
 crate_install() {
-    crate_packages
+    crate_packages || return
     if [ "$(cat "$cache/$CRATE/.built" 2>/dev/null)" = "$(crate_fingerprint)" ]; then return; fi
-    crate_unpack "$(crate_fetch)"
-    crate_bounded "$CRATE_FETCH_SECONDS_MAX" fetch --locked
-    crate_bounded "$CRATE_BUILD_SECONDS_MAX" test --locked --offline --no-run "${CRATE_TESTS[@]}"
-    crate_fingerprint >"$cache/$CRATE/.built"
+    local file
+    file=$(crate_fetch) &&
+        crate_unpack "$file" &&
+        crate_bounded "$CRATE_FETCH_SECONDS_MAX" fetch --locked &&
+        crate_bounded "$CRATE_BUILD_SECONDS_MAX" test --locked --offline --no-run "${CRATE_TESTS[@]}" &&
+        crate_fingerprint >"$cache/$CRATE/.built"
 }
 
 crate_fingerprint() {
@@ -61,31 +64,27 @@ crate_packages() {
     done
     [ ${#missing[@]} -gt 0 ] || return 0
     [ "$(id -u)" = 0 ] || { echo "$CRATE: install ${missing[*]}, or run this as root" >&2; return 1; }
-    timeout "$CRATE_FETCH_SECONDS_MAX" apt-get update -qq
+    timeout "$CRATE_FETCH_SECONDS_MAX" apt-get update -qq || return
     DEBIAN_FRONTEND=noninteractive timeout "$CRATE_FETCH_SECONDS_MAX" \
         apt-get install -y -qq "${missing[@]}"
 }
 
-# Prints the path of the file as crates.io serves it. Asking cargo about a version brings that file
-# alone; into a home of its own, so that it can only be this one.
+# Prints the path of the file as crates.io serves it: asking cargo about a version brings that file alone.
 crate_fetch() {
-    local home=$cache/$CRATE/fetched file
-    rm -rf "$home"
-    mkdir -p "$home"
-    CARGO_HOME=$home timeout "$CRATE_FETCH_SECONDS_MAX" \
-        cargo info --quiet --registry crates-io "$CRATE@$CRATE_VERSION" >/dev/null
-    file=$(find "$home/registry/cache" -name "$CRATE-$CRATE_VERSION.crate")
+    local file
+    timeout "$CRATE_FETCH_SECONDS_MAX" \
+        cargo info --quiet --registry crates-io "$CRATE@$CRATE_VERSION" >/dev/null || return
+    file=$(find "${CARGO_HOME:-$HOME/.cargo}/registry/cache" -name "$CRATE-$CRATE_VERSION.crate" -print -quit)
     [ -f "$file" ] || { echo "$CRATE: cargo brought no $CRATE-$CRATE_VERSION.crate" >&2; return 1; }
     echo "$file"
 }
 
 crate_unpack() {
     local file=$1 source=$cache/$CRATE/source
-    echo "$CRATE_SHA256  $file" | sha256sum --check --quiet
+    echo "$CRATE_SHA256  $file" | sha256sum --check --quiet || return
     rm -rf "$source"
     mkdir -p "$source"
     tar -xzf "$file" -C "$source" --strip-components=1
-    rm -rf "$cache/$CRATE/fetched"
 }
 
 # Runs the tests against the broker at 127.0.0.1:5672 and writes their verdicts.
