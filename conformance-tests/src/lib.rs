@@ -25,6 +25,7 @@ mod alarms;
 pub mod client;
 pub mod failure;
 pub mod operator;
+mod permissions;
 mod policies;
 pub mod raw;
 pub mod registry;

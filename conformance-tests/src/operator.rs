@@ -1,5 +1,5 @@
 //! What an operator does to the broker under test while a test runs: alarms that are raised and cleared,
-//! policies that are set and cleared.
+//! policies that are set and cleared, permissions that are changed.
 //!
 //! What it is not: it knows no broker. Whoever runs the suite brings an [`Operator`]; where the broker
 //! is a stranger it is one shell command that is called with the words of an [`Order`].
@@ -24,6 +24,17 @@ pub enum Resource {
     Disk,
 }
 
+/// What an operator may be able to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Duty {
+    /// To raise and clear alarms.
+    Alarms,
+    /// To set and clear policies.
+    Policies,
+    /// To change what users may do.
+    Permissions,
+}
+
 /// What the operator is asked to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Order {
@@ -36,6 +47,23 @@ pub enum Order {
     SetPolicy(PolicyOrder),
     /// `clear-policy VHOST NAME`, or `clear-operator-policy`
     ClearPolicy(PolicyName),
+    /// `set-permissions VHOST USER CONFIGURE WRITE READ`: what the user may do from now on.
+    SetPermissions(PermissionsOrder),
+}
+
+/// What a user may do in a vhost.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PermissionsOrder {
+    /// The vhost.
+    pub vhost: String,
+    /// The user.
+    pub user: String,
+    /// Which names it may configure, as a regular expression; the other two likewise.
+    pub configure: String,
+    /// Which it may write.
+    pub write: String,
+    /// Which it may read.
+    pub read: String,
 }
 
 /// Which policy is meant.
@@ -90,6 +118,9 @@ pub type CarryingOut<'o> = Pin<Box<dyn Future<Output = Result<(), Failure>> + Se
 
 /// Someone who does to the broker what no client can.
 pub trait Operator: Debug + Send + Sync {
+    /// Whether it carries out orders of this kind.
+    fn offers(&self, duty: Duty) -> bool;
+
     /// Carries out an order. The broker has accepted it when this is done, but need not have told its
     /// connections yet.
     fn carry_out(&self, order: Order) -> CarryingOut<'_>;
@@ -109,12 +140,26 @@ impl OperatorCommand {
 }
 
 impl Operator for OperatorCommand {
+    fn offers(&self, _: Duty) -> bool {
+        true
+    }
+
     fn carry_out(&self, order: Order) -> CarryingOut<'_> {
         Box::pin(async move { carry_out(&self.0, &order.words()).await })
     }
 }
 
 impl Order {
+    /// Who carries this out must be able to do this.
+    #[must_use]
+    pub fn duty(&self) -> Duty {
+        match self {
+            Self::RaiseAlarm(_) | Self::ClearAlarm(_) => Duty::Alarms,
+            Self::SetPolicy(_) | Self::ClearPolicy(_) => Duty::Policies,
+            Self::SetPermissions(_) => Duty::Permissions,
+        }
+    }
+
     /// The arguments of a command that carries it out.
     #[must_use]
     pub fn words(&self) -> Vec<String> {
@@ -135,6 +180,14 @@ impl Order {
                 name.verb("clear-policy", "clear-operator-policy"),
                 &name.vhost,
                 &name.name,
+            ]),
+            Self::SetPermissions(order) => words(&[
+                "set-permissions",
+                &order.vhost,
+                &order.user,
+                &order.configure,
+                &order.write,
+                &order.read,
             ]),
         }
     }
@@ -167,6 +220,16 @@ impl Resource {
             Self::Memory => "memory",
             Self::Disk => "disk",
         }
+    }
+}
+
+impl Display for Duty {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(match self {
+            Self::Alarms => "raises alarms",
+            Self::Policies => "sets policies",
+            Self::Permissions => "changes permissions",
+        })
     }
 }
 

@@ -9,6 +9,7 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use crate::failure::Failure;
+use crate::operator::Duty;
 use crate::restart::Stop;
 use crate::rules::SECTIONS;
 use crate::trial::Trial;
@@ -43,6 +44,9 @@ pub struct Rule {
     pub rule: &'static str,
     /// Which of RabbitMQ's generations behaves so.
     pub follows: Follows,
+    /// The first version (major, minor) that behaves so, where that is not one of the first that are
+    /// followed.
+    pub since: Option<(u32, u32)>,
     /// What the test needs beyond a broker and its URI.
     pub needs: Needs,
     /// How long it may take.
@@ -92,6 +96,8 @@ pub struct Needs {
     /// An operator who raises alarms, which hold up every publisher. Such a test must have the broker
     /// for itself.
     pub alarms: bool,
+    /// What the operator must be able to do.
+    pub duty: Option<Duty>,
 }
 
 impl Rule {
@@ -108,6 +114,7 @@ impl Rule {
             title,
             rule,
             follows: Follows::Both,
+            since: None,
             needs: Needs {
                 raw: false,
                 fixtures: false,
@@ -116,6 +123,7 @@ impl Rule {
                 restart: None,
                 operator: false,
                 alarms: false,
+                duty: None,
             },
             deadline: DEADLINE,
             lock: None,
@@ -184,20 +192,31 @@ impl Rule {
         self
     }
 
-    /// The test needs an operator and is skipped where there is none.
+    /// The test has an operator set policies, and is skipped where nobody does.
     #[must_use]
-    pub const fn operator(mut self) -> Self {
-        self.needs.operator = true;
-        self.deadline = OPERATOR_DEADLINE;
-        self
+    pub const fn operator(self) -> Self {
+        self.has_operator_for(Duty::Policies)
     }
 
     /// The test has an operator raise alarms.
     #[must_use]
     pub const fn alarms(self) -> Self {
-        let mut rule = self.operator();
+        let mut rule = self.has_operator_for(Duty::Alarms);
         rule.needs.alarms = true;
         rule
+    }
+
+    /// The test has an operator change what a user of the fixtures may do.
+    #[must_use]
+    pub const fn permissions(self) -> Self {
+        self.has_operator_for(Duty::Permissions)
+    }
+
+    const fn has_operator_for(mut self, duty: Duty) -> Self {
+        self.needs.operator = true;
+        self.needs.duty = Some(duty);
+        self.deadline = OPERATOR_DEADLINE;
+        self
     }
 
     /// Whether the test disturbs all others, or is disturbed by them.
@@ -210,6 +229,13 @@ impl Rule {
     #[must_use]
     pub const fn follows(mut self, follows: Follows) -> Self {
         self.follows = follows;
+        self
+    }
+
+    /// Only brokers from this version (major, minor) on behave so.
+    #[must_use]
+    pub const fn since(mut self, version: (u32, u32)) -> Self {
+        self.since = Some(version);
         self
     }
 

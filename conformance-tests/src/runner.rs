@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::failure::Failure;
-use crate::registry::{Check, Rule, Running, registered};
+use crate::registry::{Check, Follows, Rule, Running, registered};
 use crate::restart::Stop;
 use crate::target::Target;
 use crate::trial::Trial;
@@ -150,16 +150,35 @@ pub fn reason_to_skip(rule: &Rule, target: &Target) -> Option<String> {
         Check::Test(_) if rule.needs.quorum_queues && !target.has_quorum_queues() => {
             Some("the target has no quorum queues".to_owned())
         }
-        Check::Test(_) if rule.needs.operator && !target.has_operator() => {
-            Some("no command does what an operator does".to_owned())
-        }
         Check::Test(_) if rule.needs.stream_queues && !target.has_stream_queues() => {
             Some("stream queues are not available".to_owned())
         }
-        Check::Test(_) => rule
-            .needs
-            .restart
-            .and_then(|stop| unless_offered(stop, target)),
+        Check::Test(_) => unless_of_its_version(rule, target)
+            .or_else(|| unless_operated(rule, target))
+            .or_else(|| {
+                let stop = rule.needs.restart?;
+                unless_offered(stop, target)
+            }),
+    }
+}
+
+fn unless_of_its_version(rule: &Rule, target: &Target) -> Option<String> {
+    let is_new = target.is_at_least(4, 0);
+    match (rule.follows, rule.since) {
+        (_, Some((major, minor))) if !target.is_at_least(major, minor) => {
+            Some(format!("only from {major}.{minor} on; the target is older"))
+        }
+        (Follows::V4, _) if !is_new => Some("only 4.x; the target is older".to_owned()),
+        (Follows::V3, _) if is_new => Some("only 3.x; the target is newer".to_owned()),
+        _ => None,
+    }
+}
+
+fn unless_operated(rule: &Rule, target: &Target) -> Option<String> {
+    let duty = rule.needs.duty?;
+    match target.has_operator_for(duty) {
+        true => None,
+        false => Some(format!("no operator is given who {duty}")),
     }
 }
 

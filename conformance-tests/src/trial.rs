@@ -12,7 +12,8 @@ use leveret_protocol::{Method, ShortStr};
 
 use crate::alarms::RaisedAlarms;
 use crate::failure::Failure;
-use crate::operator::{PolicyName, PolicyOrder, Resource, Setting};
+use crate::operator::{PermissionsOrder, PolicyName, PolicyOrder, Resource, Setting};
+use crate::permissions::ChangedPermissions;
 use crate::policies::SetPolicies;
 use crate::raw::{Expected, Handshake, RawConnection, Text};
 use crate::restart::Stop;
@@ -33,6 +34,7 @@ pub struct Trial {
     named: Mutex<Vec<Named>>,
     alarms: RaisedAlarms,
     policies: SetPolicies,
+    permissions: ChangedPermissions,
     connections: Mutex<Vec<Arc<Connection>>>,
     /// Kept until their connections are closed: lapin closes a channel when its last handle goes,
     /// and an answer that crosses the connection's close is lost to it.
@@ -54,6 +56,7 @@ impl Trial {
             named: Mutex::default(),
             alarms: RaisedAlarms::default(),
             policies: SetPolicies::default(),
+            permissions: ChangedPermissions::default(),
             connections: Mutex::default(),
             channels: Mutex::default(),
         }
@@ -246,13 +249,36 @@ impl Trial {
         self.policies.clear(&self.target, name.clone()).await
     }
 
-    /// Clears alarms and policies, closes the connections and deletes what was named.
+    /// Has an operator change what a user of the fixtures may do who may do everything; for tests marked
+    /// `permissions`. What it may configure, write and read are regular expressions. At the end it may do
+    /// everything again.
+    ///
+    /// # Errors
+    /// The operator fails.
+    pub async fn set_permissions(
+        &self,
+        user: &str,
+        [configure, write, read]: [&str; 3],
+    ) -> Result<(), Failure> {
+        let order = PermissionsOrder {
+            vhost: self.vhost().to_owned(),
+            user: user.to_owned(),
+            configure: configure.to_owned(),
+            write: write.to_owned(),
+            read: read.to_owned(),
+        };
+        self.permissions.change(&self.target, order).await
+    }
+
+    /// Clears alarms and policies, gives permissions back, closes the connections and deletes what was named.
     pub(crate) async fn clean_up(&self) -> Result<(), Failure> {
         // Commands have a longer patience of their own.
         let cleared = self.alarms.clear_all(&self.target).await;
         cleared.map_err(|failure| failure.at("clean-up"))?;
         let cleared = self.policies.clear_all(&self.target).await;
         cleared.map_err(|failure| failure.at("clean-up"))?;
+        let restored = self.permissions.restore_all(&self.target).await;
+        restored.map_err(|failure| failure.at("clean-up"))?;
         let work = self.clean_up_unbounded();
         tokio::time::timeout(CLEAN_UP_DEADLINE, work)
             .await
