@@ -14,6 +14,7 @@
 //!                    │
 //!   target  ◀────────┘  the broker under test      restart  stops and starts it, where someone can
 //!                                                  operator raises its alarms, likewise
+//!                                                  management its HTTP API, where there is one
 //! ```
 //!
 //! What it is not: it starts no broker, and it has no switch that is meant for one broker only.
@@ -24,6 +25,7 @@
 mod alarms;
 pub mod client;
 pub mod failure;
+pub mod management;
 pub mod operator;
 mod permissions;
 mod policies;
@@ -34,8 +36,10 @@ pub mod rules;
 pub mod runner;
 pub mod target;
 pub mod trial;
+mod vhosts;
 
 pub use failure::{Failure, ensure, expect_eq};
+pub use management::Management;
 pub use operator::{Operator, OperatorCommand};
 pub use registry::{Rule, Section, registered};
 pub use restart::{Restart, RestartCommands, Stop};

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use clap::Parser;
 use leveret_conformance::{
-    Finished, OperatorCommand, Options, RestartCommands, Summary, Target, Verdict, run,
+    Finished, Management, OperatorCommand, Options, RestartCommands, Summary, Target, Verdict, run,
 };
 
 /// Holds an AMQP 0-9-1 broker against the rules that RabbitMQ's clients rely on.
@@ -32,6 +32,10 @@ struct Arguments {
     /// `clear-alarm` and `memory` or `disk`; without it the tests that need it are skipped
     #[arg(long, value_name = "COMMAND", env = "LEVERET_OPERATOR_COMMAND")]
     operator_command: Option<String>,
+    /// The broker's HTTP API, for instance http://guest:guest@127.0.0.1:15672/; without it the tests that
+    /// need it are skipped
+    #[arg(long, value_name = "URL", env = "LEVERET_MANAGEMENT_URL")]
+    management: Option<String>,
     /// List the tests and run none
     #[arg(long)]
     list: bool,
@@ -55,7 +59,7 @@ async fn main() -> ExitCode {
                 crash: arguments.crash_command,
             };
             let operator = arguments.operator_command.map(OperatorCommand);
-            hold(&uri, restart, operator, &options).await
+            hold(&uri, restart, operator, arguments.management, &options).await
         }
         _ => list(&options),
     }
@@ -72,6 +76,7 @@ async fn hold(
     uri: &str,
     restart: RestartCommands,
     operator: Option<OperatorCommand>,
+    management: Option<String>,
     options: &Options,
 ) -> ExitCode {
     let mut target = match Target::connect(uri).await {
@@ -81,6 +86,15 @@ async fn hold(
             return ExitCode::FAILURE;
         }
     };
+    if let Some(url) = management {
+        target = match Management::connect(&url).await {
+            Ok(management) => target.with_management(management),
+            Err(failure) => {
+                eprintln!("{failure}");
+                return ExitCode::FAILURE;
+            }
+        };
+    }
     if let Some(operator) = operator {
         target = target.with_operator(Arc::new(operator));
     }

@@ -1,5 +1,6 @@
 //! What an operator does to the broker under test while a test runs: alarms that are raised and cleared,
-//! policies that are set and cleared, permissions that are changed.
+//! policies that are set and cleared, permissions that are changed,
+//! connections that are closed, vhosts that come and go.
 //!
 //! What it is not: it knows no broker. Whoever runs the suite brings an [`Operator`]; where the broker
 //! is a stranger it is one shell command that is called with the words of an [`Order`].
@@ -33,6 +34,10 @@ pub enum Duty {
     Policies,
     /// To change what users may do.
     Permissions,
+    /// To close connections.
+    Connections,
+    /// To make and delete vhosts.
+    Vhosts,
 }
 
 /// What the operator is asked to do.
@@ -49,6 +54,17 @@ pub enum Order {
     ClearPolicy(PolicyName),
     /// `set-permissions VHOST USER CONFIGURE WRITE READ`: what the user may do from now on.
     SetPermissions(PermissionsOrder),
+    /// `close-connection NAME REASON`: ends the connection that its client calls so.
+    CloseConnection {
+        /// `connection_name` of the client's properties.
+        name: String,
+        /// What the client is told.
+        reason: String,
+    },
+    /// `add-vhost VHOST`: makes one without any permissions.
+    AddVhost(String),
+    /// `delete-vhost VHOST`.
+    DeleteVhost(String),
 }
 
 /// What a user may do in a vhost.
@@ -157,6 +173,8 @@ impl Order {
             Self::RaiseAlarm(_) | Self::ClearAlarm(_) => Duty::Alarms,
             Self::SetPolicy(_) | Self::ClearPolicy(_) => Duty::Policies,
             Self::SetPermissions(_) => Duty::Permissions,
+            Self::CloseConnection { .. } => Duty::Connections,
+            Self::AddVhost(_) | Self::DeleteVhost(_) => Duty::Vhosts,
         }
     }
 
@@ -189,6 +207,9 @@ impl Order {
                 &order.write,
                 &order.read,
             ]),
+            Self::CloseConnection { name, reason } => words(&["close-connection", name, reason]),
+            Self::AddVhost(name) => words(&["add-vhost", name]),
+            Self::DeleteVhost(name) => words(&["delete-vhost", name]),
         }
     }
 }
@@ -229,6 +250,8 @@ impl Display for Duty {
             Self::Alarms => "raises alarms",
             Self::Policies => "sets policies",
             Self::Permissions => "changes permissions",
+            Self::Connections => "closes connections",
+            Self::Vhosts => "makes and deletes vhosts",
         })
     }
 }

@@ -96,6 +96,8 @@ pub struct Needs {
     /// An operator who raises alarms, which hold up every publisher. Such a test must have the broker
     /// for itself.
     pub alarms: bool,
+    /// The broker's HTTP API.
+    pub management: bool,
     /// What the operator must be able to do.
     pub duty: Option<Duty>,
 }
@@ -123,6 +125,7 @@ impl Rule {
                 restart: None,
                 operator: false,
                 alarms: false,
+                management: false,
                 duty: None,
             },
             deadline: DEADLINE,
@@ -210,6 +213,26 @@ impl Rule {
     #[must_use]
     pub const fn permissions(self) -> Self {
         self.has_operator_for(Duty::Permissions)
+    }
+
+    /// The test has an operator close a connection.
+    #[must_use]
+    pub const fn closes_connections(self) -> Self {
+        self.has_operator_for(Duty::Connections)
+    }
+
+    /// The test has an operator make and delete a vhost.
+    #[must_use]
+    pub const fn vhosts(self) -> Self {
+        self.has_operator_for(Duty::Vhosts)
+    }
+
+    /// The test asks the broker's HTTP API, and is skipped where there is none.
+    #[must_use]
+    pub const fn management(mut self) -> Self {
+        self.needs.management = true;
+        self.deadline = OPERATOR_DEADLINE;
+        self
     }
 
     const fn has_operator_for(mut self, duty: Duty) -> Self {

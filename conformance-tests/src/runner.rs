@@ -153,6 +153,9 @@ pub fn reason_to_skip(rule: &Rule, target: &Target) -> Option<String> {
         Check::Test(_) if rule.needs.stream_queues && !target.has_stream_queues() => {
             Some("stream queues are not available".to_owned())
         }
+        Check::Test(_) if rule.needs.management && target.management().is_none() => {
+            Some("no management access is given".to_owned())
+        }
         Check::Test(_) => unless_of_its_version(rule, target)
             .or_else(|| unless_operated(rule, target))
             .or_else(|| {

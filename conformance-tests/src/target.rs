@@ -13,6 +13,7 @@ use tokio::sync::OwnedMutexGuard;
 use tokio::time::Instant;
 
 use crate::failure::Failure;
+use crate::management::Management;
 use crate::operator::{Duty, Operator, Order};
 use crate::raw::{Event, Handshake, RawConnection};
 use crate::restart::{Restart, Stop};
@@ -38,6 +39,7 @@ pub struct Target {
     address: Mutex<(String, u16)>,
     restart: Option<Arc<dyn Restart>>,
     operators: Vec<Arc<dyn Operator>>,
+    management: Option<Management>,
     fixtures: bool,
     quorum_queues: bool,
     stream_queues: bool,
@@ -63,6 +65,7 @@ impl Target {
             address: Mutex::new((uri.authority.host.clone(), uri.authority.port)),
             restart: None,
             operators: Vec::new(),
+            management: None,
             uri,
             fixtures: false,
             quorum_queues: false,
@@ -92,6 +95,13 @@ impl Target {
     pub fn with_operator(mut self, operator: Arc<dyn Operator>) -> Self {
         self.operators.push(operator);
         self
+    }
+
+    /// The same broker with its HTTP API, which is an operator as well.
+    #[must_use]
+    pub fn with_management(mut self, management: Management) -> Self {
+        self.management = Some(management.clone());
+        self.with_operator(Arc::new(management))
     }
 
     async fn probe(&mut self) -> Result<(), Failure> {
@@ -205,6 +215,12 @@ impl Target {
     #[must_use]
     pub fn has_operator_for(&self, duty: Duty) -> bool {
         self.operator_for(duty).is_some()
+    }
+
+    /// The broker's HTTP API, if its address was given.
+    #[must_use]
+    pub fn management(&self) -> Option<&Management> {
+        self.management.as_ref()
     }
 
     fn operator_for(&self, duty: Duty) -> Option<&dyn Operator> {

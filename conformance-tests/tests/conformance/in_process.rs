@@ -148,6 +148,7 @@ impl Operator for Restartable {
 fn offers(duty: Duty) -> bool {
     match duty {
         Duty::Alarms | Duty::Policies | Duty::Permissions => true,
+        Duty::Connections | Duty::Vhosts => false,
     }
 }
 
@@ -168,6 +169,9 @@ async fn operate(broker: &Broker, order: &Order) -> Result<(), Failure> {
             cleared.map_err(failure)?;
         }
         Order::SetPermissions(order) => set_permissions(broker, order).await?,
+        Order::CloseConnection { .. } | Order::AddVhost(_) | Order::DeleteVhost(_) => {
+            return Err(Failure::new("the library offers no such order"));
+        }
     }
     Ok(())
 }
