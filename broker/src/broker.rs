@@ -147,8 +147,8 @@ impl Broker {
     }
 
     /// Adds what definitions say to a running broker, all of it or nothing: users are replaced, with
-    /// effect from their next connection on; exchanges, queues and bindings are declared. When this
-    /// returns, what is durable is safe.
+    /// effect from their next connection on, and their permissions from their next channel on; exchanges,
+    /// queues and bindings are declared. When this returns, what is durable is safe.
     ///
     /// # Errors
     /// Everything that stands against it, for instance a queue that exists with other arguments, or a

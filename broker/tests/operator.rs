@@ -8,12 +8,12 @@ mod support;
 use std::net::SocketAddr;
 
 use bytes::BytesMut;
-use leveret::Config;
 use leveret::config::AuthMechanism;
-use leveret_protocol::MethodId;
+use leveret::{Config, Definitions};
 use leveret_protocol::client::{write_method, write_protocol_header};
-use leveret_protocol::method::{channel, connection, queue};
-use leveret_protocol::{LongStr, ShortStr};
+use leveret_protocol::content::{BASIC_CLASS_ID, ContentHeader};
+use leveret_protocol::method::{basic, channel, connection, queue};
+use leveret_protocol::{LongStr, MethodId, Properties, ShortStr};
 use support::{Client, Close, PATIENCE, start};
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
@@ -112,4 +112,50 @@ async fn conn_23_the_limit_of_the_node_is_kept() {
     };
     assert_eq!(second.expect_close().await, close);
     drop(first);
+}
+
+#[tokio::test]
+async fn perm_16_a_channel_that_is_opened_later_knows_the_permissions_of_then() {
+    let (broker, address) = start(Config::default()).await;
+    let mut client = Client::open(address).await;
+    let declare = queue::Declare {
+        queue: ShortStr(b"q"),
+        ..Default::default()
+    };
+    client
+        .call(1, channel::Open::default(), channel::OpenOk::ID)
+        .await;
+    client.call(1, declare, queue::DeclareOk::ID).await;
+    publish_to_q(&mut client, 1).await;
+    let revoked = r#"{"permissions":
+        [{"user": "guest", "vhost": "/", "configure": "^$", "write": "^$", "read": ".*"}]}"#;
+    let definitions = Definitions::from_json(revoked, "/").unwrap();
+    broker.import_definitions(&definitions).await.unwrap();
+    client
+        .call(2, channel::Open::default(), channel::OpenOk::ID)
+        .await;
+    client.call(2, declare, channel::Close::ID).await;
+    client
+        .call(3, channel::Open::default(), channel::OpenOk::ID)
+        .await;
+    publish_to_q(&mut client, 3).await;
+    client.expect(channel::Close::ID).await;
+}
+
+/// Publishes an empty message to the queue `q`.
+async fn publish_to_q(client: &mut Client, channel: u16) {
+    let publish = basic::Publish {
+        routing_key: ShortStr(b"q"),
+        ..Default::default()
+    };
+    let header = ContentHeader {
+        class_id: BASIC_CLASS_ID,
+        weight: 0,
+        body_size: 0,
+        properties: &Properties::default().to_bytes(),
+    };
+    let mut out = BytesMut::new();
+    write_method(channel, publish, &mut out);
+    header.write_frame(channel, &mut out);
+    client.stream.write_all(&out).await.unwrap();
 }

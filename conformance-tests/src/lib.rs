@@ -15,6 +15,7 @@
 //!   target  ◀────────┘  the broker under test      restart  stops and starts it, where someone can
 //!                                                  operator raises its alarms, likewise
 //!                                                  profile  what is known to differ, as data
+//!                                                  management its HTTP API, where there is one
 //! ```
 //!
 //! What it is not: it starts no broker, and it has no switch that is meant for one broker only.
@@ -25,7 +26,9 @@
 mod alarms;
 pub mod client;
 pub mod failure;
+pub mod management;
 pub mod operator;
+mod permissions;
 mod policies;
 pub mod profile;
 pub mod raw;
@@ -35,8 +38,10 @@ pub mod rules;
 pub mod runner;
 pub mod target;
 pub mod trial;
+mod vhosts;
 
 pub use failure::{Failure, ensure, expect_eq};
+pub use management::Management;
 pub use operator::{Operator, OperatorCommand};
 pub use profile::{Profile, ProfileError};
 pub use registry::{Rule, Section, registered};

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use clap::Parser;
 use leveret_conformance::{
-    Finished, OperatorCommand, Options, Profile, ProfileError, RestartCommands, Summary, Target,
-    Verdict, run,
+    Finished, Management, OperatorCommand, Options, Profile, ProfileError, RestartCommands,
+    Summary, Target, Verdict, run,
 };
 
 /// Holds an AMQP 0-9-1 broker against the rules that RabbitMQ's clients rely on.
@@ -37,6 +37,10 @@ struct Arguments {
     /// `clear-alarm` and `memory` or `disk`; without it the tests that need it are skipped
     #[arg(long, value_name = "COMMAND", env = "LEVERET_OPERATOR_COMMAND")]
     operator_command: Option<String>,
+    /// The broker's HTTP API, for instance http://guest:guest@127.0.0.1:15672/; without it the tests that
+    /// need it are skipped
+    #[arg(long, value_name = "URL", env = "LEVERET_MANAGEMENT_URL")]
+    management: Option<String>,
     /// List the tests and run none
     #[arg(long)]
     list: bool,
@@ -60,7 +64,8 @@ async fn main() -> ExitCode {
                 crash: arguments.crash_command,
             };
             let operator = arguments.operator_command.map(OperatorCommand);
-            hold(&uri, arguments.profile, restart, operator, &options).await
+            let operators = (operator, arguments.management);
+            hold(&uri, arguments.profile, restart, operators, &options).await
         }
         _ => list(&options),
     }
@@ -81,7 +86,7 @@ async fn hold(
     uri: &str,
     profile: Profile,
     restart: RestartCommands,
-    operator: Option<OperatorCommand>,
+    (operator, management): (Option<OperatorCommand>, Option<String>),
     options: &Options,
 ) -> ExitCode {
     let mut target = match Target::connect(uri).await {
@@ -91,6 +96,15 @@ async fn hold(
             return ExitCode::FAILURE;
         }
     };
+    if let Some(url) = management {
+        target = match Management::connect(&url).await {
+            Ok(management) => target.with_management(management),
+            Err(failure) => {
+                eprintln!("{failure}");
+                return ExitCode::FAILURE;
+            }
+        };
+    }
     if let Some(operator) = operator {
         target = target.with_operator(Arc::new(operator));
     }

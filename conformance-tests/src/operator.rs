@@ -1,5 +1,6 @@
 //! What an operator does to the broker under test while a test runs: alarms that are raised and cleared,
-//! policies that are set and cleared.
+//! policies that are set and cleared, permissions that are changed,
+//! connections that are closed, vhosts that come and go.
 //!
 //! What it is not: it knows no broker. Whoever runs the suite brings an [`Operator`]; where the broker
 //! is a stranger it is one shell command that is called with the words of an [`Order`].
@@ -24,6 +25,21 @@ pub enum Resource {
     Disk,
 }
 
+/// What an operator may be able to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Duty {
+    /// To raise and clear alarms.
+    Alarms,
+    /// To set and clear policies.
+    Policies,
+    /// To change what users may do.
+    Permissions,
+    /// To close connections.
+    Connections,
+    /// To make and delete vhosts.
+    Vhosts,
+}
+
 /// What the operator is asked to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Order {
@@ -36,6 +52,34 @@ pub enum Order {
     SetPolicy(PolicyOrder),
     /// `clear-policy VHOST NAME`, or `clear-operator-policy`
     ClearPolicy(PolicyName),
+    /// `set-permissions VHOST USER CONFIGURE WRITE READ`: what the user may do from now on.
+    SetPermissions(PermissionsOrder),
+    /// `close-connection NAME REASON`: ends the connection that its client calls so.
+    CloseConnection {
+        /// `connection_name` of the client's properties.
+        name: String,
+        /// What the client is told.
+        reason: String,
+    },
+    /// `add-vhost VHOST`: makes one without any permissions.
+    AddVhost(String),
+    /// `delete-vhost VHOST`.
+    DeleteVhost(String),
+}
+
+/// What a user may do in a vhost.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PermissionsOrder {
+    /// The vhost.
+    pub vhost: String,
+    /// The user.
+    pub user: String,
+    /// Which names it may configure, as a regular expression; the other two likewise.
+    pub configure: String,
+    /// Which it may write.
+    pub write: String,
+    /// Which it may read.
+    pub read: String,
 }
 
 /// Which policy is meant.
@@ -90,6 +134,9 @@ pub type CarryingOut<'o> = Pin<Box<dyn Future<Output = Result<(), Failure>> + Se
 
 /// Someone who does to the broker what no client can.
 pub trait Operator: Debug + Send + Sync {
+    /// Whether it carries out orders of this kind.
+    fn offers(&self, duty: Duty) -> bool;
+
     /// Carries out an order. The broker has accepted it when this is done, but need not have told its
     /// connections yet.
     fn carry_out(&self, order: Order) -> CarryingOut<'_>;
@@ -109,12 +156,28 @@ impl OperatorCommand {
 }
 
 impl Operator for OperatorCommand {
+    fn offers(&self, _: Duty) -> bool {
+        true
+    }
+
     fn carry_out(&self, order: Order) -> CarryingOut<'_> {
         Box::pin(async move { carry_out(&self.0, &order.words()).await })
     }
 }
 
 impl Order {
+    /// Who carries this out must be able to do this.
+    #[must_use]
+    pub fn duty(&self) -> Duty {
+        match self {
+            Self::RaiseAlarm(_) | Self::ClearAlarm(_) => Duty::Alarms,
+            Self::SetPolicy(_) | Self::ClearPolicy(_) => Duty::Policies,
+            Self::SetPermissions(_) => Duty::Permissions,
+            Self::CloseConnection { .. } => Duty::Connections,
+            Self::AddVhost(_) | Self::DeleteVhost(_) => Duty::Vhosts,
+        }
+    }
+
     /// The arguments of a command that carries it out.
     #[must_use]
     pub fn words(&self) -> Vec<String> {
@@ -136,6 +199,17 @@ impl Order {
                 &name.vhost,
                 &name.name,
             ]),
+            Self::SetPermissions(order) => words(&[
+                "set-permissions",
+                &order.vhost,
+                &order.user,
+                &order.configure,
+                &order.write,
+                &order.read,
+            ]),
+            Self::CloseConnection { name, reason } => words(&["close-connection", name, reason]),
+            Self::AddVhost(name) => words(&["add-vhost", name]),
+            Self::DeleteVhost(name) => words(&["delete-vhost", name]),
         }
     }
 }
@@ -167,6 +241,18 @@ impl Resource {
             Self::Memory => "memory",
             Self::Disk => "disk",
         }
+    }
+}
+
+impl Display for Duty {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(match self {
+            Self::Alarms => "raises alarms",
+            Self::Policies => "sets policies",
+            Self::Permissions => "changes permissions",
+            Self::Connections => "closes connections",
+            Self::Vhosts => "makes and deletes vhosts",
+        })
     }
 }
 

@@ -9,6 +9,7 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use crate::failure::Failure;
+use crate::operator::Duty;
 use crate::profile::Variant;
 use crate::restart::Stop;
 use crate::rules::SECTIONS;
@@ -46,6 +47,9 @@ pub struct Rule {
     pub follows: Follows,
     /// What the test asks the profile to choose between.
     pub variants: &'static [Variant],
+    /// The first version (major, minor) that behaves so, where that is not one of the first that are
+    /// followed.
+    pub since: Option<(u32, u32)>,
     /// What the test needs beyond a broker and its URI.
     pub needs: Needs,
     /// How long it may take.
@@ -98,6 +102,10 @@ pub struct Needs {
     /// An operator who raises alarms, which hold up every publisher. Such a test must have the broker
     /// for itself.
     pub alarms: bool,
+    /// The broker's HTTP API.
+    pub management: bool,
+    /// What the operator must be able to do.
+    pub duty: Option<Duty>,
 }
 
 impl Rule {
@@ -115,6 +123,7 @@ impl Rule {
             rule,
             follows: Follows::Both,
             variants: &[],
+            since: None,
             needs: Needs {
                 raw: false,
                 fixtures: false,
@@ -124,6 +133,8 @@ impl Rule {
                 restart: None,
                 operator: false,
                 alarms: false,
+                management: false,
+                duty: None,
             },
             deadline: DEADLINE,
             lock: None,
@@ -199,20 +210,51 @@ impl Rule {
         self
     }
 
-    /// The test needs an operator and is skipped where there is none.
+    /// The test has an operator set policies, and is skipped where nobody does.
     #[must_use]
-    pub const fn operator(mut self) -> Self {
-        self.needs.operator = true;
-        self.deadline = OPERATOR_DEADLINE;
-        self
+    pub const fn operator(self) -> Self {
+        self.has_operator_for(Duty::Policies)
     }
 
     /// The test has an operator raise alarms.
     #[must_use]
     pub const fn alarms(self) -> Self {
-        let mut rule = self.operator();
+        let mut rule = self.has_operator_for(Duty::Alarms);
         rule.needs.alarms = true;
         rule
+    }
+
+    /// The test has an operator change what a user of the fixtures may do.
+    #[must_use]
+    pub const fn permissions(self) -> Self {
+        self.has_operator_for(Duty::Permissions)
+    }
+
+    /// The test has an operator close a connection.
+    #[must_use]
+    pub const fn closes_connections(self) -> Self {
+        self.has_operator_for(Duty::Connections)
+    }
+
+    /// The test has an operator make and delete a vhost.
+    #[must_use]
+    pub const fn vhosts(self) -> Self {
+        self.has_operator_for(Duty::Vhosts)
+    }
+
+    /// The test asks the broker's HTTP API, and is skipped where there is none.
+    #[must_use]
+    pub const fn management(mut self) -> Self {
+        self.needs.management = true;
+        self.deadline = OPERATOR_DEADLINE;
+        self
+    }
+
+    const fn has_operator_for(mut self, duty: Duty) -> Self {
+        self.needs.operator = true;
+        self.needs.duty = Some(duty);
+        self.deadline = OPERATOR_DEADLINE;
+        self
     }
 
     /// Whether the test disturbs all others, or is disturbed by them.
@@ -232,6 +274,13 @@ impl Rule {
     #[must_use]
     pub const fn variants(mut self, variants: &'static [Variant]) -> Self {
         self.variants = variants;
+        self
+    }
+
+    /// Only brokers from this version (major, minor) on behave so.
+    #[must_use]
+    pub const fn since(mut self, version: (u32, u32)) -> Self {
+        self.since = Some(version);
         self
     }
 

@@ -14,6 +14,7 @@ use std::time::Duration;
 use tokio::process::Command;
 
 use crate::failure::Failure;
+use crate::management::MANAGEMENT_VARIABLE;
 use crate::operator::OPERATOR_VARIABLE;
 
 /// How long one command may take. A RabbitMQ node needs about 15 s to start on a busy machine, and
@@ -99,7 +100,12 @@ pub(crate) async fn carry_out(command: &str, arguments: &[String]) -> Result<(),
     shell.arg("sh").args(arguments).kill_on_drop(true);
     shell.stdin(Stdio::null()).stdout(Stdio::null());
     // A Leveret that the command starts takes every such variable for a key of its configuration.
-    for variable in [CLEAN_VARIABLE, CRASH_VARIABLE, OPERATOR_VARIABLE] {
+    for variable in [
+        CLEAN_VARIABLE,
+        CRASH_VARIABLE,
+        OPERATOR_VARIABLE,
+        MANAGEMENT_VARIABLE,
+    ] {
         shell.env_remove(variable);
     }
     let shown = format!("{command} {}", arguments.join(" "));

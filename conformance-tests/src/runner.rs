@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use crate::failure::Failure;
 use crate::profile::Variant;
-use crate::registry::{Check, Rule, Running, registered};
+use crate::registry::{Check, Follows, Rule, Running, registered};
 use crate::restart::Stop;
 use crate::target::Target;
 use crate::trial::Trial;
@@ -158,17 +158,36 @@ pub fn reason_to_skip(rule: &Rule, target: &Target) -> Option<String> {
         Check::Test(_) if rule.needs.quorum_queues && !target.has_quorum_queues() => {
             Some("the target has no quorum queues".to_owned())
         }
-        Check::Test(_) if rule.needs.operator && !target.has_operator() => {
-            Some("no command does what an operator does".to_owned())
-        }
         Check::Test(_) if rule.needs.stream_queues && !target.has_stream_queues() => {
             Some("stream queues are not available".to_owned())
         }
-        Check::Test(_) => {
-            let restart = rule.needs.restart;
-            let restart = restart.and_then(|stop| unless_offered(stop, target));
-            restart.or_else(|| unless_logs_in_with(rule.needs.mechanism?, target))
+        Check::Test(_) if rule.needs.management && target.management().is_none() => {
+            Some("no management access is given".to_owned())
         }
+        Check::Test(_) => unless_of_its_version(rule, target)
+            .or_else(|| unless_operated(rule, target))
+            .or_else(|| unless_offered(rule.needs.restart?, target))
+            .or_else(|| unless_logs_in_with(rule.needs.mechanism?, target)),
+    }
+}
+
+fn unless_of_its_version(rule: &Rule, target: &Target) -> Option<String> {
+    match (rule.follows, rule.since) {
+        (_, Some((major, minor))) if !target.is_at_least(major, minor) => {
+            Some(format!("only from {major}.{minor} on; the target is older"))
+        }
+        (Follows::V4, _) if !target.is_at_least(4, 0) => {
+            Some("only 4.x; the target is older".to_owned())
+        }
+        _ => None,
+    }
+}
+
+fn unless_operated(rule: &Rule, target: &Target) -> Option<String> {
+    let duty = rule.needs.duty?;
+    match target.has_operator_for(duty) {
+        true => None,
+        false => Some(format!("no operator is given who {duty}")),
     }
 }
 

@@ -13,7 +13,8 @@ use tokio::sync::OwnedMutexGuard;
 use tokio::time::Instant;
 
 use crate::failure::Failure;
-use crate::operator::{Operator, Order};
+use crate::management::Management;
+use crate::operator::{Duty, Operator, Order};
 use crate::profile::{self, Profile};
 use crate::raw::{Event, Handshake, RawConnection};
 use crate::restart::{Restart, Stop};
@@ -28,8 +29,8 @@ const SERVING_PAUSE: Duration = Duration::from_millis(100);
 /// More frames than any broker sends to an idle connection while it stops.
 const LAST_FRAMES_MAX: usize = 16;
 
-/// A user and vhost of the fixtures; who can log in there has the others as well.
-const FIXTURE_USER: &str = "restricted";
+/// The user that the fixtures got last; where it can log in, the others are as well.
+const FIXTURE_USER: &str = "topical";
 
 /// A broker that answered.
 #[derive(Debug)]
@@ -38,7 +39,8 @@ pub struct Target {
     uri: AMQPUri,
     address: Mutex<(String, u16)>,
     restart: Option<Arc<dyn Restart>>,
-    operator: Option<Arc<dyn Operator>>,
+    operators: Vec<Arc<dyn Operator>>,
+    management: Option<Management>,
     profile: Profile,
     fixtures: bool,
     quorum_queues: bool,
@@ -66,7 +68,8 @@ impl Target {
         let mut target = Self {
             address: Mutex::new((uri.authority.host.clone(), uri.authority.port)),
             restart: None,
-            operator: None,
+            operators: Vec::new(),
+            management: None,
             profile: Profile::named(profile::DEFAULT)
                 .map_err(|error| Failure::new(error.to_string()))?,
             uri,
@@ -93,10 +96,11 @@ impl Target {
         self
     }
 
-    /// The same broker, for tests that need an operator.
+    /// The same broker, for tests that need an operator. Of several that can do something, the first is
+    /// asked.
     #[must_use]
     pub fn with_operator(mut self, operator: Arc<dyn Operator>) -> Self {
-        self.operator = Some(operator);
+        self.operators.push(operator);
         self
     }
 
@@ -105,6 +109,13 @@ impl Target {
     pub fn with_profile(mut self, profile: Profile) -> Self {
         self.profile = profile;
         self
+    }
+
+    /// The same broker with its HTTP API, which is an operator as well.
+    #[must_use]
+    pub fn with_management(mut self, management: Management) -> Self {
+        self.management = Some(management.clone());
+        self.with_operator(Arc::new(management))
     }
 
     async fn probe(&mut self) -> Result<(), Failure> {
@@ -228,14 +239,25 @@ impl Target {
         restart.is_some_and(|restart| restart.offers(stop))
     }
 
-    /// Whether someone carries out what only an operator can do.
+    /// Whether someone carries out orders of this kind, which only an operator can.
     #[must_use]
-    pub fn has_operator(&self) -> bool {
-        self.operator.is_some()
+    pub fn has_operator_for(&self, duty: Duty) -> bool {
+        self.operator_for(duty).is_some()
+    }
+
+    /// The broker's HTTP API, if its address was given.
+    #[must_use]
+    pub fn management(&self) -> Option<&Management> {
+        self.management.as_ref()
+    }
+
+    fn operator_for(&self, duty: Duty) -> Option<&dyn Operator> {
+        let mut operators = self.operators.iter().map(AsRef::as_ref);
+        operators.find(|operator| operator.offers(duty))
     }
 
     pub(crate) async fn operate(&self, order: Order) -> Result<(), Failure> {
-        let operator = self.operator.as_ref();
+        let operator = self.operator_for(order.duty());
         let operator = operator.ok_or_else(|| Failure::new("the target has no operator"))?;
         let step = order.to_string();
         let done = operator.carry_out(order).await;

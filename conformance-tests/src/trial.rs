@@ -13,13 +13,16 @@ use leveret_protocol::{Method, ShortStr};
 
 use crate::alarms::RaisedAlarms;
 use crate::failure::Failure;
-use crate::operator::{PolicyName, PolicyOrder, Resource, Setting};
+use crate::management::Management;
+use crate::operator::{Order, PermissionsOrder, PolicyName, PolicyOrder, Resource, Setting};
+use crate::permissions::ChangedPermissions;
 use crate::policies::SetPolicies;
 use crate::profile::{SeenVariants, Texts, Variant};
 use crate::raw::{Expected, Handshake, RawConnection, Text};
 use crate::registry::Rule;
 use crate::restart::Stop;
 use crate::target::Target;
+use crate::vhosts::AddedVhosts;
 
 /// How long the clean-up of one test may take.
 const CLEAN_UP_DEADLINE: Duration = Duration::from_secs(10);
@@ -38,6 +41,8 @@ pub struct Trial {
     named: Mutex<Vec<Named>>,
     alarms: RaisedAlarms,
     policies: SetPolicies,
+    permissions: ChangedPermissions,
+    vhosts: AddedVhosts,
     connections: Mutex<Vec<Arc<Connection>>>,
     /// Kept until their connections are closed: lapin closes a channel when its last handle goes,
     /// and an answer that crosses the connection's close is lost to it.
@@ -61,6 +66,8 @@ impl Trial {
             named: Mutex::default(),
             alarms: RaisedAlarms::default(),
             policies: SetPolicies::default(),
+            permissions: ChangedPermissions::default(),
+            vhosts: AddedVhosts::default(),
             connections: Mutex::default(),
             channels: Mutex::default(),
         }
@@ -319,13 +326,91 @@ impl Trial {
         self.variants.expect_declared(self.rule)
     }
 
-    /// Clears alarms and policies, closes the connections and deletes what was named.
+    /// Has an operator change what a user of the fixtures may do who may do everything; for tests marked
+    /// `permissions`. What it may configure, write and read are regular expressions. At the end it may do
+    /// everything again.
+    ///
+    /// # Errors
+    /// The operator fails.
+    pub async fn set_permissions(
+        &self,
+        user: &str,
+        [configure, write, read]: [&str; 3],
+    ) -> Result<(), Failure> {
+        let order = PermissionsOrder {
+            vhost: self.vhost().to_owned(),
+            user: user.to_owned(),
+            configure: configure.to_owned(),
+            write: write.to_owned(),
+            read: read.to_owned(),
+        };
+        self.permissions.change(&self.target, order).await
+    }
+
+    /// Has an operator close the connection whose handshake has this name, for this reason; for tests marked
+    /// `closes_connections`.
+    ///
+    /// # Errors
+    /// The operator fails.
+    pub async fn close_connection(&self, name: &str, reason: &str) -> Result<(), Failure> {
+        let order = Order::CloseConnection {
+            name: name.to_owned(),
+            reason: reason.to_owned(),
+        };
+        self.target.operate(order).await
+    }
+
+    /// Has an operator make a vhost that the target's user may enter, and returns its handshake there; for
+    /// tests marked `vhosts`. It is deleted at the end.
+    ///
+    /// # Errors
+    /// The operator fails.
+    pub async fn add_vhost(&self, suffix: &str) -> Result<Handshake, Failure> {
+        let vhost = format!("{}-{suffix}", self.prefix);
+        self.vhosts.add(&self.target, &vhost).await?;
+        let everything = || ".*".to_owned();
+        let order = PermissionsOrder {
+            vhost: vhost.clone(),
+            user: self.target.user().to_owned(),
+            configure: everything(),
+            write: everything(),
+            read: everything(),
+        };
+        self.target.operate(Order::SetPermissions(order)).await?;
+        Ok(Handshake {
+            vhost,
+            ..self.handshake()
+        })
+    }
+
+    /// Has an operator delete a vhost that the test had made.
+    ///
+    /// # Errors
+    /// The operator fails.
+    pub async fn delete_vhost(&self, vhost: &str) -> Result<(), Failure> {
+        self.vhosts.delete(&self.target, vhost).await
+    }
+
+    /// The broker's HTTP API; for tests marked `management`.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn management(&self) -> Result<&Management, Failure> {
+        let management = self.target.management();
+        management.ok_or_else(|| Failure::new("no management access is given"))
+    }
+
+    /// Clears alarms and policies, gives permissions back, closes the connections and deletes what was named.
     pub(crate) async fn clean_up(&self) -> Result<(), Failure> {
         // Commands have a longer patience of their own.
         let cleared = self.alarms.clear_all(&self.target).await;
         cleared.map_err(|failure| failure.at("clean-up"))?;
         let cleared = self.policies.clear_all(&self.target).await;
         cleared.map_err(|failure| failure.at("clean-up"))?;
+        let restored = self.permissions.restore_all(&self.target).await;
+        restored.map_err(|failure| failure.at("clean-up"))?;
+        let deleted = self.vhosts.delete_all(&self.target).await;
+        deleted.map_err(|failure| failure.at("clean-up"))?;
         let work = self.clean_up_unbounded();
         tokio::time::timeout(CLEAN_UP_DEADLINE, work)
             .await

@@ -25,7 +25,7 @@ use topics::TopicPermissions;
 pub(crate) use topics::filled_in;
 
 /// The users and vhost limits of one broker. They can be replaced while it runs; a connection keeps what
-/// its user was when it logged in.
+/// its user was when it logged in, but for the permissions, which it looks up for each channel it opens.
 #[derive(Debug)]
 pub struct Access {
     loopback_users: Vec<String>,

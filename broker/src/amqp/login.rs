@@ -120,6 +120,27 @@ impl Session {
             }
         }
     }
+
+    /// What the user may do by now: a channel that is opened asks anew (PERM-16).
+    pub(super) fn renew_permissions(&mut self) {
+        let (Some(open), Some(user)) = (&mut self.open, &self.user) else {
+            return;
+        };
+        let access = &self.node.access;
+        let Some(user) = access.user(user.name()) else {
+            return;
+        };
+        // Neither a user nor its record in a vhost goes while the broker runs.
+        match access.permissions(&user, open.vhost.name()) {
+            Some(permissions) if !Arc::ptr_eq(permissions, &open.permissions) => {
+                open.permissions = Arc::clone(permissions);
+                open.writable = None;
+                // A route is remembered of an exchange that the user might write to.
+                self.routes.clear();
+            }
+            _ => {}
+        }
+    }
 }
 
 /// AMQPLAIN: a field table without its length, with LOGIN and PASSWORD (CONN-10).

@@ -264,6 +264,7 @@ impl Session {
             let admitted = self.node.connections.admit_channel(user);
             admitted.map_err(|fault| Failure { channel: 0, fault })?;
         }
+        self.renew_permissions();
         self.channels.insert(number, Channel::default());
         self.machine.accept_channel(number, self.outbox.buffer());
         Ok(())

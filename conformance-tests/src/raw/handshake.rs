@@ -27,6 +27,8 @@ pub struct Handshake {
     pub heartbeat_s: u16,
     /// The capabilities that the client declares; all that are known unless changed.
     pub capabilities: Vec<(&'static str, bool)>,
+    /// `connection_name`, by which operators know the connection.
+    pub connection_name: Option<String>,
 }
 
 /// What the server says first.
@@ -63,6 +65,7 @@ impl Handshake {
                 ("connection.blocked", true),
                 ("authentication_failure_close", true),
             ],
+            connection_name: None,
         }
     }
 
@@ -82,9 +85,13 @@ impl Handshake {
             .iter()
             .map(|(name, value)| (*name, Value::Bool(*value)));
         let capabilities = TableBuf::from_entries(capabilities);
-        TableBuf::new()
+        let properties = TableBuf::new()
             .with("product", Value::LongStr(b"leveret-conformance"))
-            .with("capabilities", Value::Table(capabilities.view()))
+            .with("capabilities", Value::Table(capabilities.view()));
+        match &self.connection_name {
+            Some(name) => properties.with("connection_name", Value::LongStr(name.as_bytes())),
+            None => properties,
+        }
     }
 
     /// The PLAIN response: NUL user NUL password.

@@ -7,7 +7,7 @@ use leveret_protocol::{Method, Properties, Value, encode};
 
 use crate::failure::{Failure, ensure, expect_eq};
 use crate::raw::RawConnection;
-use crate::registry::Section;
+use crate::registry::{Follows, Section};
 use crate::trial::Trial;
 
 pub(crate) const SECTION: Section = Section::complete("ACK", &[RULES]);
@@ -33,8 +33,10 @@ rules! {
     "ACK-15" any_order [raw] "Acks may come in any order.";
     "ACK-16" frees_credit [raw] "An ack makes room for the next delivery at once.";
     "ACK-16" frees_credit_for_what_follows [raw] "… also for a publish in the same write.";
-    "ACK-17" untestable "From 4.3 a reject counts towards a quorum queue's delivery limit."
-        "only 4.x, and needs quorum queues";
+    "ACK-17" reject_counts [raw, quorum_queues, follows(Follows::V4), since((4, 3))]
+        "From 4.3 a reject counts towards a quorum queue's delivery limit …";
+    "ACK-17" nack_does_not_count [raw, quorum_queues, follows(Follows::V4), since((4, 3))]
+        "… and a nack does not.";
 }
 
 /// A connection that has these messages of a new queue, with the tags 1, 2, and so on.
@@ -333,4 +335,40 @@ async fn frees_credit_for_what_follows(t: &Trial) -> Result<(), Failure> {
         raw.send_bytes(&bytes).await?;
     }
     raw.expect_texts(1, &["m"]).await.map(drop)
+}
+
+/// A quorum queue from which a message may return once.
+async fn returning_once(t: &Trial) -> Result<(RawConnection, String), Failure> {
+    let mut raw = t.raw().await?;
+    let queue = t.name("q");
+    let arguments = [
+        ("x-queue-type", Value::LongStr(b"quorum")),
+        ("x-delivery-limit", Value::I32(1)),
+    ];
+    raw.declare_queue_with(1, &queue, &arguments).await?;
+    raw.consume(1, &queue).await?;
+    raw.publish(1, "", &queue, "a").await?;
+    Ok((raw, queue))
+}
+
+async fn reject_counts(t: &Trial) -> Result<(), Failure> {
+    let (mut raw, queue) = returning_once(t).await?;
+    for _ in 0..2 {
+        let message = raw.expect_delivery(1).await?;
+        expect_eq("body", message.text(), "a")?;
+        raw.reject(1, message.delivery_tag, true).await?;
+    }
+    // What comes next is delivered next: the other one is gone.
+    raw.publish(1, "", &queue, "b").await?;
+    raw.expect_texts(1, &["b"]).await.map(drop)
+}
+
+async fn nack_does_not_count(t: &Trial) -> Result<(), Failure> {
+    let (mut raw, _queue) = returning_once(t).await?;
+    for _ in 0..5 {
+        let message = raw.expect_delivery(1).await?;
+        expect_eq("body", message.text(), "a")?;
+        raw.nack(1, message.delivery_tag, true).await?;
+    }
+    raw.expect_texts(1, &["a"]).await.map(drop)
 }

@@ -24,7 +24,7 @@ rules! {
     "CONFIRM-09" nack_has_requeue_set [raw] "The broker's nack has the requeue bit set.";
     "CONFIRM-10" queue_is_deleted [raw] "What waits when its queue is deleted is acked.";
     "CONFIRM-11" untestable "What waits when its queue crashes is nacked."
-        "no client can make a queue crash";
+        "a queue is a process that can crash alone in RabbitMQ only, and no operator makes one crash";
     "CONFIRM-12" dropped_by_the_queue [raw] "What expires at once or is dropped is acked.";
     "CONFIRM-13" faulty_publish [raw] "A publish that ends the channel is not answered.";
     "CONFIRM-14" no_transaction [raw] "No transactions on a channel with confirms.";

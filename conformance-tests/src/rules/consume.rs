@@ -33,7 +33,7 @@ rules! {
     "CONS-11" unknown_arguments [raw] "Unknown arguments are ignored.";
     "CONS-12" cancel_on_failover [raw] "x-cancel-on-ha-failover has to be a boolean.";
     "CONS-13" untestable "A limit of consumers per channel may be set."
-        "needs a broker with that limit; shown by the broker's own tests";
+        "the limit is a setting that a node reads when it starts";
     "CONS-14" consumers_share [raw] "Consumers of one channel and queue share its messages.";
     "CONS-15" queue_dies_meanwhile [raw] "A queue may die while a consumer starts.";
 }

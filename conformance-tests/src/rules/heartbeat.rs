@@ -10,6 +10,7 @@ use leveret_protocol::{MethodId, Properties};
 use tokio::time::Instant;
 
 use crate::failure::{Failure, ensure, expect_eq};
+use crate::operator::Resource;
 use crate::raw::{Handshake, RawConnection};
 use crate::registry::Section;
 use crate::trial::Trial;
@@ -24,8 +25,8 @@ rules! {
     "HB-05" heartbeat_on_a_channel [raw] "Heartbeats belong on channel 0.";
     "HB-06" heartbeat_with_payload [raw] "Heartbeats carry nothing.";
     "HB-07" heartbeats_within_content [raw] "They may stand between the frames of a message.";
-    "HB-08" untestable "A client that is held up by an alarm is not watched."
-        "no client can raise an alarm";
+    "HB-08" watched_again_after_an_alarm [raw, alarms]
+        "A client that is held up by an alarm is not watched, and is again when it goes on.";
     "HB-09" from_tune_ok_on [raw, slow(20)] "Both sides' clocks start with tune-ok.";
     "HB-10" while_closing [raw, slow(20)] "The server beats on while it waits for close-ok.";
 }
@@ -133,6 +134,26 @@ async fn heartbeats_within_content(t: &Trial) -> Result<(), Failure> {
     raw.send_heartbeat().await?;
     raw.send_body(1, b"def").await?;
     raw.take_text(1, &queue, "abcdef").await.map(drop)
+}
+
+/// Six heartbeats take three of its intervals, in which it would have been missed (HB-03).
+async fn watched_again_after_an_alarm(t: &Trial) -> Result<(), Failure> {
+    const HEARTBEATS: usize = 6;
+    t.raise_alarm(Resource::Disk).await?;
+    let mut raw = beating(t, 1).await?;
+    raw.show_heartbeats(false);
+    raw.publish(1, "amq.direct", "nowhere", "held up").await?;
+    raw.expect(0, connection::Blocked::ID).await?;
+    raw.show_heartbeats(true);
+    for _ in 0..HEARTBEATS {
+        expect_heartbeat(&mut raw).await?;
+    }
+    raw.show_heartbeats(false);
+    t.clear_alarm(Resource::Disk).await?;
+    raw.expect(0, connection::Unblocked::ID).await?;
+    raw.barrier(1).await?;
+    let took = time_to_silent_end(&mut raw).await?;
+    expect_between("the end of a silent connection", took, 1.8, 5.0)
 }
 
 async fn from_tune_ok_on(t: &Trial) -> Result<(), Failure> {

@@ -85,6 +85,7 @@ mod get;
 mod headers;
 mod heartbeat;
 mod length;
+mod permission;
 mod policy;
 mod priority;
 mod protocol_header;
@@ -145,8 +146,9 @@ pub(crate) const SECTIONS: &[Section] = &[
     consumer_priority::SECTION,
     single_active::SECTION,
     flow::SECTION,
+    permission::SECTION,
     durability::SECTION,
-    policy::SECTION,
     quorum::SECTION,
     stream::SECTION,
+    policy::SECTION,
 ];

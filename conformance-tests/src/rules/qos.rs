@@ -27,8 +27,8 @@ rules! {
     "QOS-11" belongs_to_its_channel [raw] "Limits belong to their channel.";
     "QOS-12" global_on_quorum_queue [raw, quorum_queues, follows(crate::registry::Follows::V3)]
         "Quorum queues do not support the channel's limit.";
-    "QOS-13" untestable "From 4.3 global limits are handled as limits per consumer."
-        "only 4.x; followed is 3.13, where QOS-03 holds";
+    "QOS-13" global_for_each_consumer [raw, follows(crate::registry::Follows::V4), since((4, 3))]
+        "From 4.3 global limits are handled as limits per consumer.";
     "QOS-14" commit_frees_credit [raw] "In a transaction an ack makes room at the commit.";
     "QOS-15" requeue_frees_credit [raw] "Requeueing makes room like an ack.";
 }
@@ -254,6 +254,20 @@ async fn global_on_quorum_queue(t: &Trial) -> Result<(), Failure> {
     );
     raw.expect_connection_close(540, text, basic::Consume::ID)
         .await
+}
+
+/// A limit for the channel would leave the second consumer with nothing.
+async fn global_for_each_consumer(t: &Trial) -> Result<(), Failure> {
+    let mut raw = t.raw().await?;
+    raw.prefetch(1, 1, true).await?;
+    for queue in [t.name("one"), t.name("two")] {
+        raw.declare_queue(1, &queue).await?;
+        raw.consume(1, &queue).await?;
+        raw.publish_all(1, &queue, &["a", "b"]).await?;
+        raw.expect_texts(1, &["a"]).await?;
+        raw.expect_no_delivery(1, &queue).await?;
+    }
+    Ok(())
 }
 
 async fn commit_frees_credit(t: &Trial) -> Result<(), Failure> {

@@ -20,8 +20,8 @@ rules! {
     "SAC-05" unacked_stays_after_cancel [raw] "What it has unacked stays with it after a cancel …";
     "SAC-05" unacked_goes_after_close [raw] "… and is requeued to the next after a close.";
     "SAC-06" higher_one_waits [raw, follows(Follows::V3)] "A higher one that comes later waits.";
-    "SAC-06" higher_one_takes_over [raw, quorum_queues, follows(Follows::V4)]
-        "On a quorum queue of 4.x it takes over when the active one has settled.";
+    "SAC-06" higher_one_takes_over [raw, quorum_queues]
+        "On a quorum queue of 4.x alone it takes over when the active one has settled.";
     "SAC-07" blocked_one_stays_active [raw] "What the active one cannot take waits for it.";
     "SAC-08" get [raw] "Fetching is allowed.";
     "SAC-09" waiting_one_is_cancelled [raw] "Cancelling one that waits changes nothing else.";

@@ -22,7 +22,8 @@ rules! {
     "TUNE-07" channels_are_counted [raw] "Channels are counted; their numbers do not matter.";
     "TUNE-08" one_channel_too_many [raw] "One channel too many ends the connection.";
     "TUNE-09" channels_of_a_user [raw, fixtures, lock("limited")] "A user's limit is kept.";
-    "TUNE-10" untestable "A node may limit its channels." "no client can set the node's limit";
+    "TUNE-10" untestable "A node may limit its channels."
+        "the limit is a setting that a node reads when it starts";
     "TUNE-11" frame_before_tune_ok [raw, slow(20)] "Before tune-ok frames must be small.";
     "TUNE-12" open_before_tune_ok [raw, slow(20)] "open must come after tune-ok.";
     "TUNE-13" closed_channels_do_not_count [raw] "Once its close is agreed a place is free.";

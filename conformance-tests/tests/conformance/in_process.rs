@@ -9,9 +9,11 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use leveret::config::AuthMechanism;
-use leveret::{AlarmResource, ApplyTo, Broker, Config, Policy, PolicyKind, PolicyValue};
+use leveret::{
+    AlarmResource, ApplyTo, Broker, Config, Definitions, Policy, PolicyKind, PolicyValue,
+};
 use leveret_conformance::operator::{
-    CarryingOut, Order, PolicyName, PolicyOrder, Resource, Setting,
+    CarryingOut, Duty, Order, PermissionsOrder, PolicyName, PolicyOrder, Resource, Setting,
 };
 use leveret_conformance::restart::Restarting;
 use leveret_conformance::{Failure, Operator, Restart, Stop};
@@ -129,23 +131,39 @@ impl Restart for Restartable {
 pub(crate) struct Operated(pub(crate) Broker);
 
 impl Operator for Operated {
+    fn offers(&self, duty: Duty) -> bool {
+        offers(duty)
+    }
+
     fn carry_out(&self, order: Order) -> CarryingOut<'_> {
-        Box::pin(async move { operate(&self.0, &order) })
+        Box::pin(async move { operate(&self.0, &order).await })
     }
 }
 
 impl Operator for Restartable {
+    fn offers(&self, duty: Duty) -> bool {
+        offers(duty)
+    }
+
     fn carry_out(&self, order: Order) -> CarryingOut<'_> {
         Box::pin(async move {
             let life = self.life.lock().await;
             let life = life.as_ref();
             let life = life.ok_or_else(|| Failure::new("the broker is not running"))?;
-            operate(&life.broker, &order)
+            operate(&life.broker, &order).await
         })
     }
 }
 
-fn operate(broker: &Broker, order: &Order) -> Result<(), Failure> {
+/// What the library can be asked to do.
+fn offers(duty: Duty) -> bool {
+    match duty {
+        Duty::Alarms | Duty::Policies | Duty::Permissions => true,
+        Duty::Connections | Duty::Vhosts => false,
+    }
+}
+
+async fn operate(broker: &Broker, order: &Order) -> Result<(), Failure> {
     let named = |resource: &Resource| match resource {
         Resource::Memory => AlarmResource::Memory,
         Resource::Disk => AlarmResource::Disk,
@@ -161,8 +179,30 @@ fn operate(broker: &Broker, order: &Order) -> Result<(), Failure> {
             let cleared = broker.clear_policy(&name.vhost, kind(name), &name.name);
             cleared.map_err(failure)?;
         }
+        Order::SetPermissions(order) => set_permissions(broker, order).await?,
+        Order::CloseConnection { .. } | Order::AddVhost(_) | Order::DeleteVhost(_) => {
+            return Err(Failure::new("the library offers no such order"));
+        }
     }
     Ok(())
+}
+
+/// A running broker takes users and permissions from definitions.
+async fn set_permissions(broker: &Broker, order: &PermissionsOrder) -> Result<(), Failure> {
+    let PermissionsOrder {
+        vhost,
+        user,
+        configure,
+        write,
+        read,
+    } = order;
+    let text = format!(
+        r#"{{"permissions": [{{"vhost": "{vhost}", "user": "{user}", "configure": "{configure}",
+            "write": "{write}", "read": "{read}"}}]}}"#
+    );
+    let definitions = Definitions::from_json(&text, vhost).map_err(failure)?;
+    let imported = broker.import_definitions(&definitions).await;
+    imported.map(drop).map_err(failure)
 }
 
 fn policy(order: &PolicyOrder) -> Result<Policy, Failure> {

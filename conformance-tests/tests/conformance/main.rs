@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use leveret_conformance::runner::{reason_to_skip, run_one};
 use leveret_conformance::{
-    OperatorCommand, Options, RestartCommands, Rule, Target, Verdict, registered,
+    Management, OperatorCommand, Options, RestartCommands, Rule, Target, Verdict, registered,
 };
 use libtest_mimic::{Arguments, Failed, Trial};
 use tokio::runtime::{Handle, Runtime};
@@ -62,6 +62,9 @@ fn hold_stranger(
     let commands = Arc::new(RestartCommands::from_environment());
     let target = runtime.block_on(Target::connect(uri))?;
     let mut target = target.with_restart(commands);
+    if let Some(management) = runtime.block_on(Management::from_environment())? {
+        target = target.with_management(management);
+    }
     if let Some(operator) = OperatorCommand::from_environment() {
         target = target.with_operator(Arc::new(operator));
     }

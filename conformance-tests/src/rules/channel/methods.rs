@@ -20,7 +20,7 @@ rules! {
     "CHAN-19" strictly_in_order [raw] "What is pipelined is done and answered in order.";
     "CHAN-20" internal_failure [raw] "A failure inside the channel is 541.";
     "CHAN-21" untestable "basic.credit is not part of the protocol."
-        "nothing is required of a broker";
+        "the rule asks nothing of a broker";
 }
 
 const UNIMPLEMENTED: &str = "COMMAND_INVALID - unimplemented method";

@@ -8,7 +8,8 @@ use tokio::time::Instant;
 
 use super::{await_gone, exclusive_queue, expect_gone};
 use crate::failure::{Failure, ensure, expect_eq};
-use crate::raw::{Expected, Handshake, RawConnection, durable_queue};
+use crate::operator::Resource;
+use crate::raw::{Expected, Handshake, RawConnection, Text, durable_queue};
 use crate::trial::Trial;
 
 rules! {
@@ -21,18 +22,19 @@ rules! {
     "CONN-37" close_ok_is_not_awaited_for_ever [raw, slow(20)] "It waits a heartbeat, too.";
     "CONN-38" exclusive_queues_go_before_close [raw] "They are gone at the server's close.";
     "CONN-39" close_on_a_channel [raw] "connection.close belongs on channel 0.";
-    "CONN-40" untestable "An operator closes a connection with 320." "no client can";
+    "CONN-40" operators_close [raw, closes_connections] "An operator closes a connection with 320.";
     "CONN-41" shutdown [raw, restart] "A shutdown closes all connections with 320.";
-    "CONN-42" untestable "Deleting a vhost closes its connections with 320."
-        "no client can delete a vhost";
+    "CONN-42" deleted_vhost [raw, vhosts] "Deleting a vhost closes its connections with 320.";
     "CONN-43" drop_requeues [raw] "A lost connection's deliveries go back …";
     "CONN-43" drop_deletes [raw] "… its exclusive and auto-delete queues go …";
     "CONN-43" drop_ends_consumers [raw] "… and so do its consumers.";
-    "CONN-44" untestable "A close is not read while an alarm holds the client up."
-        "no client can raise an alarm";
+    "CONN-44" held_up_by_an_alarm [raw, alarms]
+        "A close is not read while an alarm holds the client up.";
 }
 
 const CLOSE_OK: MethodId = connection::CloseOk::ID;
+/// How long a broker may take to do what an operator was told is done.
+const CLOSING_PATIENCE: Duration = Duration::from_secs(30);
 
 /// Ends what another side has started, which the server answers by hanging up at once.
 async fn expect_end_by_close_ok(raw: &mut RawConnection) -> Result<(), Failure> {
@@ -243,4 +245,62 @@ async fn shutdown(t: &Trial) -> Result<(), Failure> {
         raw.expect_silent_close().await?;
     }
     Ok(())
+}
+
+/// A name by which an operator knows a connection, and the handshake that gives it to one.
+fn named(t: &Trial) -> (String, Handshake) {
+    let name = t.name("connection");
+    let handshake = Handshake {
+        connection_name: Some(name.clone()),
+        ..t.handshake()
+    };
+    (name, handshake)
+}
+
+async fn operators_close(t: &Trial) -> Result<(), Failure> {
+    let (name, handshake) = named(t);
+    let mut raw = t.raw_with(&handshake).await?;
+    let mut other = t.raw().await?;
+    let queue = t.name("q");
+    raw.open_channel(1).await?;
+    raw.declare(1, exclusive_queue(&queue)).await?;
+    t.close_connection(&name, "you have to go").await?;
+    raw.set_patience(CLOSING_PATIENCE);
+    let text = "CONNECTION_FORCED - you have to go";
+    raw.expect_connection_close(320, text, MethodId::NONE)
+        .await?;
+    raw.expect_silent_close().await?;
+    expect_gone(&mut other, &queue).await
+}
+
+async fn deleted_vhost(t: &Trial) -> Result<(), Failure> {
+    let handshake = t.add_vhost("vhost").await?;
+    let mut raw = t.raw_with(&handshake).await?;
+    raw.open_channel(1).await?;
+    raw.fill_queue(1, "q", &["m"]).await?;
+    raw.barrier(1).await?;
+    let mut other = t.raw().await?;
+    t.delete_vhost(&handshake.vhost).await?;
+    raw.set_patience(CLOSING_PATIENCE);
+    // RabbitMQ tells it twice over, and the quicker one is heard.
+    let texts = ["down", "deleted"]
+        .map(|how| format!("CONNECTION_FORCED - vhost '{}' is {how}", handshake.vhost));
+    let text = Text::one_of(texts);
+    raw.expect_connection_close(320, text, MethodId::NONE)
+        .await?;
+    raw.expect_silent_close().await?;
+    other.barrier(1).await
+}
+
+async fn held_up_by_an_alarm(t: &Trial) -> Result<(), Failure> {
+    const WATCHED: Duration = Duration::from_millis(300);
+    let mut raw = t.raw().await?;
+    t.raise_alarm(Resource::Disk).await?;
+    raw.publish(1, "amq.direct", "nowhere", "held up").await?;
+    raw.expect(0, connection::Blocked::ID).await?;
+    raw.send_method(0, connection::Close::default()).await?;
+    raw.expect_nothing(WATCHED).await?;
+    t.clear_alarm(Resource::Disk).await?;
+    raw.expect(0, connection::Unblocked::ID).await?;
+    raw.expect(0, CLOSE_OK).await.map(drop)
 }

@@ -18,8 +18,7 @@ rules! {
     "CONN-04" any_locale [raw] "en_US is offered, and any locale taken.";
     "CONN-05" capabilities_are_a_table [raw, slow(20)] "Capabilities in no table do not count …";
     "CONN-06" capabilities_are_true [raw, slow(20)] "… nor do those that are not true.";
-    "CONN-07" untestable "connection_name names the connection."
-        "the name is shown to the operator only";
+    "CONN-07" connection_name [raw, management] "connection_name names the connection for operators.";
     "CONN-08" unknown_mechanism [raw, slow(20)] "A mechanism that is not offered is refused.";
     "CONN-09" malformed_plain [raw, slow(20)] "PLAIN is NUL, user, NUL, password.";
     "CONN-10" amqplain [raw] "AMQPLAIN is a table without its length …";
@@ -355,4 +354,16 @@ async fn pipelined_handshake(t: &Trial) -> Result<(), Failure> {
     raw.expect(1, leveret_protocol::method::channel::OpenOk::ID)
         .await
         .map(drop)
+}
+
+async fn connection_name(t: &Trial) -> Result<(), Failure> {
+    let name = t.name("connection");
+    let handshake = Handshake {
+        connection_name: Some(name.clone()),
+        ..t.handshake()
+    };
+    let _raw = t.raw_with(&handshake).await?;
+    let listed = t.management()?.connection(&name).await?;
+    expect_eq("user", listed.user.as_str(), t.target().user())?;
+    expect_eq("vhost", listed.vhost.as_str(), t.vhost())
 }

@@ -16,8 +16,10 @@ rules! {
     "CONN-21" full_vhost [raw, fixtures] "A vhost's limit is kept.";
     "CONN-22" connections_of_a_user [raw, fixtures, lock("limited")] "A user's limit is kept.";
     "CONN-22" place_is_free_again [raw, fixtures, lock("limited")] "A closed one does not count.";
-    "CONN-23" untestable "A node's limit is kept." "no client can set the node's limit";
-    "CONN-24" untestable "A vhost may be down." "no client can take a vhost down";
+    "CONN-23" untestable "A node's limit is kept."
+        "the limit is a setting that a node reads when it starts";
+    "CONN-24" untestable "A vhost may be down."
+        "a vhost is down when its processes have crashed, which no operator orders";
     "CONN-25" order_of_checks [raw, fixtures, lock("limited")] "Limits come before permissions.";
 }
 

@@ -5,7 +5,8 @@ use leveret_protocol::{LongStr, Method, MethodId};
 
 use super::{at_open, at_start, at_tune};
 use crate::failure::Failure;
-use crate::raw::RawConnection;
+use crate::raw::{RawConnection, Text};
+use crate::registry::Follows;
 use crate::trial::Trial;
 
 rules! {
@@ -17,9 +18,10 @@ rules! {
     "CONN-30" channel_before_tune_ok [raw, slow(20)] "… which before tune-ok ends in silence.";
     "CONN-45" update_secret [raw] "A new secret is taken.";
     "CONN-46" untestable "A backend may refuse the new secret."
-        "no backend that every broker has refuses one";
-    "CONN-47" untestable "A new secret reaches every channel."
-        "no backend that every broker has looks at it";
+        "a broker's own users have passwords, which no new secret replaces; what refuses one is a service beside it";
+    "CONN-47" permissions_are_asked_anew
+        [raw, fixtures, permissions, lock("revocable"), follows(Follows::V4), since((4, 3))]
+        "From 4.3 a new secret has every channel ask anew what its user may do.";
     "CONN-48" update_secret_too_early [raw, slow(20)] "A new secret does not fit before.";
 }
 
@@ -133,4 +135,25 @@ async fn update_secret_too_early(t: &Trial) -> Result<(), Failure> {
     let (mut raw, _) = at_tune(t).await?;
     raw.send_method(0, new_secret()).await?;
     raw.expect_silent_close().await.map(drop)
+}
+
+/// Each channel is busy until the secret comes, and might go on for a while without it (PERM-16).
+async fn permissions_are_asked_anew(t: &Trial) -> Result<(), Failure> {
+    let user = "revocable";
+    let mut raw = t.raw_with(&t.login(user)).await?;
+    for channel in [1, 2] {
+        raw.open_channel(channel).await?;
+        raw.publish(channel, "amq.fanout", "", "nowhere").await?;
+        raw.barrier(channel).await?;
+    }
+    t.set_permissions(user, [".*", "^$", ".*"]).await?;
+    raw.call(0, new_secret(), connection::UpdateSecretOk::ID)
+        .await?;
+    for channel in [1, 2] {
+        raw.publish(channel, "amq.fanout", "", "nowhere").await?;
+        let text = Text::starts("ACCESS_REFUSED - ");
+        raw.expect_channel_close(channel, 403, text, basic::Publish::ID)
+            .await?;
+    }
+    Ok(())
 }

@@ -36,7 +36,7 @@ fn not_found(name: &str, vhost: &str) -> String {
 
 /// An unknown type ends the connection with 503 up to 3.13.2 and the channel with 406 after that;
 /// the broker may call the type unknown or invalid.
-fn unknown_type_refusals(kind: &str) -> [Expected; 2] {
+pub(super) fn unknown_type_refusals(kind: &str) -> [Expected; 2] {
     let texts = |name: &str| {
         Text::one_of([
             format!("{name} - unknown exchange type '{kind}'"),

@@ -1,10 +1,11 @@
 //! Which arguments are compared when a queue is declared again, and how.
 
+use leveret_protocol::method::queue;
 use leveret_protocol::{ArrayBuf, TableBuf, Value};
 
 use super::{Arguments, one, text};
 use crate::failure::Failure;
-use crate::raw::Text;
+use crate::raw::{Handshake, RawConnection, Text, durable_queue};
 use crate::registry::Follows;
 use crate::trial::Trial;
 
@@ -18,8 +19,10 @@ rules! {
     "QARG-33" absence_is_told [raw] "If one is absent, the other is told with its type.";
     "QARG-33" names_of_types [raw] "Each type has its name.";
     "QARG-34" classic_is_the_default [raw] "No type and the type classic are equivalent.";
-    "QARG-35" untestable "A vhost may have another default type."
-        "clients cannot set a vhost's default queue type";
+    "QARG-35" default_type_of_a_vhost [raw, fixtures, quorum_queues, since((3, 11))]
+        "A vhost may have another type for queues that are declared without one …";
+    "QARG-35" default_type_that_does_not_fit [raw, fixtures, quorum_queues, since((3, 11))]
+        "… unless this type cannot be what the queue is to be.";
     "QARG-36" values_are_not_validated_again [raw] "A wrong value is merely different.";
 }
 
@@ -214,4 +217,63 @@ async fn values_are_not_validated_again(t: &Trial) -> Result<(), Failure> {
     let difference = "received the value '1' of type 'signedint' but current is none";
     let refusal = queue.inequivalent("x-dead-letter-exchange", difference);
     queue.expect_refused(&number, refusal).await
+}
+
+/// A vhost of the fixtures whose queues are quorum queues.
+const QUORUM_VHOST: &str = "leveret-quorum";
+
+async fn of_quorum_vhost(t: &Trial) -> Result<(RawConnection, String), Failure> {
+    let handshake = Handshake {
+        vhost: QUORUM_VHOST.to_owned(),
+        ..t.handshake()
+    };
+    let mut raw = t.raw_with(&handshake).await?;
+    raw.open_channel(1).await?;
+    Ok((raw, t.name_in(QUORUM_VHOST, "q")))
+}
+
+async fn expect_type(
+    raw: &mut RawConnection,
+    declare: queue::Declare<'_>,
+    kind: &str,
+) -> Result<(), Failure> {
+    let other = match kind {
+        "quorum" => "classic",
+        _ => "quorum",
+    };
+    raw.declare(1, declare).await?;
+    let same = one("x-queue-type", text(kind));
+    let same = queue::Declare {
+        arguments: same.view(),
+        ..declare
+    };
+    raw.declare(1, same).await?;
+    let different = one("x-queue-type", text(other));
+    let different = queue::Declare {
+        arguments: different.view(),
+        ..declare
+    };
+    raw.send_method(1, different).await?;
+    let refusal = format!(
+        "PRECONDITION_FAILED - inequivalent arg 'x-queue-type' for queue '{}' in vhost \
+         '{QUORUM_VHOST}': received '{other}' but current is '{kind}'",
+        declare.queue.to_text()
+    );
+    raw.expect_channel_close(1, 406, refusal, queue::Declare::ID)
+        .await?;
+    raw.open_channel(1).await
+}
+
+async fn default_type_of_a_vhost(t: &Trial) -> Result<(), Failure> {
+    let (mut raw, name) = of_quorum_vhost(t).await?;
+    expect_type(&mut raw, durable_queue(&name), "quorum").await
+}
+
+async fn default_type_that_does_not_fit(t: &Trial) -> Result<(), Failure> {
+    let (mut raw, name) = of_quorum_vhost(t).await?;
+    let auto_delete = queue::Declare {
+        auto_delete: true,
+        ..durable_queue(&name)
+    };
+    expect_type(&mut raw, auto_delete, "classic").await
 }

@@ -5,7 +5,7 @@ use leveret_protocol::{TableBuf, Value};
 
 use super::{Arguments, one, text};
 use crate::failure::Failure;
-use crate::raw::{Expected, durable_queue};
+use crate::raw::{Expected, Text, durable_queue};
 use crate::registry::Follows;
 use crate::trial::Trial;
 
@@ -18,7 +18,10 @@ rules! {
         "… or accepts the delivery limit and the dead-letter strategy.";
     "QARG-12" leader_locator [raw, follows(Follows::V3)] "… x-queue-leader-locator as well.";
     "QARG-12" arguments_of_classic_queues [raw] "… and the others what only it knows.";
-    "QARG-14" untestable "4.x knows further arguments of quorum queues." "describes 4.x only";
+    "QARG-14" further_arguments [raw, quorum_queues, follows(Follows::V4), since((4, 3))]
+        "From 4.3 quorum queues know when deliveries expire and returns are delayed …";
+    "QARG-14" no_type [raw, follows(Follows::V4), since((4, 3))]
+        "… and an empty or undefined type is the default one.";
     "QARG-15" order_of_checks [raw]
         "Dead-letter exchange, type, values, what the type knows, and last the properties.";
 }
@@ -27,6 +30,34 @@ async fn classic(t: &Trial) -> Result<(), Failure> {
     let mut queue = Arguments::of_queue(t).await?;
     let classic = one("x-queue-type", text("classic"));
     queue.expect_accepted(&classic).await
+}
+
+async fn further_arguments(t: &Trial) -> Result<(), Failure> {
+    for (key, value) in [
+        ("x-consumer-timeout", Value::I32(60_000)),
+        ("x-delayed-retry-type", text("all")),
+        ("x-delayed-retry-min", Value::I32(1000)),
+        ("x-delayed-retry-max", Value::I32(2000)),
+    ] {
+        let mut queue = Arguments::of_queue(t).await?;
+        let quorum = one("x-queue-type", text("quorum")).with(key, value);
+        queue.expect_accepted(&quorum).await?;
+        let classic = one("x-queue-type", text("classic")).with(key, value);
+        queue.expect_refused(&classic, Text::contains(key)).await?;
+    }
+    Ok(())
+}
+
+async fn no_type(t: &Trial) -> Result<(), Failure> {
+    for kind in ["", "undefined"] {
+        let mut queue = Arguments::of_queue(t).await?;
+        queue
+            .expect_declared(&one("x-queue-type", text(kind)))
+            .await?;
+        queue.expect_declared(&TableBuf::new()).await?;
+        queue.raw.delete_queue(1, &queue.queue).await?;
+    }
+    Ok(())
 }
 
 /// A broker may know a type and not offer it, but then it has to say so.
