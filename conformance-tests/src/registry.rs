@@ -45,7 +45,7 @@ pub struct Rule {
     /// Which of RabbitMQ's generations behaves so.
     pub follows: Follows,
     /// What the test asks the profile to choose between.
-    pub variants: &'static [Variant],
+    pub variants: &'static [&'static [Variant]],
     /// What the test needs beyond a broker and its URI.
     pub needs: Needs,
     /// How long it may take.
@@ -218,10 +218,10 @@ impl Rule {
         self
     }
 
-    /// Brokers follow the rule in these ways; the target's profile says which are accepted.
+    /// Brokers follow the rule in these ways, a list for each ID; the target's profile says which are accepted.
     #[must_use]
-    pub const fn variants(mut self, variants: &'static [Variant]) -> Self {
-        self.variants = variants;
+    pub const fn variants(mut self, lists: &'static [&'static [Variant]]) -> Self {
+        self.variants = lists;
         self
     }
 
@@ -238,6 +238,11 @@ impl Rule {
     pub const fn lock(mut self, name: &'static str) -> Self {
         self.lock = Some(name);
         self
+    }
+
+    /// What the test asks the profile to choose between, all together.
+    pub fn all_variants(&self) -> impl Iterator<Item = Variant> {
+        self.variants.iter().copied().flatten().copied()
     }
 
     /// `EXCH-05 default_exchange_is_fixed`: the test's name in every report.
