@@ -1,9 +1,11 @@
+//! What a profile may say, and how it is told that it says something else.
+
 #![allow(clippy::unwrap_used)]
 
 use std::collections::{BTreeMap, HashSet};
 
 use super::*;
-use crate::registry::registered;
+use crate::registry::{Check, Follows, Rule, registered};
 
 /// Reads the first of these files, which may extend the others.
 fn read(files: &[(&str, &str)]) -> Result<Profile, ProfileError> {
@@ -34,9 +36,9 @@ fn named(name: &str) -> Profile {
 
 fn all_variants() -> Vec<Variant> {
     let mut all: Vec<Variant> = Vec::new();
-    for variant in registered().flat_map(|rule| rule.variants) {
-        if !all.contains(variant) {
-            all.push(*variant);
+    for variant in registered().flat_map(Rule::all_variants) {
+        if !all.contains(&variant) {
+            all.push(variant);
         }
     }
     all
@@ -78,6 +80,22 @@ fn a_variant_has_one_name_and_one_meaning_within_a_known_id() {
         .iter()
         .find(|variant| !registered().any(|rule| rule.id == variant.id));
     assert_eq!(unknown, None);
+}
+
+#[test]
+fn a_rule_of_one_generation_is_not_applicable_in_the_other() {
+    let follows = |follows| move |rule: &&Rule| rule.follows == follows;
+    let is_tested = |rule: &&Rule| matches!(rule.check, Check::Test(_));
+    let generations = [("rabbitmq-4", Follows::V3), ("rabbitmq-3.13", Follows::V4)];
+    for (name, only) in generations {
+        let profile = named(name);
+        let tests = registered().filter(is_tested);
+        let wrong: Vec<_> = tests
+            .filter(|rule| profile.not_applicable(rule.id).is_some() != follows(only)(rule))
+            .map(Rule::name)
+            .collect();
+        assert_eq!(wrong, Vec::<String>::new(), "in {name}");
+    }
 }
 
 #[test]

@@ -6,10 +6,12 @@ use leveret_protocol::method::{basic, exchange as exchanges, queue as queues};
 use super::{Asking, DIVIDED, Need, READER, exchange, queue};
 use crate::failure::Failure;
 use crate::raw::{RawConnection, Text, durable_queue, transient_exchange};
+use crate::rules::exchange::{UNKNOWN_TYPES, unknown_type_refusals};
 use crate::trial::Trial;
 
 rules! {
-    "PERM-12" unknown_type_comes_first [raw, fixtures] "An exchange's type must be known …";
+    "PERM-12" unknown_type_comes_first [raw, fixtures, variants(&[UNKNOWN_TYPES])]
+        "An exchange's type must be known …";
     "PERM-12" default_exchange_comes_next [raw, fixtures] "… then it must not be the default exchange …";
     "PERM-12" bindings_of_the_default_exchange [raw, fixtures] "… for bindings once the destination may be written …";
     "PERM-12" system_exchanges_are_not_deleted [raw, fixtures] "… nor, to be deleted, one of the system's …";
@@ -26,8 +28,8 @@ async fn unknown_type_comes_first(t: &Trial) -> Result<(), Failure> {
         let mut raw = Asking::of(t, READER).await?.raw;
         raw.send_method(1, transient_exchange(name, "no-such-type"))
             .await?;
-        let refusals = crate::rules::exchange::unknown_type_refusals("no-such-type");
-        raw.expect_any_of(&refusals).await?;
+        let refusals = unknown_type_refusals("no-such-type");
+        raw.expect_variant(t, &refusals).await?;
     }
     Ok(())
 }

@@ -5,13 +5,18 @@ use leveret_protocol::{ArrayBuf, TableBuf, Value};
 
 use super::{Arguments, one, text};
 use crate::failure::Failure;
-use crate::raw::{Handshake, RawConnection, Text, durable_queue};
-use crate::registry::Follows;
+use crate::raw::{Expected, Handshake, RawConnection, Text, durable_queue};
 use crate::trial::Trial;
 
+variants! { ABSENT_TYPE: "QARG-30" {
+    NONE_IS_COMPARED "absent-type-is-none" "A type is told to differ from none.";
+    DEFAULT_IS_COMPARED "absent-type-is-default" "A type is told to differ from the vhost's default.";
+} }
+
 rules! {
-    "QARG-30" known_arguments_are_compared [raw] "Every argument that the type knows counts.";
-    "QARG-30" modes_are_compared [raw, follows(Follows::V3)] "… mode and version too.";
+    "QARG-30" known_arguments_are_compared [raw, variants(&[ABSENT_TYPE])]
+        "Every argument that the type knows counts.";
+    "QARG-30" modes_are_compared [raw] "… mode and version too.";
     "QARG-30" other_arguments_are_not [raw] "Arguments of other types do not count.";
     "QARG-31" values_not_tags [raw] "Equal numbers and equal bytes are equivalent.";
     "QARG-31" integers_and_doubles_differ [raw] "An integer and a double never are.";
@@ -65,14 +70,20 @@ async fn known_arguments_are_compared(t: &Trial) -> Result<(), Failure> {
     let key = "x-dead-letter-routing-key";
     expect_compared(&mut queue, &exchange, key, text("k")).await?;
     queue.expect_declared(&none).await?;
-    // A vhost's default type may stand in for the absent one (QARG-35).
-    let differences = [
-        "received the value 'quorum' of type 'longstr' but current is none",
-        "received 'quorum' but current is 'classic'",
-    ];
-    let refusals = differences.map(|difference| queue.inequivalent("x-queue-type", difference));
-    let quorum = one("x-queue-type", text("quorum"));
-    queue.expect_refused(&quorum, Text::one_of(refusals)).await
+    let none = "received the value 'quorum' of type 'longstr' but current is none";
+    let default = "received 'quorum' but current is 'classic'";
+    let differences = [(NONE_IS_COMPARED, none), (DEFAULT_IS_COMPARED, default)];
+    let refusals = differences.map(|(variant, difference)| {
+        let text = queue.inequivalent("x-queue-type", difference);
+        (
+            variant,
+            Expected::channel_close(1, 406, text, queue::Declare::ID),
+        )
+    });
+    queue
+        .expect_variant(&one("x-queue-type", text("quorum")), &refusals)
+        .await
+        .map(drop)
 }
 
 async fn modes_are_compared(t: &Trial) -> Result<(), Failure> {
