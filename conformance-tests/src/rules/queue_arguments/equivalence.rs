@@ -265,11 +265,19 @@ async fn expect_type(
         ..declare
     };
     raw.send_method(1, different).await?;
-    let refusal = format!(
-        "PRECONDITION_FAILED - inequivalent arg 'x-queue-type' for queue '{}' in vhost \
-         '{QUORUM_VHOST}': received '{other}' but current is '{kind}'",
-        declare.queue.to_text()
-    );
+    // A type that nobody has given may count as absent (QARG-34).
+    let name = declare.queue.to_text();
+    let refusals = [
+        format!("received '{other}' but current is '{kind}'"),
+        format!("received the value '{other}' of type 'longstr' but current is none"),
+    ]
+    .map(|difference| {
+        format!(
+            "PRECONDITION_FAILED - inequivalent arg 'x-queue-type' for queue '{name}' in vhost \
+             '{QUORUM_VHOST}': {difference}"
+        )
+    });
+    let refusal = Text::one_of(refusals);
     raw.expect_channel_close(1, 406, refusal, queue::Declare::ID)
         .await?;
     raw.open_channel(1).await
