@@ -46,7 +46,7 @@ pub struct Rule {
     /// Which of RabbitMQ's generations behaves so.
     pub follows: Follows,
     /// What the test asks the profile to choose between.
-    pub variants: &'static [Variant],
+    pub variants: &'static [&'static [Variant]],
     /// The first version (major, minor) that behaves so, where that is not one of the first that are
     /// followed.
     pub since: Option<(u32, u32)>,
@@ -270,10 +270,10 @@ impl Rule {
         self
     }
 
-    /// Brokers follow the rule in these ways; the target's profile says which are accepted.
+    /// Brokers follow the rule in these ways, a list for each ID; the target's profile says which are accepted.
     #[must_use]
-    pub const fn variants(mut self, variants: &'static [Variant]) -> Self {
-        self.variants = variants;
+    pub const fn variants(mut self, lists: &'static [&'static [Variant]]) -> Self {
+        self.variants = lists;
         self
     }
 
@@ -297,6 +297,11 @@ impl Rule {
     pub const fn lock(mut self, name: &'static str) -> Self {
         self.lock = Some(name);
         self
+    }
+
+    /// What the test asks the profile to choose between, all together.
+    pub fn all_variants(&self) -> impl Iterator<Item = Variant> {
+        self.variants.iter().copied().flatten().copied()
     }
 
     /// `EXCH-05 default_exchange_is_fixed`: the test's name in every report.

@@ -124,9 +124,9 @@ fn reason<'f>(file: &File, statement: &'f Spanned<Statement>) -> Result<&'f str,
 /// The variants of an ID, each once.
 pub(super) fn variants_of(id: &str) -> Vec<Variant> {
     let mut variants = Vec::new();
-    for variant in registered().flat_map(|rule| rule.variants) {
-        if variant.id == id && !variants.contains(variant) {
-            variants.push(*variant);
+    for variant in registered().flat_map(Rule::all_variants) {
+        if variant.id == id && !variants.contains(&variant) {
+            variants.push(variant);
         }
     }
     variants
@@ -145,6 +145,7 @@ pub(super) fn every_rule_can_be_passed(profile: &Profile) -> Result<(), ProfileE
     let unsettled = registered()
         .filter(|rule| matches!(rule.check, Check::Test(_)))
         .filter(|rule| profile.not_applicable(rule.id).is_none())
+        .filter(|rule| profile.other_version(rule).is_none())
         .find_map(|rule| unsettled_id(rule, profile));
     let Some(id) = unsettled else {
         return Ok(());
@@ -158,6 +159,6 @@ pub(super) fn every_rule_can_be_passed(profile: &Profile) -> Result<(), ProfileE
 }
 
 fn unsettled_id(rule: &Rule, profile: &Profile) -> Option<&'static str> {
-    let mut ids = rule.variants.iter().map(|variant| variant.id);
+    let mut ids = rule.all_variants().map(|variant| variant.id);
     ids.find(|id| profile.reason(id).is_none())
 }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashSet};
 
 use super::*;
-use crate::registry::registered;
+use crate::registry::{Follows, Rule, registered};
 
 /// Reads the first of these files, which may extend the others.
 fn read(files: &[(&str, &str)]) -> Result<Profile, ProfileError> {
@@ -34,9 +34,9 @@ fn named(name: &str) -> Profile {
 
 fn all_variants() -> Vec<Variant> {
     let mut all: Vec<Variant> = Vec::new();
-    for variant in registered().flat_map(|rule| rule.variants) {
-        if !all.contains(variant) {
-            all.push(*variant);
+    for variant in registered().flat_map(Rule::all_variants) {
+        if !all.contains(&variant) {
+            all.push(variant);
         }
     }
     all
@@ -78,6 +78,36 @@ fn a_variant_has_one_name_and_one_meaning_within_a_known_id() {
         .iter()
         .find(|variant| !registered().any(|rule| rule.id == variant.id));
     assert_eq!(unknown, None);
+}
+
+#[test]
+fn a_rule_of_one_generation_or_later_version_is_not_asked_of_another() {
+    let is_asked = |name: &str, follows, since| {
+        let rule = Rule {
+            follows,
+            since,
+            ..*registered().next().unwrap()
+        };
+        named(name).other_version(&rule).is_none()
+    };
+    assert!(is_asked("rabbitmq-3.13", Follows::V3, None));
+    assert!(!is_asked("rabbitmq-3.13", Follows::V4, None));
+    assert!(!is_asked("rabbitmq-4", Follows::V3, None));
+    assert!(is_asked("rabbitmq-4", Follows::V4, None));
+    assert!(!is_asked("rabbitmq-4", Follows::V4, Some((4, 3))));
+    assert!(is_asked("rabbitmq-3.13", Follows::Both, Some((3, 11))));
+    assert!(!is_asked("rabbitmq-3.10", Follows::Both, Some((3, 11))));
+    let newer = profile_of("version = \"4.3\"\n");
+    let rule = Rule {
+        since: Some((4, 3)),
+        ..*registered().next().unwrap()
+    };
+    assert_eq!(newer.other_version(&rule), None);
+    let error = error_of("version = \"4\"\n");
+    assert_eq!(
+        error,
+        "profile own.toml:3: version = \"4\": it has to be of the form \"3.13\""
+    );
 }
 
 #[test]

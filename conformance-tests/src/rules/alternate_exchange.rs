@@ -3,6 +3,7 @@
 use leveret_protocol::method::{basic, exchange};
 use leveret_protocol::{Properties, TableBuf, Value};
 
+use super::access::{ACCESS_REFUSED, access_refused};
 use crate::failure::{Failure, expect_eq};
 use crate::raw::{RawConnection, Text, transient_exchange};
 use crate::registry::Section;
@@ -21,8 +22,10 @@ rules! {
     "AE-05" at_every_hop [raw] "An exchange that is bound to another uses its own …";
     "AE-05" bound_exchange_is_a_destination [raw] "… and keeps its source's from being used.";
     "AE-06" default_exchange [raw] "The default exchange as alternate routes nowhere.";
-    "AE-08" permissions [raw, fixtures] "Declaring it needs read here and write there.";
-    "AE-09" publisher_needs_none [raw, fixtures] "Publishing needs no permission on the alternate.";
+    "AE-08" permissions [raw, fixtures, variants(&[ACCESS_REFUSED])]
+        "Declaring it needs read here and write there.";
+    "AE-09" publisher_needs_none [raw, fixtures, variants(&[ACCESS_REFUSED])]
+        "Publishing needs no permission on the alternate.";
     "AE-09" internal_one [raw] "An internal exchange can be the alternate.";
 }
 
@@ -209,13 +212,10 @@ async fn default_exchange(t: &Trial) -> Result<(), Failure> {
     raw.expect_empty(1, &queue).await
 }
 
-/// The refusal of an exchange to the fixtures' user, in the words of 3.x and of 4.x.
-fn refused(exchange: &str, permission: &str, vhost: &str) -> Text {
-    let rest = format!("exchange '{exchange}' in vhost '{vhost}' refused for user 'restricted'");
-    Text::one_of([
-        format!("ACCESS_REFUSED - access to {rest}"),
-        format!("ACCESS_REFUSED - {permission} access to {rest}"),
-    ])
+/// The refusal of an exchange to the fixtures' user.
+fn refused(t: &Trial, exchange: &str, permission: &str) -> Text {
+    let exchange = format!("exchange '{exchange}' in vhost '{}'", t.vhost());
+    access_refused(t, permission, &exchange, "restricted")
 }
 
 async fn permissions(t: &Trial) -> Result<(), Failure> {
@@ -234,7 +234,7 @@ async fn permissions(t: &Trial) -> Result<(), Failure> {
             ..transient_exchange(name, "direct")
         };
         raw.send_method(1, declare).await?;
-        let text = refused(culprit, permission, t.vhost());
+        let text = refused(t, culprit, permission);
         raw.expect_channel_close(1, 403, text, exchange::Declare::ID)
             .await?;
         raw.open_channel(1).await?;
@@ -255,7 +255,7 @@ async fn publisher_needs_none(t: &Trial) -> Result<(), Failure> {
     publisher.barrier(1).await?;
     pair.raw.take_text(1, &pair.queue, "m").await?;
     publisher.publish(1, &pair.alternate, "", "m").await?;
-    let text = refused(&pair.alternate, "write", t.vhost());
+    let text = refused(t, &pair.alternate, "write");
     publisher
         .expect_channel_close(1, 403, text, basic::Publish::ID)
         .await

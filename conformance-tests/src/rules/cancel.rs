@@ -10,6 +10,11 @@ use crate::trial::Trial;
 
 pub(crate) const SECTION: Section = Section::complete("CANCEL", &[RULES]);
 
+variants! { CANCEL_OK: "CANCEL-13" {
+    CANCEL_OK_IS_REFUSED "refused" "A cancel-ok of a client ends the connection with 503.";
+    CANCEL_OK_IS_TAKEN "taken" "A cancel-ok of a client is taken for the answer to a cancel.";
+} }
+
 rules! {
     "CANCEL-01" nothing_after_cancel_ok [raw] "No delivery follows cancel-ok.";
     "CANCEL-02" unknown_tag [raw] "Unknown and empty tags are answered with cancel-ok.";
@@ -25,7 +30,7 @@ rules! {
     "CANCEL-11" not_told_without_capability [raw] "Clients without the capability are not told.";
     "CANCEL-12" cancel_after_server_cancel [raw] "Both sides may cancel the same consumer.";
     "CANCEL-13" cancel_ok_is_not_awaited [raw] "The broker goes on without the client's cancel-ok.";
-    "CANCEL-13" cancel_ok_from_client [raw] "It does not take one before 4.3.";
+    "CANCEL-13" cancel_ok_from_client [raw, variants(&[CANCEL_OK])] "What becomes of one.";
     "CANCEL-14" not_told_on_closing_channel [raw] "A channel that is closing is not told.";
 }
 
@@ -282,12 +287,12 @@ async fn cancel_ok_from_client(t: &Trial) -> Result<(), Failure> {
         consumer_tag: tag.as_str().into(),
     };
     raw.send_method(1, cancel_ok).await?;
-    if t.target().is_at_least(4, 3) {
-        return raw.barrier(1).await;
-    }
     let text = "COMMAND_INVALID - unimplemented method";
-    raw.expect_connection_close(503, text, basic::CancelOk::ID)
-        .await
+    let refused = Expected::connection_close(503, text, basic::CancelOk::ID);
+    raw.send_method(1, channel::Flow { active: true }).await?;
+    let taken = Expected::method(1, channel::FlowOk::ID);
+    let answers = [(CANCEL_OK_IS_REFUSED, refused), (CANCEL_OK_IS_TAKEN, taken)];
+    raw.expect_variant(t, &answers).await.map(drop)
 }
 
 async fn not_told_on_closing_channel(t: &Trial) -> Result<(), Failure> {

@@ -20,7 +20,8 @@ rules! {
     "CONFIRM-05" returned_first [raw] "… after its return, if it was mandatory.";
     "CONFIRM-06" taken_by_the_queue [raw] "An acked message is in its queue, durable or not.";
     "CONFIRM-07" taken_by_all_queues [raw] "… and in all queues it was routed to.";
-    "CONFIRM-08" refused_by_one_queue [raw] "One queue's refusal is a nack; others keep their copy.";
+    "CONFIRM-08" refused_by_one_queue [raw]
+        "One queue's refusal is a nack; others keep their copy.";
     "CONFIRM-09" nack_has_requeue_set [raw] "The broker's nack has the requeue bit set.";
     "CONFIRM-10" queue_is_deleted [raw] "What waits when its queue is deleted is acked.";
     "CONFIRM-11" untestable "What waits when its queue crashes is nacked."
@@ -30,7 +31,8 @@ rules! {
     "CONFIRM-14" no_transaction [raw] "No transactions on a channel with confirms.";
     "CONFIRM-15" not_in_a_transaction [raw] "No confirms on a channel with transactions.";
     "CONFIRM-16" idle_channel [raw] "A confirm does not wait for further traffic.";
-    "CONFIRM-17" no_ack_across_a_nack [raw] "An ack with multiple does not cover a refused publish.";
+    "CONFIRM-17" no_ack_across_a_nack [raw]
+        "An ack with multiple does not cover a refused publish.";
     "CONFIRM-18" belongs_to_its_channel [raw] "The mode stays until the channel ends.";
     "CONFIRM-19" own_sequence [raw] "Confirms and deliveries are numbered apart.";
     "CONFIRM-20" dead_lettering [raw] "Dead-lettering does not change the confirm.";

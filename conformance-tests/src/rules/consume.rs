@@ -12,7 +12,8 @@ pub(crate) const SECTION: Section = Section::complete("CONS", &[RULES]);
 
 rules! {
     "CONS-01" tag_is_echoed [raw] "Consume-ok repeats the given tag.";
-    "CONS-01" tag_is_generated [raw] "… and an empty one is replaced by amq.ctag- and 22 characters.";
+    "CONS-01" tag_is_generated [raw]
+        "… and an empty one is replaced by amq.ctag- and 22 characters.";
     "CONS-02" consume_ok_comes_first [raw] "Consume-ok comes before the consumer's first delivery.";
     "CONS-02" no_wait [raw] "With no-wait deliveries start without consume-ok.";
     "CONS-03" tag_in_use [raw] "A tag in use on the channel ends the connection.";

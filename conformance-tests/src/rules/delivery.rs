@@ -7,11 +7,16 @@ use leveret_protocol::{MethodId, Value};
 
 use crate::client;
 use crate::failure::{Failure, ensure, expect_eq};
-use crate::raw::{RawConnection, transient_exchange};
-use crate::registry::{Follows, Section};
+use crate::raw::{Event, Expected, RawConnection, transient_exchange};
+use crate::registry::Section;
 use crate::trial::Trial;
 
 pub(crate) const SECTION: Section = Section::complete("DELIV", &[RULES]);
+
+variants! { CONSUMER_TIMEOUT: "DELIV-13" {
+    CHANNEL_IS_CLOSED "closes-the-channel" "Who does not ack within the queue's timeout loses the channel.";
+    NEVER_TIMES_OUT "has-no-timeout" "A classic queue knows no x-consumer-timeout.";
+} }
 
 rules! {
     "DELIV-01" one_sequence_of_tags [raw] "Consumers and gets share one sequence of delivery tags.";
@@ -31,8 +36,10 @@ rules! {
     "DELIV-11" frames_stay_together [raw] "The frames of a delivery are not split by methods.";
     "DELIV-12" original_address [raw] "A delivery names the exchange and key of the publish.";
     "DELIV-12" dead_letter_address [raw] "… or those of the dead-lettering.";
-    "DELIV-13" not_acked_in_time [raw, slow(90), follows(Follows::V3)] "Acks must come in time.";
-    "DELIV-13" not_acked_after_get [raw, slow(90), follows(Follows::V3)] "… for gets as well.";
+    "DELIV-13" not_acked_in_time [raw, slow(90), variants(&[CONSUMER_TIMEOUT])]
+        "Acks must come in time.";
+    "DELIV-13" not_acked_after_get [raw, slow(90), variants(&[CONSUMER_TIMEOUT])]
+        "… for gets as well.";
 }
 
 async fn one_sequence_of_tags(t: &Trial) -> Result<(), Failure> {
@@ -368,16 +375,24 @@ async fn dead_letter_address(t: &Trial) -> Result<(), Failure> {
 /// What a queue's deliveries have until they must be acked.
 const CONSUMER_TIMEOUT_MS: i32 = 300;
 
-/// The channel is closed and the message back in its queue. RabbitMQ looks once in a minute, and knows
-/// timeouts of queues since 3.12: before that the delivery can be acked later as well.
+/// How long the channel of who does not ack may stay open: RabbitMQ looks once in a minute.
+const CLOSE_PATIENCE: Duration = Duration::from_secs(75);
+
+/// The channel is closed and the message back in its queue; or else the delivery can be acked later as well.
+/// Where the profile accepts both, a broker counts as one without a timeout unless it closes at once.
 async fn expect_timed_out(
     t: &Trial,
     raw: &mut RawConnection,
     queue: &str,
     delivery_tag: u64,
 ) -> Result<(), Failure> {
-    if !t.target().is_at_least(3, 12) {
-        tokio::time::sleep(Duration::from_millis(2 * CONSUMER_TIMEOUT_MS as u64)).await;
+    raw.set_patience(match t.accepts(NEVER_TIMES_OUT) {
+        true => Duration::from_millis(3 * CONSUMER_TIMEOUT_MS as u64),
+        false => CLOSE_PATIENCE,
+    });
+    let event = raw.next_event().await?;
+    if event == Event::Nothing && t.accepts(NEVER_TIMES_OUT) {
+        t.saw(NEVER_TIMES_OUT);
         raw.ack(1, delivery_tag).await?;
         return raw.barrier(1).await;
     }
@@ -386,8 +401,8 @@ async fn expect_timed_out(
          {CONSUMER_TIMEOUT_MS} ms. This timeout value can be configured, see consumers doc guide to \
          learn more"
     );
-    raw.set_patience(Duration::from_secs(75));
-    raw.expect_channel_close(1, 406, text, MethodId::NONE)
+    let close = Expected::channel_close(1, 406, text, MethodId::NONE);
+    raw.check_variant(t, &[(CHANNEL_IS_CLOSED, close)], event)
         .await?;
     raw.open_channel(1).await?;
     let inspected = raw.inspect_queue(1, queue).await?;

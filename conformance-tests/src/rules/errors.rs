@@ -19,7 +19,7 @@ rules! {
     "ERR-01" soft_error_ends_one_channel [raw] "A soft error leaves the other channels alone.";
     "ERR-01" hard_error_ends_the_connection [raw] "A hard error ends the connection.";
     "ERR-02" soft_error_of_a_login [raw] "On channel 0 a soft error closes the connection.";
-    "ERR-03" long_texts_are_cut [raw, variants(LONG_TEXTS)]
+    "ERR-03" long_texts_are_cut [raw, variants(&[LONG_TEXTS])]
         "A reply text has at most 255 bytes.";
     "ERR-04" method_is_blamed [raw] "A close names the method that failed …";
     "ERR-04" no_method_is_blamed [raw] "… or none for the errors of a frame.";

@@ -16,12 +16,15 @@ pub(crate) const SECTION: Section = Section::complete("FLOW", &[RULES]);
 
 rules! {
     "FLOW-01" publishers_only [raw, alarms] "An alarm holds up who publishes, and nobody else.";
-    "FLOW-02" reason_memory [raw, alarms] "A client that wants to know is told that memory is short …";
+    "FLOW-02" reason_memory [raw, alarms]
+        "A client that wants to know is told that memory is short …";
     "FLOW-02" reason_disk [raw, alarms] "… or the disk …";
-    "FLOW-02" reason_both [raw, alarms, also(&["FLOW-03"])] "… or both; and when nothing is any more.";
+    "FLOW-02" reason_both [raw, alarms, also(&["FLOW-03"])]
+        "… or both; and when nothing is any more.";
     "FLOW-04" without_the_capability [raw, alarms] "A client that does not is held up silently.";
     "FLOW-05" new_connection [raw, alarms] "A new connection may do anything until it publishes.";
-    "FLOW-06" nothing_is_read [raw, alarms, also(&["FLOW-07"])] "Then it is not read from; all is done later.";
+    "FLOW-06" nothing_is_read [raw, alarms, also(&["FLOW-07"])]
+        "Then it is not read from; all is done later.";
     "FLOW-08" deliveries_go_on [raw, alarms] "Deliveries to it go on.";
     "FLOW-09" heartbeats [raw, alarms] "It is not missed while it is held up, and gets heartbeats.";
     "FLOW-10" slowed_silently [raw, slow(60)] "Who publishes fast is slowed down without a word.";

@@ -38,7 +38,7 @@ macro_rules! rule {
     };
 }
 
-/// Names the ways in which brokers follow a rule, for rows with `variants(LIST)` and for profiles.
+/// Names the ways in which brokers follow a rule, for rows with `variants(&[LIST])` and for profiles.
 ///
 /// ```text
 /// variants! { LONG_TEXTS: "ERR-03" {
@@ -60,6 +60,7 @@ macro_rules! variants {
     };
 }
 
+mod access;
 mod ack;
 mod alternate_exchange;
 mod auto_delete;

@@ -14,7 +14,8 @@ use crate::trial::Trial;
 pub(crate) const SECTION: Section = Section::complete("POL", &[RULES]);
 
 rules! {
-    "POL-01" living_queue [raw, operator] "A policy applies to queues that are there, and is taken back.";
+    "POL-01" living_queue [raw, operator]
+        "A policy applies to queues that are there, and is taken back.";
     "POL-01" new_queue [raw, operator] "… and to those that are declared later.";
     "POL-01" highest_priority [raw, operator] "Only one applies: that of the highest priority.";
     "POL-01" kinds_of_objects [raw, operator] "It applies to nothing but what it is for.";
@@ -22,10 +23,12 @@ rules! {
     "POL-02" operators_limit [raw, operator] "An operator policy limits what a policy allows.";
     "POL-02" smallest_ttl [raw, operator, also(&["LEN-10"])] "So does the smaller TTL.";
     "POL-02" dead_letters_by_policy [raw, operator, also(&["DLX-24"])] "It gives an exchange …";
-    "POL-02" dead_letters_by_argument [raw, operator, also(&["DLX-24"])] "… which an argument overrides.";
+    "POL-02" dead_letters_by_argument [raw, operator, also(&["DLX-24"])]
+        "… which an argument overrides.";
     "POL-02" overflow_by_argument [raw, operator] "An argument decides what happens above a limit.";
     "POL-02" alternate_by_policy [raw, operator, also(&["AE-07"])] "It gives an alternate …";
-    "POL-02" alternate_by_argument [raw, operator, also(&["AE-07"])] "… which an argument overrides.";
+    "POL-02" alternate_by_argument [raw, operator, also(&["AE-07"])]
+        "… which an argument overrides.";
     "POL-03" not_part_of_the_declaration [raw, operator] "A policy does not show on redeclaration.";
     "POL-04" lower_limit [raw, operator] "A limit that becomes lower holds at once.";
     "POL-04" later_ttl [raw, operator] "A time to live is for messages that come later.";

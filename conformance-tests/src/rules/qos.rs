@@ -3,6 +3,7 @@
 use leveret_protocol::Value;
 use leveret_protocol::method::basic;
 
+use super::quorum::{GLOBAL_PREFETCH, global_prefetch_answers};
 use crate::failure::{Failure, expect_eq};
 use crate::raw::RawConnection;
 use crate::registry::Section;
@@ -25,7 +26,7 @@ rules! {
     "QOS-09" no_limit_at_first [raw] "Without qos there is no limit.";
     "QOS-10" largest_count [raw] "Counts up to 65535 are taken, and always answered.";
     "QOS-11" belongs_to_its_channel [raw] "Limits belong to their channel.";
-    "QOS-12" global_on_quorum_queue [raw, quorum_queues, follows(crate::registry::Follows::V3)]
+    "QOS-12" global_on_quorum_queue [raw, quorum_queues, variants(&[GLOBAL_PREFETCH])]
         "Quorum queues do not support the channel's limit.";
     "QOS-13" global_for_each_consumer [raw, follows(crate::registry::Follows::V4), since((4, 3))]
         "From 4.3 global limits are handled as limits per consumer.";
@@ -248,12 +249,8 @@ async fn global_on_quorum_queue(t: &Trial) -> Result<(), Failure> {
         ..Default::default()
     };
     raw.send_method(1, consume).await?;
-    let text = format!(
-        "NOT_IMPLEMENTED - queue '{queue}' in vhost '{}' does not support global qos",
-        t.vhost()
-    );
-    raw.expect_connection_close(540, text, basic::Consume::ID)
-        .await
+    let answers = global_prefetch_answers(t, &queue);
+    raw.expect_variant(t, &answers).await.map(drop)
 }
 
 /// A limit for the channel would leave the second consumer with nothing.

@@ -30,7 +30,8 @@ rules! {
     "TX-14" partial_completion [raw] "A refused publish fails the commit; others stay accepted.";
     "TX-15" undone_by_channel_close [raw] "The end of the channel drops what is not committed.";
     "TX-15" undone_by_loss [raw] "… and so does the loss of the connection.";
-    "TX-16" declarations_are_immediate [raw] "Declaring, binding, purging and deleting do not wait.";
+    "TX-16" declarations_are_immediate [raw]
+        "Declaring, binding, purging and deleting do not wait.";
     "TX-16" reading_is_immediate [raw] "Neither do consume, get, cancel and qos.";
     "TX-17" command_during_commit [raw] "A command during a commit may end the connection.";
     "TX-18" no_ack_is_unaffected [raw] "Deliveries without acks are not part of it.";

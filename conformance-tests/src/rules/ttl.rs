@@ -23,9 +23,11 @@ rules! {
     "TTL-04" requeued_too_late [raw] "… but has if it comes back too late …";
     "TTL-04" requeued_in_time [raw] "… and otherwise in the time it had.";
     "TTL-05" nobody_asks [raw] "Messages go when they are due, though nobody asks.";
-    "TTL-06" counted_behind_a_live_head [raw] "What has expired behind a live message is counted still.";
+    "TTL-06" counted_behind_a_live_head [raw]
+        "What has expired behind a live message is counted still.";
     "TTL-07" expiration_stays [raw] "The expiration is delivered as it was sent.";
-    "TTL-08" behind_a_higher_priority [raw] "A lower priority that has expired waits for higher ones.";
+    "TTL-08" behind_a_higher_priority [raw]
+        "A lower priority that has expired waits for higher ones.";
     "TTL-09" deadline_across_a_restart [raw, restart] "The time goes on while the broker is down.";
     "TTL-10" each_queue_its_own [raw] "Each queue counts for its own copy.";
 }

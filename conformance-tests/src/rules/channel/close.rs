@@ -9,7 +9,8 @@ use crate::trial::Trial;
 
 rules! {
     "CHAN-04" closed_and_opened_again [raw] "After close-ok the number is free at once.";
-    "CHAN-05" open_before_close_ok [raw] "An open that does not wait for close-ok is 504, or comes late enough.";
+    "CHAN-05" open_before_close_ok [raw]
+        "An open that does not wait for close-ok is 504, or comes late enough.";
     "CHAN-16" consumed_come_back [raw] "What consumers hold is requeued before close-ok.";
     "CHAN-16" fetched_come_back [raw] "What was fetched is requeued soon after.";
     "CHAN-17" transaction_is_dropped [raw] "An uncommitted transaction goes with the channel.";

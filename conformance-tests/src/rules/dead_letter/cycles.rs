@@ -2,16 +2,24 @@
 
 use leveret_protocol::{ArrayBuf, Properties, TableBuf, Value};
 
+use super::history::{HISTORY_IS_DROPPED, HISTORY_IS_KEPT, PUBLISHERS_HISTORY};
 use super::{declare_leading_to, expect_deaths, headers_of};
 use crate::failure::{Failure, expect_eq};
 use crate::raw::{RawConnection, transient_exchange};
 use crate::trial::Trial;
 
+variants! { EARLIER_DEATHS: "DLX-17" {
+    TURNED_AROUND "turned-around" "A death turns the earlier ones around, so that a rejection before the queue counts.";
+    IN_ORDER "in-order" "Earlier deaths keep their order, and a rejection before the queue does not count.";
+} }
+
 rules! {
     "DLX-17" ends_without_a_rejection [raw] "A cycle without a rejection in it ends …";
     "DLX-17" only_for_that_queue [raw] "… for the queue where it began, and for no other.";
-    "DLX-17" rejection_breaks_it [raw] "A rejection within the cycle lets it go on …";
-    "DLX-17" rejection_before_it [raw] "… but one before it does not.";
+    "DLX-17" rejection_breaks_it [raw, variants(&[PUBLISHERS_HISTORY])]
+        "A rejection within the cycle lets it go on …";
+    "DLX-17" rejection_before_it [raw, variants(&[EARLIER_DEATHS, PUBLISHERS_HISTORY])]
+        "… but one before it does not.";
     "DLX-17" rejection_is_never_held [raw] "What is rejected may come back to the same queue.";
     "DLX-18" queue_of_its_own [raw] "What expires and leads back to the same queue is dropped.";
     "DLX-19" retries [raw] "Rejecting, waiting and trying again works for ever, and is counted.";
@@ -143,6 +151,12 @@ async fn expect_going_on(
     expected: bool,
 ) -> Result<(), Failure> {
     let came = goes_on(t, deaths).await?;
+    // What a publisher claims holds nothing up where it does not count.
+    let (variant, expected) = match t.accepts(HISTORY_IS_KEPT) {
+        true => (HISTORY_IS_KEPT, expected),
+        false => (HISTORY_IS_DROPPED, true),
+    };
+    t.saw(variant);
     expect_eq(
         format!("whether it goes on after {deaths:?}"),
         came,
@@ -158,12 +172,15 @@ async fn rejection_breaks_it(t: &Trial) -> Result<(), Failure> {
     expect_going_on(t, &[("rejected", "target")], true).await
 }
 
-/// RabbitMQ 3.10 turns the earlier deaths around with every death, and then takes those before the queue's
-/// own for those after it; 3.13 keeps them in order.
 async fn rejection_before_it(t: &Trial) -> Result<(), Failure> {
     let before = [("expired", "a"), ("maxlen", "target"), ("rejected", "b")];
-    let turned_around = !t.target().is_at_least(3, 13);
-    expect_going_on(t, &before, turned_around).await
+    if !t.accepts(HISTORY_IS_KEPT) {
+        return expect_going_on(t, &before, true).await;
+    }
+    let came = goes_on(t, &before).await?;
+    let alternatives = [(TURNED_AROUND, true), (IN_ORDER, false)];
+    t.expect_variant_of("whether it goes on", came, &alternatives)
+        .map(drop)
 }
 
 async fn rejection_is_never_held(t: &Trial) -> Result<(), Failure> {

@@ -18,9 +18,11 @@ rules! {
     "DLX-21" default_exchange [raw] "The exchange may be the default one …";
     "DLX-21" internal_exchange [raw] "… or an internal one …";
     "DLX-21" headers_exchange [raw] "… or one that looks at the headers, x-death among them.";
-    "DLX-22" target_refuses [raw] "The message leaves its queue whether or not the target takes it.";
+    "DLX-22" target_refuses [raw]
+        "The message leaves its queue whether or not the target takes it.";
     "DLX-23" nobody_is_asked [raw, fixtures] "Nobody needs permission when a message dies …";
-    "DLX-23" asked_at_declare [raw, fixtures, also(&["QARG-15"])] "… but the declarer of its queue did.";
+    "DLX-23" asked_at_declare [raw, fixtures, also(&["QARG-15"])]
+        "… but the declarer of its queue did.";
 }
 
 async fn key_of_the_queue(t: &Trial) -> Result<(), Failure> {

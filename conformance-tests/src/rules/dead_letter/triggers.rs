@@ -13,7 +13,8 @@ rules! {
     "DLX-01" rejected [raw] "A message that is refused for good dies as rejected.";
     "DLX-01" expired [raw] "One that has waited too long dies as expired.";
     "DLX-01" too_many [raw] "One that a full queue drops dies as maxlen.";
-    "DLX-01" delivered_too_often [raw, quorum_queues] "One that came back too often: delivery_limit.";
+    "DLX-01" delivered_too_often [raw, quorum_queues]
+        "One that came back too often: delivery_limit.";
     "DLX-02" purge [raw] "Purging makes no dead letters.";
     "DLX-02" delete [raw] "Neither does deleting the queue.";
     "DLX-02" unused_queue [raw, also(&["EXP-04"])] "Neither does the end of an unused queue …";

@@ -2,6 +2,7 @@
 
 use leveret_protocol::method::basic;
 
+use super::super::access::{ACCESS_REFUSED, access_refused};
 use super::{REPLY_QUEUE, address, expect_reply, of_replies, request, start};
 use crate::failure::{Failure, ensure, expect_eq};
 use crate::raw::RawConnection;
@@ -18,7 +19,8 @@ rules! {
     "RPC-05" other_properties_stay [raw] "… and its other properties as they were.";
     "RPC-14" cancel_frees_the_place [raw] "A cancelled consumer makes room for the next.";
     "RPC-15" own_tags [raw, follows(Follows::V3)] "A normal consumer may have the same tag.";
-    "RPC-16" no_read_permission [raw, fixtures] "Consuming replies needs no permission.";
+    "RPC-16" no_read_permission [raw, fixtures, variants(&[ACCESS_REFUSED])]
+        "Consuming replies needs no permission.";
 }
 
 async fn consumes_without_declaring(t: &Trial) -> Result<(), Failure> {
@@ -182,11 +184,8 @@ async fn no_read_permission(t: &Trial) -> Result<(), Failure> {
     let mut raw = t.raw().await?;
     let address = start(t, &mut raw, 1).await?;
     nobody.publish(1, "", &address, "answer").await?;
-    let vhost = t.vhost();
-    let text = format!(
-        "ACCESS_REFUSED - access to exchange 'amq.default' in vhost '{vhost}' refused for user \
-         'reader'"
-    );
+    let exchange = format!("exchange 'amq.default' in vhost '{}'", t.vhost());
+    let text = access_refused(t, "write", &exchange, "reader");
     nobody
         .expect_channel_close(1, 403, text, basic::Publish::ID)
         .await

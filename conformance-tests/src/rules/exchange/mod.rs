@@ -8,6 +8,7 @@ mod special;
 use leveret_protocol::method::exchange::Declare;
 
 use crate::failure::Failure;
+use crate::profile::Variant;
 use crate::raw::{Expected, RawConnection, Text};
 use crate::registry::Section;
 
@@ -34,18 +35,28 @@ fn not_found(name: &str, vhost: &str) -> String {
     format!("NOT_FOUND - no {}", resource(name, vhost))
 }
 
-/// An unknown type ends the connection with 503 up to 3.13.2 and the channel with 406 after that;
-/// the broker may call the type unknown or invalid.
-pub(super) fn unknown_type_refusals(kind: &str) -> [Expected; 2] {
+variants! {
+    /// What becomes of who declares an exchange of an unknown type.
+    pub(in crate::rules) UNKNOWN_TYPES: "EXCH-03" {
+        UNKNOWN_TYPE_ENDS_CONNECTION "503" "An unknown type ends the connection with 503.";
+        UNKNOWN_TYPE_ENDS_CHANNEL "406" "An unknown type ends the channel with 406.";
+    }
+}
+
+/// RabbitMQ calls a type invalid instead of unknown if the word is one that its machine knows by chance.
+pub(in crate::rules) fn unknown_type_refusals(kind: &str) -> [(Variant, Expected); 2] {
     let texts = |name: &str| {
         Text::one_of([
             format!("{name} - unknown exchange type '{kind}'"),
             format!("{name} - invalid exchange type '{kind}'"),
         ])
     };
+    let (invalid, failed) = (texts("COMMAND_INVALID"), texts("PRECONDITION_FAILED"));
+    let connection_close = Expected::connection_close(503, invalid, Declare::ID);
+    let channel_close = Expected::channel_close(1, 406, failed, Declare::ID);
     [
-        Expected::connection_close(503, texts("COMMAND_INVALID"), Declare::ID),
-        Expected::channel_close(1, 406, texts("PRECONDITION_FAILED"), Declare::ID),
+        (UNKNOWN_TYPE_ENDS_CONNECTION, connection_close),
+        (UNKNOWN_TYPE_ENDS_CHANNEL, channel_close),
     ]
 }
 

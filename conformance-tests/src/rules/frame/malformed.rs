@@ -5,22 +5,38 @@ use leveret_protocol::{MethodId, Properties, ShortStr};
 
 use super::{HEADER, METHOD};
 use crate::failure::{Failure, ensure, expect_eq};
+use crate::profile::Variant;
 use crate::raw::{Expected, RawConnection, Text, durable_queue, transient_exchange};
 use crate::trial::Trial;
+
+variants! { UNKNOWN_METHODS: "FRAME-04" {
+    UNKNOWN_IN_SILENCE "silent" "The connection ends without a close.";
+    UNKNOWN_IS_TOLD "told" "The connection is closed with 503 or 501.";
+} }
+
+variants! {
+    /// Also those of TABLE-04.
+    pub(in crate::rules) UNDECODABLE_TABLES: "FRAME-08" {
+        TABLE_IN_SILENCE "silent" "The connection ends without a close.";
+        TABLE_IS_TOLD "told" "The connection is closed with 502 or 501.";
+    }
+}
 
 rules! {
     "FRAME-01" wrong_end_octet [raw] "A wrong end octet is a frame error.";
     "FRAME-01" wrong_end_octet_in_handshake [raw, slow(20)] "… and ends a handshake in silence.";
     "FRAME-02" unknown_type [raw] "A frame type that does not exist is a frame error.";
     "FRAME-03" too_short_for_its_type [raw] "So are a method and a header that are too short.";
-    "FRAME-04" unknown_methods [raw] "An unknown class or method ends the connection.";
+    "FRAME-04" unknown_methods [raw, variants(&[UNKNOWN_METHODS])]
+        "An unknown class or method ends the connection.";
     "FRAME-05" wrong_length_of_a_method [raw] "So do arguments that are too short or too long.";
     "FRAME-06" names_are_utf_8 [raw] "Short strings of methods without content are UTF-8.";
     "FRAME-06" names_on_channel_0_are_utf_8 [raw] "… on channel 0 too, which names the method.";
     "FRAME-06" open_is_utf_8 [raw] "… before the connection runs and the channel is open, too.";
     "FRAME-07" keys_are_bytes [raw] "Routing keys and properties of messages are any bytes.";
     "FRAME-07" exchange_names_are_bytes [raw] "… and so is the exchange of a publish.";
-    "FRAME-08" undecodable_table [raw] "A table that cannot be read ends the connection.";
+    "FRAME-08" undecodable_table [raw, variants(&[UNDECODABLE_TABLES])]
+        "A table that cannot be read ends the connection.";
     "FRAME-09" undecodable_properties [raw] "Properties that cannot be read do so too.";
 }
 
@@ -88,11 +104,15 @@ async fn too_short_for_its_type(t: &Trial) -> Result<(), Failure> {
     expect_frame_error(t, (HEADER, 1, &short), text).await
 }
 
-/// Either end of a connection that is in order: silence, or a close that says what is wrong.
-fn any_end(codes: &[u16]) -> Vec<Expected> {
-    let close = |code: &u16| Expected::connection_close_for_any_method(*code, Text::any());
-    let closes = codes.iter().map(close);
-    closes.chain([Expected::SilentClose]).collect()
+/// The two ways to end a connection: silence, or a close with one of these codes.
+pub(in crate::rules) fn silence_or(
+    silent: Variant,
+    told: Variant,
+    codes: [u16; 2],
+) -> [(Variant, Expected); 3] {
+    let close = |code| Expected::connection_close_for_any_method(code, Text::any());
+    let [first, second] = codes.map(|code| (told, close(code)));
+    [first, second, (silent, Expected::SilentClose)]
 }
 
 async fn unknown_methods(t: &Trial) -> Result<(), Failure> {
@@ -107,7 +127,8 @@ async fn unknown_methods(t: &Trial) -> Result<(), Failure> {
     ] {
         let mut raw = t.raw().await?;
         raw.send_frame(METHOD, channel, &payload).await?;
-        raw.expect_any_of(&any_end(&[503, 501])).await?;
+        let ends = silence_or(UNKNOWN_IN_SILENCE, UNKNOWN_IS_TOLD, [503, 501]);
+        raw.expect_variant(t, &ends).await?;
     }
     let mut raw = t.raw_socket().await?;
     raw.begin().await?;
@@ -242,7 +263,8 @@ async fn undecodable_table(t: &Trial) -> Result<(), Failure> {
         let mut raw = t.raw().await?;
         raw.send_frame(METHOD, 1, &declare_with_table(table))
             .await?;
-        raw.expect_any_of(&any_end(&[502, 501])).await?;
+        let ends = silence_or(TABLE_IN_SILENCE, TABLE_IS_TOLD, [502, 501]);
+        raw.expect_variant(t, &ends).await?;
     }
     Ok(())
 }

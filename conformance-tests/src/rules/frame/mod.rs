@@ -8,6 +8,8 @@ use leveret_protocol::method::basic;
 
 use crate::registry::Section;
 
+pub(super) use malformed::{TABLE_IN_SILENCE, TABLE_IS_TOLD, UNDECODABLE_TABLES, silence_or};
+
 pub(crate) const SECTION: Section =
     Section::complete("FRAME", &[malformed::RULES, size::RULES, content::RULES]);
 

@@ -15,7 +15,8 @@ rules! {
     "LEN-03" none_without_a_consumer [raw] "Where nothing fits, a message is dropped …";
     "LEN-03" none_with_a_consumer [raw] "… or delivered at once.";
     "LEN-06" both_limits [raw] "Of two limits the one that is reached first holds.";
-    "LEN-07" requeued_above_the_limit [raw] "What is requeued into a full queue is the oldest, and goes.";
+    "LEN-07" requeued_above_the_limit [raw]
+        "What is requeued into a full queue is the oldest, and goes.";
     "LEN-11" highest_priority_goes_first [raw] "With priorities the highest is the one that goes.";
     "LEN-12" dropped_is_confirmed [raw] "The publisher of what is dropped gets its ack.";
 }

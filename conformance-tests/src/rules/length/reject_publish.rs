@@ -12,7 +12,8 @@ rules! {
     "LEN-04" silently_without_confirms [raw] "… and nothing at all without confirms …";
     "LEN-04" no_return [raw] "… not even a return.";
     "LEN-04" bytes [raw] "It is the same with bytes.";
-    "LEN-05" none_with_a_consumer [raw] "Where nothing fits, nothing is taken, even for a consumer.";
+    "LEN-05" none_with_a_consumer [raw]
+        "Where nothing fits, nothing is taken, even for a consumer.";
     "LEN-08" requeued_above_the_limit [raw] "What is requeued fits in any case.";
     "LEN-09" delivering_makes_room [raw] "A delivery makes room, an ack does not.";
 }

@@ -9,13 +9,19 @@ use crate::failure::{Failure, expect_eq};
 use crate::raw::{Expected, RawConnection};
 use crate::trial::Trial;
 
+variants! { UNKNOWN_MODES: "PUB-11" {
+    MODE_IS_REFUSED "refused" "A delivery-mode other than 1 and 2 is refused.";
+    MODE_IS_TAKEN "taken" "A delivery-mode other than 1 and 2 passes through.";
+} }
+
 rules! {
     "PUB-05" expirations [raw] "An expiration is a decimal number of milliseconds.";
     "PUB-05" no_expirations [raw] "Anything else is refused, and told why.";
     "PUB-06" own_user_id [raw] "The user's own user-id passes through.";
     "PUB-06" foreign_user_id [raw] "Any other is refused, the empty one too.";
     "PUB-07" impersonated_user_id [raw, fixtures] "An impersonator may set any user-id.";
-    "PUB-11" delivery_modes [raw] "The delivery mode is 1 or 2; others as the version has it.";
+    "PUB-11" delivery_modes [raw, variants(&[UNKNOWN_MODES])]
+        "The delivery mode is 1 or 2; others as the version has it.";
     "PUB-12" absent_delivery_mode [raw] "An absent delivery mode stays absent.";
     "PUB-13" priorities [raw] "Any priority passes through a queue that has none, in order.";
     "PUB-14" all_properties [raw] "All properties pass through.";
@@ -138,8 +144,7 @@ async fn delivery_modes(t: &Trial) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Whether the broker takes an unknown delivery mode: not up to 3.12, always from 4.0 on, and as it
-/// likes in between. A refusal must be the right one.
+/// Whether the broker takes an unknown delivery mode. A refusal must be the right one.
 async fn may_be_any_mode(t: &Trial, raw: &mut RawConnection, mode: u8) -> Result<bool, Failure> {
     raw.publish_with(1, to("", "nowhere"), with_delivery_mode(mode), b"body")
         .await?;
@@ -147,17 +152,11 @@ async fn may_be_any_mode(t: &Trial, raw: &mut RawConnection, mode: u8) -> Result
     let text = format!("PRECONDITION_FAILED - invalid message: {{delivery_mode_unknown,{mode}}}");
     let refused = Expected::channel_close(1, 406, text, Publish::ID);
     let taken = Expected::method(1, FlowOk::ID);
-    let answers = match (t.target().is_at_least(4, 0), t.target().is_at_least(3, 13)) {
-        (true, _) => vec![taken],
-        (false, true) => vec![taken, refused.clone()],
-        (false, false) => vec![refused.clone()],
-    };
-    let answer = raw.expect_any_of(&answers).await?;
-    if answers.get(answer) == Some(&refused) {
-        raw.open_channel(1).await?;
-        return Ok(false);
+    let answers = [(MODE_IS_REFUSED, refused), (MODE_IS_TAKEN, taken)];
+    match raw.expect_variant(t, &answers).await? {
+        MODE_IS_TAKEN => Ok(true),
+        _ => raw.open_channel(1).await.map(|()| false),
     }
-    Ok(true)
 }
 
 async fn absent_delivery_mode(t: &Trial) -> Result<(), Failure> {

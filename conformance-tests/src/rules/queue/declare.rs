@@ -9,9 +9,13 @@ use super::{
 };
 use crate::client;
 use crate::failure::{Failure, ensure, expect_eq};
-use crate::raw::{durable_queue, transient_exchange};
-use crate::registry::Follows;
+use crate::raw::{Expected, Text, durable_queue, transient_exchange};
 use crate::trial::Trial;
+
+variants! { TRANSIENT_QUEUES: "QUEUE-32" {
+    ALLOWED "allowed" "A queue may be neither durable nor exclusive.";
+    DENIED "denied" "A queue that is neither durable nor exclusive ends the connection with 541.";
+} }
 
 rules! {
     "QUEUE-01" new_queue "A new queue is answered with its name and two zeros.";
@@ -33,7 +37,8 @@ rules! {
     "QUEUE-31" untestable
         "A queue whose node is down is 404."
         "needs a cluster of which a node is down";
-    "QUEUE-32" transient_queue [raw, follows(Follows::V3)] "Transient queues are allowed.";
+    "QUEUE-32" transient_queue [raw, variants(&[TRANSIENT_QUEUES])]
+        "A transient queue lasts as long as the broker.";
     "QUEUE-34" default_exchange_at_once [raw] "The default exchange reaches a queue at once.";
 }
 
@@ -275,7 +280,14 @@ async fn queue_limit(t: &Trial) -> Result<(), Failure> {
 async fn transient_queue(t: &Trial) -> Result<(), Failure> {
     let mut raw = t.raw().await?;
     let name = t.name("q");
-    raw.call(1, transient(&name), DeclareOk::ID).await?;
+    raw.send_method(1, transient(&name)).await?;
+    let declared = Expected::method(1, DeclareOk::ID);
+    let deprecated = Text::starts("INTERNAL_ERROR");
+    let denied = Expected::connection_close_for_any_method(541, deprecated);
+    let answers = [(ALLOWED, declared), (DENIED, denied)];
+    if raw.expect_variant(t, &answers).await? == DENIED {
+        return Ok(());
+    }
     raw.close().await?;
     // Transient means gone with the broker, not with the connection.
     let mut other = t.raw().await?;

@@ -5,13 +5,22 @@ use leveret_protocol::{ArrayBuf, TableBuf, Value};
 
 use super::{Arguments, one, text};
 use crate::failure::Failure;
-use crate::raw::{Handshake, RawConnection, Text, durable_queue};
-use crate::registry::Follows;
+use crate::raw::{Expected, Handshake, RawConnection, Text, durable_queue};
 use crate::trial::Trial;
+variants! { ABSENT_TYPE: "QARG-30" {
+    NONE_IS_COMPARED "absent-type-is-none" "A type is told to differ from none.";
+    DEFAULT_IS_COMPARED "absent-type-is-default" "A type is told to differ from the vhost's default.";
+} }
+
+variants! { TYPES_OF_VHOSTS: "QARG-35" {
+    VHOST_HAS_TYPE "vhosts-have-types" "A vhost's default type stands in for the absent one.";
+    VHOST_HAS_NONE "vhosts-have-none" "Vhosts have no default type.";
+} }
 
 rules! {
-    "QARG-30" known_arguments_are_compared [raw] "Every argument that the type knows counts.";
-    "QARG-30" modes_are_compared [raw, follows(Follows::V3)] "… mode and version too.";
+    "QARG-30" known_arguments_are_compared [raw, variants(&[ABSENT_TYPE])]
+        "Every argument that the type knows counts.";
+    "QARG-30" modes_are_compared [raw] "… mode and version too.";
     "QARG-30" other_arguments_are_not [raw] "Arguments of other types do not count.";
     "QARG-31" values_not_tags [raw] "Equal numbers and equal bytes are equivalent.";
     "QARG-31" integers_and_doubles_differ [raw] "An integer and a double never are.";
@@ -19,9 +28,9 @@ rules! {
     "QARG-33" absence_is_told [raw] "If one is absent, the other is told with its type.";
     "QARG-33" names_of_types [raw] "Each type has its name.";
     "QARG-34" classic_is_the_default [raw] "No type and the type classic are equivalent.";
-    "QARG-35" default_type_of_a_vhost [raw, fixtures, quorum_queues, since((3, 11))]
+    "QARG-35" default_type_of_a_vhost [raw, fixtures, quorum_queues, variants(&[TYPES_OF_VHOSTS])]
         "A vhost may have another type for queues that are declared without one …";
-    "QARG-35" default_type_that_does_not_fit [raw, fixtures, quorum_queues, since((3, 11))]
+    "QARG-35" default_type_that_does_not_fit [raw, fixtures, quorum_queues, variants(&[TYPES_OF_VHOSTS])]
         "… unless this type cannot be what the queue is to be.";
     "QARG-36" values_are_not_validated_again [raw] "A wrong value is merely different.";
 }
@@ -65,14 +74,20 @@ async fn known_arguments_are_compared(t: &Trial) -> Result<(), Failure> {
     let key = "x-dead-letter-routing-key";
     expect_compared(&mut queue, &exchange, key, text("k")).await?;
     queue.expect_declared(&none).await?;
-    // A vhost's default type may stand in for the absent one (QARG-35).
-    let differences = [
-        "received the value 'quorum' of type 'longstr' but current is none",
-        "received 'quorum' but current is 'classic'",
-    ];
-    let refusals = differences.map(|difference| queue.inequivalent("x-queue-type", difference));
-    let quorum = one("x-queue-type", text("quorum"));
-    queue.expect_refused(&quorum, Text::one_of(refusals)).await
+    let none = "received the value 'quorum' of type 'longstr' but current is none";
+    let default = "received 'quorum' but current is 'classic'";
+    let differences = [(NONE_IS_COMPARED, none), (DEFAULT_IS_COMPARED, default)];
+    let refusals = differences.map(|(variant, difference)| {
+        let text = queue.inequivalent("x-queue-type", difference);
+        (
+            variant,
+            Expected::channel_close(1, 406, text, queue::Declare::ID),
+        )
+    });
+    queue
+        .expect_variant(&one("x-queue-type", text("quorum")), &refusals)
+        .await
+        .map(drop)
 }
 
 async fn modes_are_compared(t: &Trial) -> Result<(), Failure> {
@@ -232,41 +247,53 @@ async fn of_quorum_vhost(t: &Trial) -> Result<(RawConnection, String), Failure> 
     Ok((raw, t.name_in(QUORUM_VHOST, "q")))
 }
 
+/// Declares a queue without a type in a vhost whose default is quorum, and finds it to be of this type.
 async fn expect_type(
+    t: &Trial,
     raw: &mut RawConnection,
     declare: queue::Declare<'_>,
-    kind: &str,
+    is_quorum: bool,
 ) -> Result<(), Failure> {
-    let other = match kind {
-        "quorum" => "classic",
-        _ => "quorum",
-    };
     raw.declare(1, declare).await?;
-    let same = one("x-queue-type", text(kind));
-    let same = queue::Declare {
-        arguments: same.view(),
-        ..declare
+    let refused = |difference: &str| {
+        let text = format!(
+            "PRECONDITION_FAILED - inequivalent arg 'x-queue-type' for queue '{}' in vhost \
+             '{QUORUM_VHOST}': {difference}",
+            declare.queue.to_text()
+        );
+        Expected::channel_close(1, 406, text, queue::Declare::ID)
     };
-    raw.declare(1, same).await?;
-    let different = one("x-queue-type", text(other));
-    let different = queue::Declare {
-        arguments: different.view(),
-        ..declare
+    let none = refused("received the value 'quorum' of type 'longstr' but current is none");
+    let default = match is_quorum {
+        true => Expected::method(1, queue::DeclareOk::ID),
+        false => refused("received 'quorum' but current is 'classic'"),
     };
-    raw.send_method(1, different).await?;
-    let refusal = format!(
-        "PRECONDITION_FAILED - inequivalent arg 'x-queue-type' for queue '{}' in vhost \
-         '{QUORUM_VHOST}': received '{other}' but current is '{kind}'",
-        declare.queue.to_text()
-    );
-    raw.expect_channel_close(1, 406, refusal, queue::Declare::ID)
-        .await?;
-    raw.open_channel(1).await
+    let quorum = one("x-queue-type", text("quorum"));
+    raw.send_method(1, with(declare, &quorum)).await?;
+    let answers = [(VHOST_HAS_TYPE, default), (VHOST_HAS_NONE, none)];
+    if raw.expect_variant(t, &answers).await? == VHOST_HAS_NONE {
+        return Ok(());
+    }
+    let classic = one("x-queue-type", text("classic"));
+    if !is_quorum {
+        raw.open_channel(1).await?;
+        return raw.declare(1, with(declare, &classic)).await.map(drop);
+    }
+    raw.send_method(1, with(declare, &classic)).await?;
+    let different = refused("received 'classic' but current is 'quorum'");
+    raw.expect_any_of(&[different]).await.map(drop)
+}
+
+fn with<'d>(declare: queue::Declare<'d>, arguments: &'d TableBuf) -> queue::Declare<'d> {
+    queue::Declare {
+        arguments: arguments.view(),
+        ..declare
+    }
 }
 
 async fn default_type_of_a_vhost(t: &Trial) -> Result<(), Failure> {
     let (mut raw, name) = of_quorum_vhost(t).await?;
-    expect_type(&mut raw, durable_queue(&name), "quorum").await
+    expect_type(t, &mut raw, durable_queue(&name), true).await
 }
 
 async fn default_type_that_does_not_fit(t: &Trial) -> Result<(), Failure> {
@@ -275,5 +302,5 @@ async fn default_type_that_does_not_fit(t: &Trial) -> Result<(), Failure> {
         auto_delete: true,
         ..durable_queue(&name)
     };
-    expect_type(&mut raw, auto_delete, "classic").await
+    expect_type(t, &mut raw, auto_delete, false).await
 }

@@ -9,7 +9,8 @@ use leveret_protocol::Value;
 use leveret_protocol::method::queue;
 
 use crate::failure::Failure;
-use crate::raw::{RawConnection, Text, durable_queue};
+use crate::profile::Variant;
+use crate::raw::{Expected, RawConnection, Text, durable_queue};
 use crate::registry::Section;
 use crate::trial::Trial;
 
@@ -70,6 +71,30 @@ impl<'t> Arguments<'t> {
         let refused = self.raw.expect_channel_close(1, 406, text, id).await;
         refused.map_err(|failure| failure.at(format!("{arguments:?}")))?;
         self.raw.open_channel(1).await
+    }
+
+    /// Declares the queue, and is answered in one of these ways; a queue that it declares is deleted.
+    async fn expect_variant(
+        &mut self,
+        arguments: &TableBuf,
+        answers: &[(Variant, Expected)],
+    ) -> Result<Variant, Failure> {
+        let declare = queue::Declare {
+            arguments: arguments.view(),
+            ..durable_queue(&self.queue)
+        };
+        self.raw.send_method(1, declare).await?;
+        let came = self.raw.expect_variant(self.t, answers).await;
+        let came = came.map_err(|failure| failure.at(format!("{arguments:?}")))?;
+        let mut shown = answers.iter().filter(|(variant, _)| *variant == came);
+        match shown.next() {
+            Some((_, Expected::Method { .. })) => {
+                self.raw.delete_queue(1, &self.queue).await?;
+            }
+            Some((_, Expected::ChannelClose { .. })) => self.raw.open_channel(1).await?,
+            _ => {}
+        }
+        Ok(came)
     }
 
     /// Declares the queue with one argument, which is refused as invalid.

@@ -5,18 +5,31 @@ use leveret_protocol::{TableBuf, Value};
 
 use super::{Arguments, one, text};
 use crate::failure::Failure;
+use crate::profile::Variant;
 use crate::raw::{Expected, Text, durable_queue};
 use crate::registry::Follows;
 use crate::trial::Trial;
 
+variants! { TYPES: "QARG-10" {
+    HAS_ALL_TYPES "has-all-types" "There are quorum queues and streams.";
+    LACKS_TYPES "lacks-types" "A type that is known and not there ends the connection with 540.";
+} }
+
+variants! { LENT_ARGUMENTS: "QARG-12" {
+    KEPT "kept" "A classic queue takes no delivery limit and no dead-letter strategy.";
+    LENT "lent" "A classic queue takes a delivery limit and a dead-letter strategy.";
+    LOCATOR_REFUSED "locator-refused" "A classic queue takes no x-queue-leader-locator.";
+    LOCATOR_TAKEN "locator-taken" "A classic queue takes x-queue-leader-locator.";
+} }
+
 rules! {
     "QARG-10" classic [raw] "The type classic is an ordinary queue.";
-    "QARG-10" other_types [raw] "quorum and stream are known types.";
+    "QARG-10" other_types [raw, variants(&[TYPES])] "quorum and stream are known types.";
     "QARG-10" no_such_type [raw] "Any other type is refused.";
     "QARG-12" arguments_of_other_types [raw] "A classic queue refuses what only others know.";
-    "QARG-12" arguments_that_may_be_lent [raw]
-        "… or accepts the delivery limit and the dead-letter strategy.";
-    "QARG-12" leader_locator [raw, follows(Follows::V3)] "… x-queue-leader-locator as well.";
+    "QARG-12" arguments_that_may_be_lent [raw, variants(&[LENT_ARGUMENTS])]
+        "… the delivery limit and the dead-letter strategy, too.";
+    "QARG-12" leader_locator [raw, variants(&[LENT_ARGUMENTS])] "… x-queue-leader-locator as well.";
     "QARG-12" arguments_of_classic_queues [raw] "… and the others what only it knows.";
     "QARG-14" further_arguments [raw, quorum_queues, follows(Follows::V4), since((4, 3))]
         "From 4.3 quorum queues know when deliveries expire and returns are delayed …";
@@ -60,25 +73,27 @@ async fn no_type(t: &Trial) -> Result<(), Failure> {
     Ok(())
 }
 
-/// A broker may know a type and not offer it, but then it has to say so.
 async fn other_types(t: &Trial) -> Result<(), Failure> {
     for kind in ["quorum", "stream"] {
         let mut queue = Arguments::of_queue(t).await?;
-        let arguments = one("x-queue-type", text(kind));
-        let declare = queue::Declare {
-            arguments: arguments.view(),
-            ..durable_queue(&queue.queue)
-        };
-        queue.raw.send_method(1, declare).await?;
-        let declared = Expected::method(1, queue::DeclareOk::ID);
         let resource = queue.resource();
         let why = format!("NOT_IMPLEMENTED - queue type '{kind}' of {resource} is not available");
-        let not_offered = Expected::connection_close(540, why, queue::Declare::ID);
-        if queue.raw.expect_any_of(&[declared, not_offered]).await? == 0 {
-            queue.raw.delete_queue(1, &queue.queue).await?;
-        }
+        let answers = [
+            (HAS_ALL_TYPES, declared()),
+            (
+                LACKS_TYPES,
+                Expected::connection_close(540, why, queue::Declare::ID),
+            ),
+        ];
+        queue
+            .expect_variant(&one("x-queue-type", text(kind)), &answers)
+            .await?;
     }
     Ok(())
+}
+
+fn declared() -> Expected {
+    Expected::method(1, queue::DeclareOk::ID)
 }
 
 async fn no_such_type(t: &Trial) -> Result<(), Failure> {
@@ -99,10 +114,13 @@ async fn expect_not_for_type(
     key: &str,
     module: &str,
 ) -> Result<(), Failure> {
-    let resource = queue.resource();
-    let text =
-        format!("PRECONDITION_FAILED - invalid arg '{key}' for {resource} of queue type {module}");
+    let text = not_for_type(queue, key, module);
     queue.expect_refused(arguments, text).await
+}
+
+fn not_for_type(queue: &Arguments<'_>, key: &str, module: &str) -> String {
+    let resource = queue.resource();
+    format!("PRECONDITION_FAILED - invalid arg '{key}' for {resource} of queue type {module}")
 }
 
 const CLASSIC: &str = "rabbit_classic_queue";
@@ -121,37 +139,36 @@ async fn arguments_of_other_types(t: &Trial) -> Result<(), Failure> {
     Ok(())
 }
 
-/// A broker may lend them to classic queues.
+/// Declares a classic queue, which takes the argument or does not.
+async fn expect_lent_or_kept(
+    queue: &mut Arguments<'_>,
+    (key, value): (&str, Value<'_>),
+    (lent, kept): (Variant, Variant),
+) -> Result<(), Failure> {
+    let text = not_for_type(queue, key, CLASSIC);
+    let refused = Expected::channel_close(1, 406, text, queue::Declare::ID);
+    let answers = [(lent, declared()), (kept, refused)];
+    queue
+        .expect_variant(&one(key, value), &answers)
+        .await
+        .map(drop)
+}
+
 async fn arguments_that_may_be_lent(t: &Trial) -> Result<(), Failure> {
-    for (key, value) in [
+    let mut queue = Arguments::of_queue(t).await?;
+    for argument in [
         ("x-delivery-limit", Value::I32(5)),
         ("x-dead-letter-strategy", text("at-least-once")),
     ] {
-        let mut queue = Arguments::of_queue(t).await?;
-        let arguments = one(key, value);
-        let declare = queue::Declare {
-            arguments: arguments.view(),
-            ..durable_queue(&queue.queue)
-        };
-        queue.raw.send_method(1, declare).await?;
-        let resource = queue.resource();
-        let text = format!(
-            "PRECONDITION_FAILED - invalid arg '{key}' for {resource} of queue type {CLASSIC}"
-        );
-        let declared = Expected::method(1, queue::DeclareOk::ID);
-        let refused = Expected::channel_close(1, 406, text, queue::Declare::ID);
-        if queue.raw.expect_any_of(&[declared, refused]).await? == 0 {
-            queue.raw.delete_queue(1, &queue.queue).await?;
-        }
+        expect_lent_or_kept(&mut queue, argument, (LENT, KEPT)).await?;
     }
     Ok(())
 }
 
 async fn leader_locator(t: &Trial) -> Result<(), Failure> {
     let mut queue = Arguments::of_queue(t).await?;
-    let key = "x-queue-leader-locator";
-    let arguments = one(key, text("client-local"));
-    expect_not_for_type(&mut queue, &arguments, key, CLASSIC).await
+    let argument = ("x-queue-leader-locator", text("client-local"));
+    expect_lent_or_kept(&mut queue, argument, (LOCATOR_TAKEN, LOCATOR_REFUSED)).await
 }
 
 async fn arguments_of_classic_queues(t: &Trial) -> Result<(), Failure> {

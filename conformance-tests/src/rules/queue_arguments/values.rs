@@ -4,8 +4,12 @@ use leveret_protocol::{ArrayBuf, Table, TableBuf, Value};
 
 use super::{Arguments, one, text};
 use crate::failure::Failure;
-use crate::registry::Follows;
 use crate::trial::Trial;
+
+variants! { MODES: "QARG-11" {
+    VALIDATED "validated" "The mode is default or lazy, the version 1 or 2.";
+    SECOND_VERSION_ONLY "version-2-only" "The mode is anything, the version 2.";
+} }
 
 rules! {
     "QARG-01" integers_of_any_width [raw] "A number may have any integer type.";
@@ -18,8 +22,8 @@ rules! {
     "QARG-07" dead_letter_exchange [raw] "x-dead-letter-exchange: any string.";
     "QARG-08" dead_letter_routing_key [raw] "x-dead-letter-routing-key needs an exchange.";
     "QARG-09" single_active_consumer [raw] "x-single-active-consumer: a boolean.";
-    "QARG-11" queue_mode [raw, follows(Follows::V3)] "x-queue-mode: default or lazy.";
-    "QARG-11" queue_version [raw, follows(Follows::V3)] "x-queue-version: 1 or 2.";
+    "QARG-11" queue_mode [raw, variants(&[MODES])] "x-queue-mode: default or lazy.";
+    "QARG-11" queue_version [raw, variants(&[MODES])] "x-queue-version: 1 or 2.";
     "QARG-13" unknown_arguments [raw] "Unknown arguments are accepted and not compared.";
 }
 
@@ -208,6 +212,11 @@ async fn queue_mode(t: &Trial) -> Result<(), Failure> {
     for mode in ["default", "lazy"] {
         queue.expect_accepted(&one(key, text(mode))).await?;
     }
+    if !t.accepts(VALIDATED) {
+        t.saw(SECOND_VERSION_ONLY);
+        return queue.expect_accepted(&one(key, text("eager"))).await;
+    }
+    t.saw(VALIDATED);
     let why = "\"unsupported queue mode 'eager'\"";
     queue.expect_invalid(key, text("eager"), why).await?;
     let why = "{unacceptable_type,signedint}";
@@ -217,10 +226,14 @@ async fn queue_mode(t: &Trial) -> Result<(), Failure> {
 async fn queue_version(t: &Trial) -> Result<(), Failure> {
     let mut queue = Arguments::of_queue(t).await?;
     let key = "x-queue-version";
-    for version in [1, 2] {
-        queue
-            .expect_accepted(&one(key, Value::I32(version)))
-            .await?;
+    queue.expect_accepted(&one(key, Value::I32(2))).await?;
+    if t.accepts(VALIDATED) {
+        t.saw(VALIDATED);
+        queue.expect_accepted(&one(key, Value::I32(1))).await?;
+    } else {
+        t.saw(SECOND_VERSION_ONLY);
+        let why = "\"unsupported queue version '1'\"";
+        queue.expect_invalid(key, Value::I32(1), why).await?;
     }
     for version in [0, 3] {
         let why = format!("\"unsupported queue version '{version}'\"");

@@ -12,6 +12,8 @@ use crate::failure::Failure;
 use crate::raw::{Message, RawConnection};
 use crate::registry::Section;
 
+pub(super) use unchanged::{BYTE_FOR_BYTE, PASSED_ON};
+
 pub(crate) const SECTION: Section = Section::complete(
     "TABLE",
     &[
