@@ -18,7 +18,8 @@ struct Arguments {
     uri: Option<String>,
     /// What to hold the broker against where brokers differ: rabbitmq-3.10, rabbitmq-3.13, rabbitmq-4,
     /// spec, or a file whose name ends in .toml
-    #[arg(long, default_value = leveret_conformance::profile::DEFAULT, value_parser = profile)]
+    #[arg(long, env = "LEVERET_PROFILE", value_parser = profile,
+        default_value = leveret_conformance::profile::DEFAULT)]
     profile: Profile,
     /// Run only these: IDs, sections or test names, separated by commas
     #[arg(long, value_delimiter = ',')]

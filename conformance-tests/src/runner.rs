@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use crate::failure::Failure;
 use crate::profile::Variant;
-use crate::registry::{Check, Follows, Rule, Running, registered};
+use crate::registry::{Check, Rule, Running, registered};
 use crate::restart::Stop;
 use crate::target::Target;
 use crate::trial::Trial;
@@ -164,22 +164,12 @@ pub fn reason_to_skip(rule: &Rule, target: &Target) -> Option<String> {
         Check::Test(_) if rule.needs.management && target.management().is_none() => {
             Some("no management access is given".to_owned())
         }
-        Check::Test(_) => unless_of_its_version(rule, target)
+        Check::Test(_) => target
+            .profile()
+            .other_version(rule)
             .or_else(|| unless_operated(rule, target))
             .or_else(|| unless_offered(rule.needs.restart?, target))
             .or_else(|| unless_logs_in_with(rule.needs.mechanism?, target)),
-    }
-}
-
-fn unless_of_its_version(rule: &Rule, target: &Target) -> Option<String> {
-    match (rule.follows, rule.since) {
-        (_, Some((major, minor))) if !target.is_at_least(major, minor) => {
-            Some(format!("only from {major}.{minor} on; the target is older"))
-        }
-        (Follows::V4, _) if !target.is_at_least(4, 0) => {
-            Some("only 4.x; the target is older".to_owned())
-        }
-        _ => None,
     }
 }
 

@@ -47,7 +47,6 @@ pub struct Target {
     stream_queues: bool,
     /// As the broker offers them, separated by spaces.
     mechanisms: String,
-    version: (u32, u32),
     run: String,
     trials: AtomicU32,
     locks: Mutex<HashMap<&'static str, Arc<tokio::sync::Mutex<()>>>>,
@@ -77,7 +76,6 @@ impl Target {
             quorum_queues: false,
             stream_queues: false,
             mechanisms: String::new(),
-            version: (0, 0),
             run: run_name(),
             trials: AtomicU32::new(0),
             locks: Mutex::default(),
@@ -129,7 +127,6 @@ impl Target {
         let start = probe
             .await
             .map_err(|_| Failure::new(format!("no answer within {PROBE_PATIENCE:?}")))??;
-        self.version = start.version();
         self.mechanisms = start.mechanisms;
         self.fixtures = self.has_fixtures().await;
         self.quorum_queues = self.declares_queues_of_type("quorum").await;
@@ -293,13 +290,6 @@ impl Target {
             }
             tokio::time::sleep(SERVING_PAUSE).await;
         }
-    }
-
-    /// Whether the broker calls itself at least this version (major, minor). For the few rules
-    /// where RabbitMQ changed between versions that a test has to tell apart.
-    #[must_use]
-    pub fn is_at_least(&self, major: u32, minor: u32) -> bool {
-        self.version >= (major, minor)
     }
 
     /// A word that no other test of this or another run has.

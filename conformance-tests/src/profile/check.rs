@@ -145,6 +145,7 @@ pub(super) fn every_rule_can_be_passed(profile: &Profile) -> Result<(), ProfileE
     let unsettled = registered()
         .filter(|rule| matches!(rule.check, Check::Test(_)))
         .filter(|rule| profile.not_applicable(rule.id).is_none())
+        .filter(|rule| profile.other_version(rule).is_none())
         .find_map(|rule| unsettled_id(rule, profile));
     let Some(id) = unsettled else {
         return Ok(());

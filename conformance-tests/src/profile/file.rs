@@ -23,6 +23,8 @@ pub(super) struct Written {
     /// Name or path of the profile that this one changes.
     pub(super) extends: Option<Spanned<String>>,
     pub(super) texts: Option<Texts>,
+    /// `major.minor`
+    pub(super) version: Option<Spanned<String>>,
     #[serde(default, rename = "rule")]
     pub(super) statements: Vec<Spanned<Statement>>,
 }

@@ -111,6 +111,9 @@ pub(super) fn built_in_only(_: &str) -> Result<String, String> {
 
 fn lay_upon(profile: &mut Profile, file: &File) -> Result<(), ProfileError> {
     profile.texts = file.written.texts.unwrap_or(profile.texts);
+    if let Some(version) = &file.written.version {
+        profile.version = version_of(file, version)?;
+    }
     // Sections first: what the file says of an ID counts before what it says of its section, whichever
     // stands above the other, while its section counts before an ID of the profile that it extends.
     let mut seen = BTreeMap::new();
@@ -125,6 +128,15 @@ fn lay_upon(profile: &mut Profile, file: &File) -> Result<(), ProfileError> {
         apply(profile, &statement);
     }
     Ok(())
+}
+
+fn version_of(file: &File, written: &Spanned<String>) -> Result<(u32, u32), ProfileError> {
+    let numbers = written.get_ref().split_once('.');
+    let numbers = numbers.map(|(major, minor)| (major.parse(), minor.parse()));
+    match numbers {
+        Some((Ok(major), Ok(minor))) => Ok((major, minor)),
+        _ => Err(file.error_at("version", written, "it has to be of the form \"3.13\"")),
+    }
 }
 
 fn refuse_twice<'f>(

@@ -33,7 +33,7 @@ pub use error::ProfileError;
 pub(crate) use seen::SeenVariants;
 pub use variant::Variant;
 
-use crate::registry::section_of;
+use crate::registry::{Follows, Rule, section_of};
 
 /// The profiles that come with the suite: name and file.
 pub const BUILT_IN: &[(&str, &str)] = &[
@@ -57,6 +57,8 @@ pub const DEFAULT: &str = "rabbitmq-3.13";
 pub struct Profile {
     name: String,
     texts: Texts,
+    /// Major and minor.
+    version: (u32, u32),
     /// By ID.
     accepted: BTreeMap<String, Accepted>,
     /// By ID or section; an ID's word counts before its section's.
@@ -123,6 +125,7 @@ impl Profile {
         Self {
             name: name.to_owned(),
             texts: Texts::default(),
+            version: (0, 0),
             accepted: BTreeMap::new(),
             applicable: BTreeMap::new(),
         }
@@ -138,6 +141,21 @@ impl Profile {
     #[must_use]
     pub fn texts(&self) -> Texts {
         self.texts
+    }
+
+    /// Why a rule is not one of the version of RabbitMQ that the broker follows, if so.
+    #[must_use]
+    pub fn other_version(&self, rule: &Rule) -> Option<String> {
+        let (major, minor) = self.version;
+        let follows = format!("profile {} follows {major}.{minor}", self.name);
+        match (rule.follows, rule.since) {
+            (_, Some((major, minor))) if self.version < (major, minor) => {
+                Some(format!("only from {major}.{minor} on; {follows}"))
+            }
+            (Follows::V4, _) if major < 4 => Some(format!("only 4.x; {follows}")),
+            (Follows::V3, _) if major >= 4 => Some(format!("only 3.x; {follows}")),
+            _ => None,
+        }
     }
 
     /// Whether a broker may show this variant.

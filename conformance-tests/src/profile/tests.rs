@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, HashSet};
 
 use super::*;
-use crate::registry::{Check, Follows, Rule, registered};
+use crate::registry::{Follows, Rule, registered};
 
 /// Reads the first of these files, which may extend the others.
 fn read(files: &[(&str, &str)]) -> Result<Profile, ProfileError> {
@@ -83,19 +83,33 @@ fn a_variant_has_one_name_and_one_meaning_within_a_known_id() {
 }
 
 #[test]
-fn a_rule_of_one_generation_is_not_applicable_in_the_other() {
-    let follows = |follows| move |rule: &&Rule| rule.follows == follows;
-    let is_tested = |rule: &&Rule| matches!(rule.check, Check::Test(_));
-    let generations = [("rabbitmq-4", Follows::V3), ("rabbitmq-3.13", Follows::V4)];
-    for (name, only) in generations {
-        let profile = named(name);
-        let tests = registered().filter(is_tested);
-        let wrong: Vec<_> = tests
-            .filter(|rule| profile.not_applicable(rule.id).is_some() != follows(only)(rule))
-            .map(Rule::name)
-            .collect();
-        assert_eq!(wrong, Vec::<String>::new(), "in {name}");
-    }
+fn a_rule_of_one_generation_or_later_version_is_not_asked_of_another() {
+    let is_asked = |name: &str, follows, since| {
+        let rule = Rule {
+            follows,
+            since,
+            ..*registered().next().unwrap()
+        };
+        named(name).other_version(&rule).is_none()
+    };
+    assert!(is_asked("rabbitmq-3.13", Follows::V3, None));
+    assert!(!is_asked("rabbitmq-3.13", Follows::V4, None));
+    assert!(!is_asked("rabbitmq-4", Follows::V3, None));
+    assert!(is_asked("rabbitmq-4", Follows::V4, None));
+    assert!(!is_asked("rabbitmq-4", Follows::V4, Some((4, 3))));
+    assert!(is_asked("rabbitmq-3.13", Follows::Both, Some((3, 11))));
+    assert!(!is_asked("rabbitmq-3.10", Follows::Both, Some((3, 11))));
+    let newer = profile_of("version = \"4.3\"\n");
+    let rule = Rule {
+        since: Some((4, 3)),
+        ..*registered().next().unwrap()
+    };
+    assert_eq!(newer.other_version(&rule), None);
+    let error = error_of("version = \"4\"\n");
+    assert_eq!(
+        error,
+        "profile own.toml:3: version = \"4\": it has to be of the form \"3.13\""
+    );
 }
 
 #[test]

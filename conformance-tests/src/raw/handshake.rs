@@ -119,14 +119,6 @@ impl ServerStart {
         let bytes = value.and_then(|value| value.as_long_str());
         String::from_utf8_lossy(bytes.unwrap_or_default()).into_owned()
     }
-
-    /// Major and minor version of the product, zero where it names none.
-    #[must_use]
-    pub fn version(&self) -> (u32, u32) {
-        let text = self.text("version");
-        let mut numbers = text.split('.').map(|part| part.parse().unwrap_or(0));
-        (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
-    }
 }
 
 impl RawConnection {

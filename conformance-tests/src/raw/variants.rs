@@ -48,7 +48,11 @@ impl RawConnection {
             return Ok(*variant);
         }
         let wanted: Vec<_> = accepted.iter().map(|(_, one)| one.to_string()).collect();
-        let mut failure = Failure::expected(wanted.join(" or "), show(&event));
+        let wanted = match wanted.is_empty() {
+            true => "something else".to_owned(),
+            false => wanted.join(" or "),
+        };
+        let mut failure = Failure::expected(wanted, show(&event));
         if let Some((variant, _)) = self.which(&refused, &event) {
             failure = failure.note(t.not_accepted(*variant));
         }

@@ -5,7 +5,7 @@ use crate::trial::Trial;
 
 variants! {
     /// Of whatever asks for a permission.
-    pub(super) ACCESS_REFUSED: "PUB-21" {
+    pub(super) ACCESS_REFUSED: "PERM-01" {
         PERMISSION_IS_NOT_NAMED "permission-not-named" "The text begins with: access to.";
         PERMISSION_IS_NAMED "permission-named" "The text begins with: write access to, and so on.";
     }
@@ -14,12 +14,21 @@ variants! {
 /// The refusal for want of a permission, `configure`, `write` or `read`, on a resource, which is for
 /// instance `queue 'q' in vhost '/'`.
 pub(super) fn access_refused(t: &Trial, permission: &str, resource: &str, user: &str) -> Text {
-    let (variant, access) = match t.accepts(PERMISSION_IS_NOT_NAMED) {
-        true => (PERMISSION_IS_NOT_NAMED, "access".to_owned()),
-        false => (PERMISSION_IS_NAMED, format!("{permission} access")),
+    let access = match is_permission_named(t) {
+        true => format!("{permission} access"),
+        false => "access".to_owned(),
     };
-    t.saw(variant);
     Text::from(format!(
         "ACCESS_REFUSED - {access} to {resource} refused for user '{user}'"
     ))
+}
+
+/// Whether a refusal says which permission is missing.
+pub(super) fn is_permission_named(t: &Trial) -> bool {
+    let is_named = !t.accepts(PERMISSION_IS_NOT_NAMED);
+    t.saw(match is_named {
+        true => PERMISSION_IS_NAMED,
+        false => PERMISSION_IS_NOT_NAMED,
+    });
+    is_named
 }

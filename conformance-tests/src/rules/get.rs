@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use leveret_protocol::method::basic::{self, Get};
-use leveret_protocol::method::queue::{Declare, DeclareOk};
+use leveret_protocol::method::queue::Declare;
 use leveret_protocol::{Method, TableBuf, Value};
 
 use super::queue::{consume_blocked, fill, get_unacked, locked, not_found};
 use crate::client;
 use crate::failure::{Failure, expect_eq};
-use crate::raw::{Expected, RawConnection, Text, durable_queue};
+use crate::raw::{RawConnection, Text, durable_queue};
 use crate::registry::Section;
 use crate::trial::Trial;
 
@@ -29,7 +29,8 @@ rules! {
     "GET-07" one_sequence_of_tags [raw] "Gets and deliveries share a channel's sequence of tags.";
     "GET-08" renews_the_lease [raw, slow(20)] "It renews the lease of a queue that expires.";
     "GET-09" not_from_a_stream [raw, stream_queues] "It does not work on streams.";
-    "GET-09" not_from_quorum_with_single_consumer [raw] "… or with quorum and a single consumer.";
+    "GET-09" not_from_quorum_with_single_consumer [raw, quorum_queues]
+        "… or with quorum and a single consumer.";
 }
 
 async fn says_what_and_how_many(t: &Trial) -> Result<(), Failure> {
@@ -242,34 +243,11 @@ async fn renews_the_lease(t: &Trial) -> Result<(), Failure> {
     expect_eq("returned", returned.text(), "expired")
 }
 
-/// Declares a queue of a type that the broker may not have; says whether it has. A broker without
-/// it must say so with an error for the argument, or as something that it does not implement.
-async fn has_queue_type(
-    raw: &mut RawConnection,
-    name: &str,
-    arguments: &TableBuf,
-) -> Result<bool, Failure> {
-    let declare = Declare {
-        arguments: arguments.view(),
-        ..durable_queue(name)
-    };
-    raw.send_method(1, declare).await?;
-    let text = || Text::contains("queue type");
-    let answers = [
-        Expected::method(1, DeclareOk::ID),
-        Expected::channel_close(1, 406, text(), Declare::ID),
-        Expected::connection_close(540, text(), Declare::ID),
-    ];
-    Ok(raw.expect_any_of(&answers).await? == 0)
-}
-
 async fn not_from_a_stream(t: &Trial) -> Result<(), Failure> {
     let mut raw = t.raw().await?;
     let name = t.name("q");
-    let arguments = TableBuf::new().with("x-queue-type", Value::LongStr(b"stream"));
-    if !has_queue_type(&mut raw, &name, &arguments).await? {
-        return Err(Failure::expected("a stream", "a refusal"));
-    }
+    let stream = ("x-queue-type", Value::LongStr(b"stream"));
+    raw.declare_queue_with(1, &name, &[stream]).await?;
     let get = Get {
         queue: name.as_str().into(),
         ..Default::default()
@@ -285,12 +263,9 @@ async fn not_from_a_stream(t: &Trial) -> Result<(), Failure> {
 async fn not_from_quorum_with_single_consumer(t: &Trial) -> Result<(), Failure> {
     let mut raw = t.raw().await?;
     let name = t.name("q");
-    let arguments = TableBuf::new()
-        .with("x-queue-type", Value::LongStr(b"quorum"))
-        .with("x-single-active-consumer", Value::Bool(true));
-    if !has_queue_type(&mut raw, &name, &arguments).await? {
-        return Ok(());
-    }
+    let quorum = ("x-queue-type", Value::LongStr(b"quorum"));
+    let single = ("x-single-active-consumer", Value::Bool(true));
+    raw.declare_queue_with(1, &name, &[quorum, single]).await?;
     let text = format!(
         "RESOURCE_LOCKED - cannot obtain access to locked queue '{name}' in vhost '{}'. basic.get \
          operations are not supported by quorum queues with single active consumer",

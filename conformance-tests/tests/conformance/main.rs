@@ -4,6 +4,9 @@
 //! The broker is the one at `AMQP_URL`, or else a Leveret in this process. A test that restarts the
 //! broker or raises its alarms gets a Leveret of its own; at `AMQP_URL`, where there is only one, such
 //! tests come after all others and one by one.
+//!
+//! A Leveret is held against a profile of its own, a broker at `AMQP_URL` against that of
+//! `LEVERET_PROFILE`.
 
 mod in_process;
 
@@ -13,10 +16,17 @@ use std::sync::Arc;
 
 use leveret_conformance::runner::{reason_to_skip, run_one};
 use leveret_conformance::{
-    Management, OperatorCommand, Options, RestartCommands, Rule, Target, Verdict, registered,
+    Management, OperatorCommand, Options, Profile, RestartCommands, Rule, Target, Verdict, profile,
+    registered,
 };
 use libtest_mimic::{Arguments, Failed, Trial};
 use tokio::runtime::{Handle, Runtime};
+
+/// What a Leveret is held against.
+const PROFILE: &str = concat!(
+    env!("CARGO_MANIFEST_DIR"),
+    "/tests/conformance/leveret.toml"
+);
 
 fn main() -> ExitCode {
     run().unwrap_or_else(|error| {
@@ -44,7 +54,9 @@ fn run() -> Result<ExitCode, Box<dyn Error>> {
 fn hold_leveret(arguments: &Arguments, runtime: &Runtime) -> Result<ExitCode, Box<dyn Error>> {
     let (uri, broker) = runtime.block_on(in_process::start())?;
     let target = runtime.block_on(Target::connect(&uri))?;
-    let target = Arc::new(target.with_operator(Arc::new(in_process::Operated(broker.clone()))));
+    let operator = Arc::new(in_process::Operated(broker.clone()));
+    let target = target.with_profile(Profile::read(PROFILE)?);
+    let target = Arc::new(target.with_operator(operator));
     let trials = registered().map(|rule| match rule.runs_alone() {
         true => trial_with_own_broker(rule, runtime.handle()),
         false => trial(rule, &target, runtime.handle()),
@@ -61,7 +73,10 @@ fn hold_stranger(
 ) -> Result<ExitCode, Box<dyn Error>> {
     let commands = Arc::new(RestartCommands::from_environment());
     let target = runtime.block_on(Target::connect(uri))?;
-    let mut target = target.with_restart(commands);
+    let word = std::env::var("LEVERET_PROFILE").unwrap_or_else(|_| profile::DEFAULT.to_owned());
+    let mut target = target
+        .with_restart(commands)
+        .with_profile(Profile::find(&word)?);
     if let Some(management) = runtime.block_on(Management::from_environment())? {
         target = target.with_management(management);
     }
@@ -103,6 +118,7 @@ async fn verdict_of_own_broker(rule: &'static Rule) -> Result<Verdict, Box<dyn E
     let (uri, broker) = in_process::Restartable::start().await?;
     let target = Target::connect(&uri).await?;
     let target = target
+        .with_profile(Profile::read(PROFILE)?)
         .with_restart(broker.clone())
         .with_operator(broker.clone());
     let finished = run_one(rule, Arc::new(target)).await;

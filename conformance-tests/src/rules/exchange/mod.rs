@@ -44,7 +44,7 @@ variants! {
 }
 
 /// RabbitMQ calls a type invalid instead of unknown if the word is one that its machine knows by chance.
-pub(super) fn unknown_type_refusals(kind: &str) -> [(Variant, Expected); 2] {
+pub(in crate::rules) fn unknown_type_refusals(kind: &str) -> [(Variant, Expected); 2] {
     let texts = |name: &str| {
         Text::one_of([
             format!("{name} - unknown exchange type '{kind}'"),

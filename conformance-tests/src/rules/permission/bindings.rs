@@ -6,16 +6,24 @@ use leveret_protocol::method::{exchange as exchanges, queue as queues};
 use super::{Asking, DIVIDED, Need, exchange, queue};
 use crate::failure::Failure;
 use crate::raw::{RawConnection, transient_exchange};
+use crate::rules::access::ACCESS_REFUSED;
 use crate::trial::Trial;
 
 rules! {
-    "PERM-06" queue_is_written_exchange_read [raw, fixtures] "A binding writes the queue and reads the exchange.";
-    "PERM-06" both_are_missing [raw, fixtures] "… also if neither is there.";
-    "PERM-06" unbind_is_asked_alike [raw, fixtures] "To take it away, the same is asked.";
-    "PERM-06" last_declared_queue_is_bound [raw, fixtures] "An empty name stands for one that is asked about.";
-    "PERM-07" destination_is_written_source_read [raw, fixtures] "Likewise between exchanges.";
-    "PERM-07" both_exchanges_are_missing [raw, fixtures] "… also if neither is there.";
-    "PERM-07" unbind_of_exchanges_is_asked_alike [raw, fixtures] "To take it away, the same is asked.";
+    "PERM-06" queue_is_written_exchange_read [raw, fixtures, variants(&[ACCESS_REFUSED])]
+        "A binding writes the queue and reads the exchange.";
+    "PERM-06" both_are_missing [raw, fixtures, variants(&[ACCESS_REFUSED])]
+        "… also if neither is there.";
+    "PERM-06" unbind_is_asked_alike [raw, fixtures, variants(&[ACCESS_REFUSED])]
+        "To take it away, the same is asked.";
+    "PERM-06" last_declared_queue_is_bound [raw, fixtures, variants(&[ACCESS_REFUSED])]
+        "An empty name stands for one that is asked about.";
+    "PERM-07" destination_is_written_source_read [raw, fixtures, variants(&[ACCESS_REFUSED])]
+        "Likewise between exchanges.";
+    "PERM-07" both_exchanges_are_missing [raw, fixtures, variants(&[ACCESS_REFUSED])]
+        "… also if neither is there.";
+    "PERM-07" unbind_of_exchanges_is_asked_alike [raw, fixtures, variants(&[ACCESS_REFUSED])]
+        "To take it away, the same is asked.";
 }
 
 fn bind<'a>(queue: &'a str, exchange: &'a str) -> Method<'a> {

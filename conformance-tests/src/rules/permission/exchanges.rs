@@ -7,20 +7,26 @@ use super::{Asking, DIVIDED, Need, exchange};
 use crate::failure::Failure;
 use crate::raw::{RawConnection, transient_exchange};
 use crate::registry::Follows;
+use crate::rules::access::ACCESS_REFUSED;
 use crate::trial::Trial;
 
 rules! {
-    "PERM-05" declare_needs_configure [raw, fixtures, also(&["PERM-01"])] "To declare is to configure.";
-    "PERM-05" redeclare_needs_configure [raw, fixtures] "… also what is there.";
-    "PERM-05" delete_needs_configure [raw, fixtures] "So is to delete, also what is missing.";
-    "PERM-04" passive_needs_nothing_of_exchanges [raw, fixtures, follows(Follows::V3)]
+    "PERM-05" declare_needs_configure [raw, fixtures, variants(&[ACCESS_REFUSED]), also(&["PERM-01"])]
+        "To declare is to configure.";
+    "PERM-05" redeclare_needs_configure [raw, fixtures, variants(&[ACCESS_REFUSED])]
+        "… also what is there.";
+    "PERM-05" delete_needs_configure [raw, fixtures, variants(&[ACCESS_REFUSED])]
+        "So is to delete, also what is missing.";
+    "PERM-04" passive_needs_nothing_of_exchanges [raw, fixtures, variants(&[ACCESS_REFUSED]), follows(Follows::V3)]
         "Whether an exchange exists may be asked by anybody.";
-    "PERM-04" passive_needs_any_of_exchanges [raw, fixtures, follows(Follows::V4), since((4, 3))]
+    "PERM-04" passive_needs_any_of_exchanges [raw, fixtures, variants(&[ACCESS_REFUSED]), follows(Follows::V4), since((4, 3))]
         "From 4.3 it may be asked by who may do anything with it.";
-    "PERM-09" alternate_needs_more [raw, fixtures] "A new alternate is written, what leads there read.";
-    "PERM-09" default_exchange_as_alternate [raw, fixtures, also(&["PERM-02"])]
+    "PERM-09" alternate_needs_more [raw, fixtures, variants(&[ACCESS_REFUSED])]
+        "A new alternate is written, what leads there read.";
+    "PERM-09" default_exchange_as_alternate [raw, fixtures, variants(&[ACCESS_REFUSED]), also(&["PERM-02"])]
         "… also if it is the default exchange.";
-    "PERM-09" redeclare_asks_no_more [raw, fixtures] "Of an exchange that is there nothing more is asked.";
+    "PERM-09" redeclare_asks_no_more [raw, fixtures, variants(&[ACCESS_REFUSED])]
+        "Of an exchange that is there nothing more is asked.";
 }
 
 async fn expect_missing(raw: &mut RawConnection, t: &Trial, name: &str) -> Result<(), Failure> {

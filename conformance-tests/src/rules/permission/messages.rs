@@ -6,18 +6,27 @@ use leveret_protocol::method::{basic, queue as queues};
 use super::{Asking, DIVIDED, Need, READER, exchange, queue};
 use crate::failure::{Failure, expect_eq};
 use crate::raw::{RawConnection, transient_exchange};
+use crate::rules::access::ACCESS_REFUSED;
 use crate::trial::Trial;
 
 rules! {
-    "PERM-10" publish_needs_write [raw, fixtures, also(&["PERM-01"])] "To publish is to write the exchange.";
-    "PERM-10" publish_to_a_missing_exchange [raw, fixtures] "… also if it is missing.";
-    "PERM-02" publish_to_the_default_exchange [raw, fixtures] "The default exchange is called amq.default.";
-    "PERM-10" get_consume_and_purge_need_read [raw, fixtures] "Get, consume and purge read the queue.";
-    "PERM-10" missing_queue [raw, fixtures] "… also if it is missing.";
-    "PERM-10" last_declared_queue_is_read [raw, fixtures] "An empty name stands for one that is asked about.";
-    "PERM-10" refused_publish_closes_in_order [raw, fixtures] "What came before a refusal is kept.";
-    "PERM-11" settling_needs_nothing [raw, fixtures] "To ack, nack, reject and recover needs nothing more.";
-    "PERM-11" modes_need_nothing [raw, fixtures] "Nor do prefetch, confirms, transactions and cancel.";
+    "PERM-10" publish_needs_write [raw, fixtures, variants(&[ACCESS_REFUSED]), also(&["PERM-01"])]
+        "To publish is to write the exchange.";
+    "PERM-10" publish_to_a_missing_exchange [raw, fixtures, variants(&[ACCESS_REFUSED])]
+        "… also if it is missing.";
+    "PERM-02" publish_to_the_default_exchange [raw, fixtures, variants(&[ACCESS_REFUSED])]
+        "The default exchange is called amq.default.";
+    "PERM-10" get_consume_and_purge_need_read [raw, fixtures, variants(&[ACCESS_REFUSED])]
+        "Get, consume and purge read the queue.";
+    "PERM-10" missing_queue [raw, fixtures, variants(&[ACCESS_REFUSED])] "… also if it is missing.";
+    "PERM-10" last_declared_queue_is_read [raw, fixtures, variants(&[ACCESS_REFUSED])]
+        "An empty name stands for one that is asked about.";
+    "PERM-10" refused_publish_closes_in_order [raw, fixtures, variants(&[ACCESS_REFUSED])]
+        "What came before a refusal is kept.";
+    "PERM-11" settling_needs_nothing [raw, fixtures, variants(&[ACCESS_REFUSED])]
+        "To ack, nack, reject and recover needs nothing more.";
+    "PERM-11" modes_need_nothing [raw, fixtures, variants(&[ACCESS_REFUSED])]
+        "Nor do prefetch, confirms, transactions and cancel.";
 }
 
 fn get(queue: &str) -> basic::Get<'_> {

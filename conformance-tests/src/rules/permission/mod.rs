@@ -22,6 +22,7 @@ use leveret_protocol::Method;
 use crate::failure::Failure;
 use crate::raw::{Handshake, RawConnection, Text};
 use crate::registry::Section;
+use crate::rules::access::is_permission_named;
 use crate::trial::Trial;
 
 pub(crate) const SECTION: Section = Section::complete(
@@ -69,13 +70,21 @@ fn exchange(name: &str) -> String {
     format!("exchange '{name}'")
 }
 
+/// How refusals begin, by the permission that is missing.
+fn told(t: &Trial) -> fn(Need) -> String {
+    match is_permission_named(t) {
+        true => |need| format!("{} access", need.word()),
+        false => |_| "access".to_owned(),
+    }
+}
+
 /// A user with channel 1 of a connection.
 struct Asking {
     raw: RawConnection,
     user: String,
     vhost: String,
-    /// Whether texts say which permission is missing.
-    is_told_the_need: bool,
+    /// What stands in front of `access to`, by the permission that is missing.
+    told: fn(Need) -> String,
 }
 
 impl Asking {
@@ -90,20 +99,17 @@ impl Asking {
             raw,
             user: handshake.user.clone(),
             vhost: handshake.vhost.clone(),
-            is_told_the_need: t.target().is_at_least(4, 0),
+            told: told(t),
         })
     }
 
     /// The text of PERM-01.
     fn refusal(&self, need: Need, resource: impl Display) -> Text {
-        let (user, vhost, word) = (&self.user, &self.vhost, need.word());
-        let rest = format!("access to {resource} in vhost '{vhost}' refused for user '{user}'");
-        let plain = format!("ACCESS_REFUSED - {rest}");
-        match self.is_told_the_need {
-            // The word came with one of the 4.x.
-            true => Text::one_of([plain, format!("ACCESS_REFUSED - {word} {rest}")]),
-            false => plain.into(),
-        }
+        let (user, vhost, access) = (&self.user, &self.vhost, (self.told)(need));
+        let resource = format!("{resource} in vhost '{vhost}'");
+        Text::from(format!(
+            "ACCESS_REFUSED - {access} to {resource} refused for user '{user}'"
+        ))
     }
 
     /// Sends a method that is refused for want of a permission, and opens the channel again.

@@ -6,19 +6,27 @@ use leveret_protocol::method::{basic, exchange as exchanges, queue as queues};
 use super::{Asking, DIVIDED, Need, READER, exchange, queue};
 use crate::failure::Failure;
 use crate::raw::{RawConnection, Text, durable_queue, transient_exchange};
-use crate::rules::exchange::{UNKNOWN_TYPES, unknown_type_refusals};
+use crate::rules::access::ACCESS_REFUSED;
+use crate::rules::exchange::UNKNOWN_TYPES;
 use crate::trial::Trial;
 
 rules! {
-    "PERM-12" unknown_type_comes_first [raw, fixtures, variants(&[UNKNOWN_TYPES])]
+    "PERM-12" unknown_type_comes_first [raw, fixtures, variants(&[ACCESS_REFUSED, UNKNOWN_TYPES])]
         "An exchange's type must be known …";
-    "PERM-12" default_exchange_comes_next [raw, fixtures] "… then it must not be the default exchange …";
-    "PERM-12" bindings_of_the_default_exchange [raw, fixtures] "… for bindings once the destination may be written …";
-    "PERM-12" system_exchanges_are_not_deleted [raw, fixtures] "… nor, to be deleted, one of the system's …";
-    "PERM-12" permission_comes_before_the_rest [raw, fixtures] "… then permission, reserved names, existence.";
-    "PERM-12" reserved_queue_names_come_first [raw, fixtures] "Reserved names of queues come before permission.";
-    "PERM-17" permission_before_exclusivity [raw, fixtures] "Permission comes before exclusivity …";
-    "PERM-17" existence_before_exclusivity [raw, fixtures] "… and so does existence.";
+    "PERM-12" default_exchange_comes_next [raw, fixtures, variants(&[ACCESS_REFUSED])]
+        "… then it must not be the default exchange …";
+    "PERM-12" bindings_of_the_default_exchange [raw, fixtures, variants(&[ACCESS_REFUSED])]
+        "… for bindings once the destination may be written …";
+    "PERM-12" system_exchanges_are_not_deleted [raw, fixtures, variants(&[ACCESS_REFUSED])]
+        "… nor, to be deleted, one of the system's …";
+    "PERM-12" permission_comes_before_the_rest [raw, fixtures, variants(&[ACCESS_REFUSED])]
+        "… then permission, reserved names, existence.";
+    "PERM-12" reserved_queue_names_come_first [raw, fixtures, variants(&[ACCESS_REFUSED])]
+        "Reserved names of queues come before permission.";
+    "PERM-17" permission_before_exclusivity [raw, fixtures, variants(&[ACCESS_REFUSED])]
+        "Permission comes before exclusivity …";
+    "PERM-17" existence_before_exclusivity [raw, fixtures, variants(&[ACCESS_REFUSED])]
+        "… and so does existence.";
 }
 
 const DEFAULT_EXCHANGE: &str = "ACCESS_REFUSED - operation not permitted on the default exchange";
@@ -28,7 +36,7 @@ async fn unknown_type_comes_first(t: &Trial) -> Result<(), Failure> {
         let mut raw = Asking::of(t, READER).await?.raw;
         raw.send_method(1, transient_exchange(name, "no-such-type"))
             .await?;
-        let refusals = unknown_type_refusals("no-such-type");
+        let refusals = crate::rules::exchange::unknown_type_refusals("no-such-type");
         raw.expect_variant(t, &refusals).await?;
     }
     Ok(())

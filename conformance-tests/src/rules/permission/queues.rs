@@ -7,22 +7,30 @@ use super::{Asking, DIVIDED, Need, READER, exchange, queue};
 use crate::failure::Failure;
 use crate::raw::{RawConnection, Text, durable_queue};
 use crate::registry::Follows;
+use crate::rules::access::ACCESS_REFUSED;
 use crate::trial::Trial;
 
 rules! {
-    "PERM-03" declare_needs_configure [raw, fixtures, also(&["PERM-01"])] "To declare is to configure.";
-    "PERM-03" redeclare_needs_configure [raw, fixtures] "… also what is there.";
-    "PERM-03" server_named_queue [raw, fixtures] "… also what the server names.";
-    "PERM-03" delete_needs_configure [raw, fixtures] "So is to delete, also what is missing.";
-    "PERM-03" last_declared_queue [raw, fixtures] "An empty name stands for one that is asked about.";
-    "PERM-04" passive_needs_nothing [raw, fixtures, follows(Follows::V3)]
+    "PERM-03" declare_needs_configure [raw, fixtures, variants(&[ACCESS_REFUSED]), also(&["PERM-01"])]
+        "To declare is to configure.";
+    "PERM-03" redeclare_needs_configure [raw, fixtures, variants(&[ACCESS_REFUSED])]
+        "… also what is there.";
+    "PERM-03" server_named_queue [raw, fixtures, variants(&[ACCESS_REFUSED])]
+        "… also what the server names.";
+    "PERM-03" delete_needs_configure [raw, fixtures, variants(&[ACCESS_REFUSED])]
+        "So is to delete, also what is missing.";
+    "PERM-03" last_declared_queue [raw, fixtures, variants(&[ACCESS_REFUSED])]
+        "An empty name stands for one that is asked about.";
+    "PERM-04" passive_needs_nothing [raw, fixtures, variants(&[ACCESS_REFUSED]), follows(Follows::V3)]
         "Whether a queue exists may be asked by anybody.";
-    "PERM-04" passive_needs_any [raw, fixtures, follows(Follows::V4), since((4, 3))]
+    "PERM-04" passive_needs_any [raw, fixtures, variants(&[ACCESS_REFUSED]), follows(Follows::V4), since((4, 3))]
         "From 4.3 it may be asked by who may do anything with it.";
-    "PERM-08" dead_letters_need_more [raw, fixtures] "A new queue's dead letters: it is read, the other written.";
-    "PERM-08" dead_letters_to_the_default_exchange [raw, fixtures, also(&["PERM-02"])]
+    "PERM-08" dead_letters_need_more [raw, fixtures, variants(&[ACCESS_REFUSED])]
+        "A new queue's dead letters: it is read, the other written.";
+    "PERM-08" dead_letters_to_the_default_exchange [raw, fixtures, variants(&[ACCESS_REFUSED]), also(&["PERM-02"])]
         "… also to the default exchange.";
-    "PERM-08" redeclare_asks_no_more [raw, fixtures] "Of a queue that is there nothing more is asked.";
+    "PERM-08" redeclare_asks_no_more [raw, fixtures, variants(&[ACCESS_REFUSED])]
+        "Of a queue that is there nothing more is asked.";
 }
 
 pub(super) async fn expect_missing(
@@ -79,15 +87,9 @@ async fn redeclare_needs_configure(t: &Trial) -> Result<(), Failure> {
 async fn server_named_queue(t: &Trial) -> Result<(), Failure> {
     let mut asking = Asking::of(t, READER).await?;
     let nameless = durable_queue("");
-    let word = match t.target().is_at_least(4, 0) {
-        true => "configure ",
-        false => "",
-    };
-    let texts = ["", word]
-        .map(|word| Text::starts(format!("ACCESS_REFUSED - {word}access to queue 'amq.gen-")));
-    asking
-        .expect_fault(nameless, 403, Text::one_of(texts))
-        .await?;
+    let access = (asking.told)(Need::Configure);
+    let text = Text::starts(format!("ACCESS_REFUSED - {access} to queue 'amq.gen-"));
+    asking.expect_fault(nameless, 403, text).await?;
     let mut other = Asking::of(t, "restricted").await?;
     let declared = other.raw.declare(1, nameless).await?;
     t.deletes(&declared.name);

@@ -9,14 +9,15 @@ use tokio::time::timeout;
 use super::{Asking, Need, exchange};
 use crate::failure::Failure;
 use crate::raw::transient_exchange;
+use crate::rules::access::ACCESS_REFUSED;
 use crate::trial::Trial;
 
 rules! {
-    "PERM-16" busy_channel_goes_on [raw, fixtures, permissions, lock("revocable")]
+    "PERM-16" busy_channel_goes_on [raw, fixtures, variants(&[ACCESS_REFUSED]), permissions, lock("revocable")]
         "A channel that is in use need not notice at once what is taken away.";
-    "PERM-16" new_channel_asks_anew [raw, fixtures, permissions, lock("revocable")]
+    "PERM-16" new_channel_asks_anew [raw, fixtures, variants(&[ACCESS_REFUSED]), permissions, lock("revocable")]
         "A channel that is opened later does.";
-    "PERM-16" new_connection_asks_anew [raw, fixtures, permissions, lock("revocable")]
+    "PERM-16" new_connection_asks_anew [raw, fixtures, variants(&[ACCESS_REFUSED]), permissions, lock("revocable")]
         "So does a connection, which is also given what is new.";
 }
 

@@ -10,20 +10,32 @@ use super::{Asking, Need, exchange};
 use crate::failure::Failure;
 use crate::raw::{Handshake, RawConnection, transient_exchange};
 use crate::registry::Follows;
+use crate::rules::access::ACCESS_REFUSED;
 use crate::trial::Trial;
 
 rules! {
-    "PERM-13" publish_needs_its_key [raw, fixtures] "The key is written.";
-    "PERM-13" bind_needs_its_key [raw, fixtures] "The key of a binding is read.";
-    "PERM-13" exchange_binding_needs_its_key [raw, fixtures] "… also between exchanges.";
-    "PERM-13" unbind_needs_its_key [raw, fixtures] "… also to take it away, even where there is none.";
-    "PERM-13" exchange_comes_before_its_keys [raw, fixtures] "The exchange is asked about first.";
-    "PERM-13" only_topic_exchanges_have_topics [raw, fixtures] "Keys of other exchanges are free.";
-    "PERM-13" only_what_is_published_to_is_asked [raw, fixtures] "So is what comes from an exchange.";
-    "PERM-14" no_record_allows_everything [raw, fixtures] "Without a record every key may be used.";
-    "PERM-14" names_in_patterns [raw, fixtures] "{username} and {vhost} stand for the names.";
-    "PERM-15" copies_are_not_asked_about [raw, fixtures, follows(Follows::V3)] "Keys of CC and BCC are free.";
-    "PERM-15" copies_are_asked_about [raw, fixtures, follows(Follows::V4)] "In 4.x each of them is written.";
+    "PERM-13" publish_needs_its_key [raw, fixtures, variants(&[ACCESS_REFUSED])]
+        "The key is written.";
+    "PERM-13" bind_needs_its_key [raw, fixtures, variants(&[ACCESS_REFUSED])]
+        "The key of a binding is read.";
+    "PERM-13" exchange_binding_needs_its_key [raw, fixtures, variants(&[ACCESS_REFUSED])]
+        "… also between exchanges.";
+    "PERM-13" unbind_needs_its_key [raw, fixtures, variants(&[ACCESS_REFUSED])]
+        "… also to take it away, even where there is none.";
+    "PERM-13" exchange_comes_before_its_keys [raw, fixtures, variants(&[ACCESS_REFUSED])]
+        "The exchange is asked about first.";
+    "PERM-13" only_topic_exchanges_have_topics [raw, fixtures, variants(&[ACCESS_REFUSED])]
+        "Keys of other exchanges are free.";
+    "PERM-13" only_what_is_published_to_is_asked [raw, fixtures, variants(&[ACCESS_REFUSED])]
+        "So is what comes from an exchange.";
+    "PERM-14" no_record_allows_everything [raw, fixtures, variants(&[ACCESS_REFUSED])]
+        "Without a record every key may be used.";
+    "PERM-14" names_in_patterns [raw, fixtures, variants(&[ACCESS_REFUSED])]
+        "{username} and {vhost} stand for the names.";
+    "PERM-15" copies_are_not_asked_about [raw, fixtures, variants(&[ACCESS_REFUSED]), follows(Follows::V3)]
+        "Keys of CC and BCC are free.";
+    "PERM-15" copies_are_asked_about [raw, fixtures, variants(&[ACCESS_REFUSED]), follows(Follows::V4)]
+        "In 4.x each of them is written.";
 }
 
 const TOPICAL: &str = "topical";

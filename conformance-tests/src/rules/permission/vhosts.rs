@@ -4,11 +4,14 @@ use leveret_protocol::method::connection;
 
 use crate::failure::Failure;
 use crate::raw::{Handshake, transient_exchange};
+use crate::rules::access::ACCESS_REFUSED;
 use crate::trial::Trial;
 
 rules! {
-    "PERM-18" no_record_no_entry [raw, fixtures] "Without a record a vhost may not be entered.";
-    "PERM-18" names_are_per_vhost [raw, fixtures] "Names of one vhost say nothing in another.";
+    "PERM-18" no_record_no_entry [raw, fixtures, variants(&[ACCESS_REFUSED])]
+        "Without a record a vhost may not be entered.";
+    "PERM-18" names_are_per_vhost [raw, fixtures, variants(&[ACCESS_REFUSED])]
+        "Names of one vhost say nothing in another.";
 }
 
 const SECOND: &str = "leveret-second";

@@ -7,10 +7,14 @@ use super::{Arguments, one, text};
 use crate::failure::Failure;
 use crate::raw::{Expected, Handshake, RawConnection, Text, durable_queue};
 use crate::trial::Trial;
-
 variants! { ABSENT_TYPE: "QARG-30" {
     NONE_IS_COMPARED "absent-type-is-none" "A type is told to differ from none.";
     DEFAULT_IS_COMPARED "absent-type-is-default" "A type is told to differ from the vhost's default.";
+} }
+
+variants! { TYPES_OF_VHOSTS: "QARG-35" {
+    VHOST_HAS_TYPE "vhosts-have-types" "A vhost's default type stands in for the absent one.";
+    VHOST_HAS_NONE "vhosts-have-none" "Vhosts have no default type.";
 } }
 
 rules! {
@@ -24,9 +28,9 @@ rules! {
     "QARG-33" absence_is_told [raw] "If one is absent, the other is told with its type.";
     "QARG-33" names_of_types [raw] "Each type has its name.";
     "QARG-34" classic_is_the_default [raw] "No type and the type classic are equivalent.";
-    "QARG-35" default_type_of_a_vhost [raw, fixtures, quorum_queues, since((3, 11))]
+    "QARG-35" default_type_of_a_vhost [raw, fixtures, quorum_queues, variants(&[TYPES_OF_VHOSTS])]
         "A vhost may have another type for queues that are declared without one …";
-    "QARG-35" default_type_that_does_not_fit [raw, fixtures, quorum_queues, since((3, 11))]
+    "QARG-35" default_type_that_does_not_fit [raw, fixtures, quorum_queues, variants(&[TYPES_OF_VHOSTS])]
         "… unless this type cannot be what the queue is to be.";
     "QARG-36" values_are_not_validated_again [raw] "A wrong value is merely different.";
 }
@@ -243,49 +247,53 @@ async fn of_quorum_vhost(t: &Trial) -> Result<(RawConnection, String), Failure> 
     Ok((raw, t.name_in(QUORUM_VHOST, "q")))
 }
 
+/// Declares a queue without a type in a vhost whose default is quorum, and finds it to be of this type.
 async fn expect_type(
+    t: &Trial,
     raw: &mut RawConnection,
     declare: queue::Declare<'_>,
-    kind: &str,
+    is_quorum: bool,
 ) -> Result<(), Failure> {
-    let other = match kind {
-        "quorum" => "classic",
-        _ => "quorum",
-    };
     raw.declare(1, declare).await?;
-    let same = one("x-queue-type", text(kind));
-    let same = queue::Declare {
-        arguments: same.view(),
-        ..declare
+    let refused = |difference: &str| {
+        let text = format!(
+            "PRECONDITION_FAILED - inequivalent arg 'x-queue-type' for queue '{}' in vhost \
+             '{QUORUM_VHOST}': {difference}",
+            declare.queue.to_text()
+        );
+        Expected::channel_close(1, 406, text, queue::Declare::ID)
     };
-    raw.declare(1, same).await?;
-    let different = one("x-queue-type", text(other));
-    let different = queue::Declare {
-        arguments: different.view(),
-        ..declare
+    let none = refused("received the value 'quorum' of type 'longstr' but current is none");
+    let default = match is_quorum {
+        true => Expected::method(1, queue::DeclareOk::ID),
+        false => refused("received 'quorum' but current is 'classic'"),
     };
-    raw.send_method(1, different).await?;
-    // A type that nobody has given may count as absent (QARG-34).
-    let name = declare.queue.to_text();
-    let refusals = [
-        format!("received '{other}' but current is '{kind}'"),
-        format!("received the value '{other}' of type 'longstr' but current is none"),
-    ]
-    .map(|difference| {
-        format!(
-            "PRECONDITION_FAILED - inequivalent arg 'x-queue-type' for queue '{name}' in vhost \
-             '{QUORUM_VHOST}': {difference}"
-        )
-    });
-    let refusal = Text::one_of(refusals);
-    raw.expect_channel_close(1, 406, refusal, queue::Declare::ID)
-        .await?;
-    raw.open_channel(1).await
+    let quorum = one("x-queue-type", text("quorum"));
+    raw.send_method(1, with(declare, &quorum)).await?;
+    let answers = [(VHOST_HAS_TYPE, default), (VHOST_HAS_NONE, none)];
+    if raw.expect_variant(t, &answers).await? == VHOST_HAS_NONE {
+        return Ok(());
+    }
+    let classic = one("x-queue-type", text("classic"));
+    if !is_quorum {
+        raw.open_channel(1).await?;
+        return raw.declare(1, with(declare, &classic)).await.map(drop);
+    }
+    raw.send_method(1, with(declare, &classic)).await?;
+    let different = refused("received 'classic' but current is 'quorum'");
+    raw.expect_any_of(&[different]).await.map(drop)
+}
+
+fn with<'d>(declare: queue::Declare<'d>, arguments: &'d TableBuf) -> queue::Declare<'d> {
+    queue::Declare {
+        arguments: arguments.view(),
+        ..declare
+    }
 }
 
 async fn default_type_of_a_vhost(t: &Trial) -> Result<(), Failure> {
     let (mut raw, name) = of_quorum_vhost(t).await?;
-    expect_type(&mut raw, durable_queue(&name), "quorum").await
+    expect_type(t, &mut raw, durable_queue(&name), true).await
 }
 
 async fn default_type_that_does_not_fit(t: &Trial) -> Result<(), Failure> {
@@ -294,5 +302,5 @@ async fn default_type_that_does_not_fit(t: &Trial) -> Result<(), Failure> {
         auto_delete: true,
         ..durable_queue(&name)
     };
-    expect_type(&mut raw, auto_delete, "classic").await
+    expect_type(t, &mut raw, auto_delete, false).await
 }
