@@ -32,7 +32,7 @@ pub struct Handshake {
 }
 
 /// What the server says first.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ServerStart {
     /// The protocol's major version.
     pub version_major: u8,
