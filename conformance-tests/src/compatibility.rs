@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   | | broker | … |         | ID | 1 | 2 |          1. why
-//!   a number for each  ─▶    a line for each ID  ─▶  a note for whatever is neither ✓ nor ·
+//!   a number for each  ─▶    a line for each ID  ─▶  a note for whatever did not simply pass
 //! ```
 //!
 //! What it is not: it runs nothing, and judges no difference.
@@ -48,9 +48,9 @@ fn all_ids(reports: &[Report]) -> Vec<&str> {
 fn write_brokers(text: &mut String, reports: &[Report]) {
     let _ = writeln!(
         text,
-        "\n| | broker | profile | suite | IDs passed | failed | skipped |"
+        "\n| | broker | platform | profile | suite | IDs passed | failed | skipped |"
     );
-    let _ = writeln!(text, "|---|---|---|---|---|---|---|");
+    let _ = writeln!(text, "|---|---|---|---|---|---|---|---|");
     for (at, report) in reports.iter().enumerate() {
         let counts = StatusCounts::of(report.ids.iter().map(|id| id.status));
         let StatusCounts {
@@ -61,10 +61,11 @@ fn write_brokers(text: &mut String, reports: &[Report]) {
         } = counts;
         let (broker, profile) = (escaped(&report.broker.name()), escaped(&report.profile));
         let suite = escaped(&report.suite.version);
+        let platform = escaped(&report.broker.platform);
         let number = at + 1;
         let _ = writeln!(
             text,
-            "| {number} | {broker} | {profile} | {suite} | {passed} | {failed} | {skipped} |"
+            "| {number} | {broker} | {platform} | {profile} | {suite} | {passed} | {failed} | {skipped} |"
         );
     }
 }
@@ -81,7 +82,7 @@ fn write_legend(text: &mut String) {
     let marks = marks.map(|status| format!("{} {}", mark(status), word(status)));
     let _ = writeln!(
         text,
-        "\n{}. The numbers are notes, at the end.",
+        "\n{}. The raised numbers are notes, at the end.",
         marks.join(" · ")
     );
 }
@@ -145,8 +146,16 @@ fn cell(report: &Report, id: &str, notes: &mut Notes) -> String {
     };
     match note(report, id) {
         None => format!(" {} |", mark(id.status)),
-        Some(note) => format!(" {} {} |", mark(id.status), notes.number(note)),
+        Some(note) => format!(" {}{} |", mark(id.status), raised(notes.number(note))),
     }
+}
+
+/// A number as a footnote has it.
+fn raised(number: usize) -> String {
+    let raised = ['⁰', '¹', '²', '³', '⁴', '⁵', '⁶', '⁷', '⁸', '⁹'];
+    let digits = number.to_string();
+    let digits = digits.chars().filter_map(|digit| digit.to_digit(10));
+    digits.filter_map(|digit| raised.get(digit as usize)).collect()
 }
 
 fn find<'r>(report: &'r Report, id: &str) -> Option<&'r Id> {
@@ -231,27 +240,27 @@ mod tests {
         second.broker.product = "Leveret".to_owned();
         let expected = "# Compatibility
 
-| | broker | profile | suite | IDs passed | failed | skipped |
-|---|---|---|---|---|---|---|
-| 1 | RabbitMQ 3.10.8 | rabbitmq-3.13 | 0.1.0 | 1 | 0 | 2 |
-| 2 | Leveret 3.10.8 | rabbitmq-3.13 | 0.1.0 | 2 | 1 | 0 |
+| | broker | platform | profile | suite | IDs passed | failed | skipped |
+|---|---|---|---|---|---|---|---|
+| 1 | RabbitMQ 3.10.8 | Erlang/OTP 25 | rabbitmq-3.13 | 0.1.0 | 1 | 0 | 2 |
+| 2 | Leveret 3.10.8 | Erlang/OTP 25 | rabbitmq-3.13 | 0.1.0 | 2 | 1 | 0 |
 
 ✓ passed · ✗ failed · – skipped · ? not run, the run ended early · ○ not testable from outside · \
-… not selected. The numbers are notes, at the end.
+… not selected. The raised numbers are notes, at the end.
 
 ## EXCH: 1/1 · 1/2
 
 | ID | 1 | 2 |
 |---|---|---|
-| EXCH-01 | ✓ | ✗ 1 |
+| EXCH-01 | ✓ | ✗¹ |
 | EXCH-02 | … | ✓ |
 
 ## QUEUE: 0/2 · 1/1
 
 | ID | 1 | 2 |
 |---|---|---|
-| QUEUE-01 | – 2 | ✓ |
-| QUEUE-02 | – 2 | … |
+| QUEUE-01 | –² | ✓ |
+| QUEUE-02 | –² | … |
 
 ## Notes
 

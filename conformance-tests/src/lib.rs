@@ -5,9 +5,10 @@
 //!
 //! ```text
 //!   rules/*  the tests, one file per section          registry  what a test is and which exist
-//!      │ each is handed a
-//!      ▼
-//!   trial    own names, own connections, clean-up     runner    deadlines, side by side, verdicts
+//!      │ each is handed a                             selection  which of them run
+//!      ▼                                              course    all of them, side by side
+//!   trial    own names, own connections, clean-up     runner    one of them: deadline and verdict
+//!      │                                              report    what came of them, in five forms
 //!      │ opens
 //!      ├──▶ client   lapin: what a normal client does
 //!      └──▶ raw      any bytes in any order, on `leveret-protocol`

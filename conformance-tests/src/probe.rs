@@ -8,7 +8,7 @@
 use std::time::Duration;
 
 use leveret_protocol::method::connection::{self, Method as Connection};
-use leveret_protocol::{Method, MethodId};
+use leveret_protocol::{Method, MethodId, PROTOCOL_HEADER};
 
 use crate::failure::{Failure, show_bytes};
 use crate::greeting;
@@ -42,8 +42,9 @@ async fn shake_hands(address: &str, handshake: &Handshake) -> Result<ServerStart
 }
 
 async fn begin(raw: &mut RawConnection) -> Result<ServerStart, Failure> {
-    match raw.begin().await {
-        Ok(start) => Ok(start),
+    raw.send_header(PROTOCOL_HEADER).await?;
+    match answer(raw, "connection.start", connection::Start::ID).await {
+        Ok(start) => ServerStart::read(&start),
         Err(failure) => Err(told_by_first_bytes(raw.unread(), failure)),
     }
 }
@@ -59,7 +60,7 @@ fn told_by_first_bytes(unread: &[u8], failure: Failure) -> Failure {
 async fn log_in(raw: &mut RawConnection, handshake: &Handshake) -> Result<(), Failure> {
     raw.send_start_ok(handshake).await?;
     let step = format!("log in as {:?}", handshake.user);
-    let answer = answer(raw, connection::Tune::ID).await;
+    let answer = answer(raw, "connection.tune", connection::Tune::ID).await;
     let offered = answer.and_then(|method| {
         method.read(|method| match method {
             Method::Connection(Connection::Tune(tune)) => Some(tune),
@@ -72,23 +73,35 @@ async fn log_in(raw: &mut RawConnection, handshake: &Handshake) -> Result<(), Fa
 
 async fn open(raw: &mut RawConnection, vhost: &str) -> Result<(), Failure> {
     raw.send_open(vhost).await?;
-    let opened = answer(raw, connection::OpenOk::ID).await;
+    let opened = answer(raw, "connection.open-ok", connection::OpenOk::ID).await;
     opened
         .map(drop)
         .map_err(|failure| failure.at(format!("open vhost {vhost:?}")))
 }
 
 /// The next method, which has to be this one; a refusal is told by its code and text.
-async fn answer(raw: &mut RawConnection, wanted: MethodId) -> Result<OwnedMethod, Failure> {
+async fn answer(
+    raw: &mut RawConnection,
+    name: &str,
+    wanted: MethodId,
+) -> Result<OwnedMethod, Failure> {
     let event = raw.next_event().await?;
     let Event::Frame(frame) = &event else {
-        return Err(raw.unexpected(wanted, &event));
+        return Err(Failure::expected(name, show(&event)));
     };
     let method = frame.method()?;
     match refusal(&method) {
         Some(refusal) => Err(refusal),
         None if method.id() == wanted => Ok(method),
-        None => Err(raw.unexpected(wanted, &event)),
+        None => Err(Failure::expected(name, show(&event))),
+    }
+}
+
+fn show(event: &Event) -> String {
+    match event {
+        Event::Frame(frame) => frame.to_string(),
+        Event::End(_) => "the end of the connection".to_owned(),
+        Event::Nothing => format!("within {STEP_PATIENCE:?} nothing"),
     }
 }
 

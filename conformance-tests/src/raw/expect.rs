@@ -328,11 +328,6 @@ impl RawConnection {
         Err(self.explain(Failure::expected(expected, show(&event))))
     }
 
-    /// The failure that this came instead of a method on channel 0.
-    pub(crate) fn unexpected(&self, wanted: MethodId, came: &Event) -> Failure {
-        self.explain(Failure::expected(Expected::method(0, wanted), show(came)))
-    }
-
     /// This method, however many other frames come before it.
     ///
     /// # Errors

@@ -24,13 +24,13 @@ pub(super) fn write(report: &Report) -> String {
         &mut text,
         "Skipped",
         &grouped::skipped(&report.tests),
-        |tests| ids_of(tests),
+        ids_of,
     );
     write_groups(
         &mut text,
         "Not run",
         &grouped::not_run(&report.tests),
-        |tests| ids_of(tests),
+        ids_of,
     );
     let untestable = grouped::untestable(&report.ids);
     write_groups(&mut text, "Not testable from outside", &untestable, |ids| {

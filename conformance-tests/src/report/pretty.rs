@@ -24,7 +24,12 @@ pub(super) fn write(report: &Report) -> String {
 fn head(text: &mut String, report: &Report) {
     let (broker, profile) = (&report.broker, safe(&report.profile));
     let (name, address) = (broker.name(), safe(&broker.address));
-    let _ = writeln!(text, "{} at {address}, profile {profile}", safe(&name));
+    let platform = safe(&broker.platform);
+    let _ = writeln!(
+        text,
+        "{} ({platform}) at {address}, profile {profile}",
+        safe(&name)
+    );
 }
 
 fn write_failure(text: &mut String, test: &Test) {
@@ -74,7 +79,7 @@ mod tests {
             skipped("QUEUE-04", "no fixtures"),
             not_run("QUEUE-05", "interrupted"),
         ]);
-        let expected = "RabbitMQ 3.10.8 at 127.0.0.1:5672, profile rabbitmq-3.13
+        let expected = "RabbitMQ 3.10.8 (Erlang/OTP 25) at 127.0.0.1:5672, profile rabbitmq-3.13
 FAILED QUEUE-02 some_test: expected a, but b came
     Something holds.
     ← a frame
