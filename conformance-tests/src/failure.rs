@@ -24,6 +24,18 @@ impl Failure {
         Self::new(format!("expected {what}, but {came} came"))
     }
 
+    /// What was expected and what came, in one sentence. It may hold whatever a broker sent.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// The lines below it.
+    #[must_use]
+    pub fn notes(&self) -> &[String] {
+        &self.notes
+    }
+
     /// The same failure with one more line below it.
     #[must_use]
     pub fn note(mut self, line: impl Into<String>) -> Self {

@@ -5,9 +5,10 @@
 //!
 //! ```text
 //!   rules/*  the tests, one file per section          registry  what a test is and which exist
-//!      │ each is handed a
-//!      ▼
-//!   trial    own names, own connections, clean-up     runner    deadlines, side by side, verdicts
+//!      │ each is handed a                             selection  which of them run
+//!      ▼                                              course    all of them, side by side
+//!   trial    own names, own connections, clean-up     runner    one of them: deadline and verdict
+//!      │                                              report    what came of them, in five forms
 //!      │ opens
 //!      ├──▶ client   lapin: what a normal client does
 //!      └──▶ raw      any bytes in any order, on `leveret-protocol`
@@ -25,27 +26,38 @@
 
 mod alarms;
 pub mod client;
+mod compatibility;
+mod course;
 pub mod failure;
+mod greeting;
+mod interruption;
 pub mod management;
 pub mod operator;
 mod permissions;
 mod policies;
+mod probe;
 pub mod profile;
 pub mod raw;
 pub mod registry;
+pub mod report;
 pub mod restart;
 pub mod rules;
 pub mod runner;
+pub mod selection;
 pub mod target;
 pub mod trial;
 mod vhosts;
 
+pub use compatibility::compatibility_page;
+pub use course::{Progress, run, run_watched};
 pub use failure::{Failure, ensure, expect_eq};
 pub use management::Management;
 pub use operator::{Operator, OperatorCommand};
 pub use profile::{Profile, ProfileError};
 pub use registry::{Rule, Section, registered};
+pub use report::{Format, Report};
 pub use restart::{Restart, RestartCommands, Stop};
-pub use runner::{Finished, Options, Summary, Verdict, run};
+pub use runner::{Finished, Verdict};
+pub use selection::{Options, SelectionError};
 pub use target::Target;
 pub use trial::Trial;

@@ -1,48 +1,23 @@
-//! Runs tests side by side, each with its own deadline, and collects the verdicts. Those that restart
-//! the broker or raise its alarms, which disturbs everybody else, come last and one by one.
+//! Runs one test: whether it can run at all, its turn, its deadline, its clean-up and its verdict.
 //!
-//! Invariant: never more than the chosen number of tests at once, and every test ends: its deadline
-//! and the clean-up's bound it.
+//! What it is not: a whole run is [`crate::run()`].
+//!
+//! Invariant: every test ends: its deadline and the clean-up's bound it.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::task::JoinSet;
+use tokio::sync::OwnedMutexGuard;
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use crate::failure::Failure;
+use crate::interruption::Interrupted;
 use crate::profile::Variant;
-use crate::registry::{Check, Rule, Running, registered};
+use crate::registry::{Check, Rule, Running};
 use crate::restart::Stop;
 use crate::target::Target;
 use crate::trial::Trial;
-
-/// Which tests run, and how many at once.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Options {
-    /// IDs, sections or names; empty means all.
-    pub only: Vec<String>,
-    /// How many tests run at once, at least one.
-    pub jobs: usize,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Self {
-            only: Vec::new(),
-            // Tests wait far more than they work.
-            jobs: 8,
-        }
-    }
-}
-
-impl Options {
-    /// The tests that these options select.
-    pub fn selected(&self) -> impl Iterator<Item = &'static Rule> {
-        let is_meant = |rule: &Rule| self.only.iter().any(|word| rule.is_meant_by(word));
-        registered().filter(move |rule| self.only.is_empty() || is_meant(rule))
-    }
-}
 
 /// How a test ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,8 +26,10 @@ pub enum Verdict {
     Passed,
     /// It does not.
     Failed(Failure),
-    /// It was not asked, for this reason.
+    /// It was not asked, since something is missing that the test needs, or the rule does not concern it.
     Skipped(String),
+    /// It was not asked to the end, since the run ended early, for this reason.
+    NotRun(String),
 }
 
 /// A test that has ended.
@@ -66,80 +43,6 @@ pub struct Finished {
     pub took: Duration,
     /// Which of the rule's variants the broker showed, as far as the test noticed.
     pub shown: Vec<Variant>,
-}
-
-/// All verdicts of a run.
-#[derive(Clone, Debug, Default)]
-pub struct Summary {
-    /// In the order in which the tests ended.
-    pub finished: Vec<Finished>,
-}
-
-impl Summary {
-    /// How many passed.
-    #[must_use]
-    pub fn passed(&self) -> usize {
-        self.count(|verdict| matches!(verdict, Verdict::Passed))
-    }
-
-    /// How many failed.
-    #[must_use]
-    pub fn failed(&self) -> usize {
-        self.count(|verdict| matches!(verdict, Verdict::Failed(_)))
-    }
-
-    /// How many were skipped.
-    #[must_use]
-    pub fn skipped(&self) -> usize {
-        self.count(|verdict| matches!(verdict, Verdict::Skipped(_)))
-    }
-
-    fn count(&self, is_counted: impl Fn(&Verdict) -> bool) -> usize {
-        let verdicts = self.finished.iter().map(|finished| &finished.verdict);
-        verdicts.filter(|verdict| is_counted(verdict)).count()
-    }
-}
-
-/// Runs the selected tests and reports each as it ends.
-pub async fn run(
-    target: Arc<Target>,
-    options: &Options,
-    mut report: impl FnMut(&Finished),
-) -> Summary {
-    let mut summary = Summary::default();
-    let mut end = |finished| {
-        report(&finished);
-        summary.finished.push(finished);
-    };
-    let (alone, together): (Vec<_>, Vec<_>) =
-        options.selected().partition(|rule| rule.runs_alone());
-    run_together(together, &target, options.jobs, &mut end).await;
-    for rule in alone {
-        end(run_one(rule, Arc::clone(&target)).await);
-    }
-    summary
-}
-
-async fn run_together(
-    rules: Vec<&'static Rule>,
-    target: &Arc<Target>,
-    jobs: usize,
-    end: &mut impl FnMut(Finished),
-) {
-    let mut running = JoinSet::new();
-    let mut waiting = rules.into_iter();
-    loop {
-        while running.len() < jobs.max(1) {
-            let Some(rule) = waiting.next() else { break };
-            running.spawn(run_one(rule, Arc::clone(target)));
-        }
-        match running.join_next().await {
-            None => return,
-            Some(Ok(finished)) => end(finished),
-            // `run_one` turns a test's panic into a verdict and is never cancelled.
-            Some(Err(error)) => std::panic::resume_unwind(error.into_panic()),
-        }
-    }
 }
 
 /// Why a test cannot run against this target, if so.
@@ -197,49 +100,89 @@ fn unless_offered(stop: Stop, target: &Target) -> Option<String> {
 
 /// Runs one test, with its deadline and its clean-up.
 pub async fn run_one(rule: &'static Rule, target: Arc<Target>) -> Finished {
-    let done = |verdict, took, shown| Finished {
-        rule,
-        verdict,
-        took,
-        shown,
-    };
+    run_one_until(rule, target, Interrupted::never()).await
+}
+
+/// The same, but when the run ends early the test does so too, and cleans up.
+pub(crate) async fn run_one_until(
+    rule: &'static Rule,
+    target: Arc<Target>,
+    mut interrupted: Interrupted,
+) -> Finished {
     let test = match (reason_to_skip(rule, &target), rule.check) {
         (None, Check::Test(test)) => test,
         (reason, _) => {
             let reason = reason.unwrap_or_default();
-            return done(Verdict::Skipped(reason), Duration::ZERO, Vec::new());
+            return Finished::without_a_run(rule, Verdict::Skipped(reason));
         }
     };
-    let _turn = match rule.lock {
-        Some(name) => Some(target.lock(name).await),
-        None => None,
+    let _turn = tokio::select! {
+        turn = turn(rule, &target) => turn,
+        reason = interrupted.reason() => {
+            return Finished::without_a_run(rule, Verdict::NotRun(reason));
+        }
     };
     let since = Instant::now();
     let trial = Arc::new(Trial::new(target, rule));
-    let outcome = run_bounded(rule, test, &trial).await;
-    let verdict = outcome.map_or_else(Verdict::Failed, |()| Verdict::Passed);
-    done(verdict, since.elapsed(), trial.shown())
+    let verdict = run_bounded(rule, test, &trial, interrupted).await;
+    Finished {
+        rule,
+        verdict,
+        took: since.elapsed(),
+        shown: trial.shown(),
+    }
+}
+
+impl Finished {
+    pub(crate) fn without_a_run(rule: &'static Rule, verdict: Verdict) -> Self {
+        Self {
+            rule,
+            verdict,
+            took: Duration::ZERO,
+            shown: Vec::new(),
+        }
+    }
+}
+
+async fn turn(rule: &Rule, target: &Target) -> Option<OwnedMutexGuard<()>> {
+    match rule.lock {
+        Some(name) => Some(target.lock(name).await),
+        None => None,
+    }
 }
 
 async fn run_bounded(
     rule: &'static Rule,
     test: fn(&Trial) -> Running<'_>,
     trial: &Arc<Trial>,
-) -> Result<(), Failure> {
+    mut interrupted: Interrupted,
+) -> Verdict {
     // A task of its own, so that a panic stays in the test and the clean-up still happens.
     let mut task = tokio::spawn({
         let trial = Arc::clone(trial);
         async move { test(&trial).await }
     });
-    let outcome = match tokio::time::timeout(rule.deadline, &mut task).await {
-        Ok(Ok(outcome)) => outcome,
-        Ok(Err(panic)) => Err(Failure::new(format!("the test panicked: {panic}"))),
-        Err(_) => {
-            task.abort();
-            let _ = task.await;
+    let outcome = tokio::select! {
+        ended = &mut task => ended
+            .unwrap_or_else(|panic| Err(Failure::new(format!("the test panicked: {panic}")))),
+        () = tokio::time::sleep(rule.deadline) => {
+            cancel(task).await;
             Err(Failure::new(format!("not done in {:?}", rule.deadline)))
+        }
+        reason = interrupted.reason() => {
+            cancel(task).await;
+            // Whether the clean-up of half a test succeeds says nothing about the rule.
+            let _ = trial.clean_up().await;
+            return Verdict::NotRun(reason);
         }
     };
     let declared = trial.expect_declared_variants();
-    outcome.and(declared).and(trial.clean_up().await)
+    let outcome = outcome.and(declared).and(trial.clean_up().await);
+    outcome.map_or_else(Verdict::Failed, |()| Verdict::Passed)
+}
+
+/// Ends a test where it stands, and waits until it lets go of what it holds.
+async fn cancel<T>(task: JoinHandle<T>) {
+    task.abort();
+    let _ = task.await;
 }

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use lapin::uri::AMQPUri;
+use lapin::uri::{AMQPScheme, AMQPUri};
 use leveret_protocol::Value;
 use tokio::sync::OwnedMutexGuard;
 use tokio::time::Instant;
@@ -15,12 +15,15 @@ use tokio::time::Instant;
 use crate::failure::Failure;
 use crate::management::Management;
 use crate::operator::{Duty, Operator, Order};
+use crate::probe::probe;
 use crate::profile::{self, Profile};
-use crate::raw::{Event, Handshake, RawConnection};
+use crate::raw::{Event, Handshake, RawConnection, ServerStart};
 use crate::restart::{Restart, Stop};
 
-/// How long the first connection may take before the target counts as unreachable.
-const PROBE_PATIENCE: Duration = Duration::from_secs(5);
+/// How long it may take to find out what the broker has.
+const INQUIRY_PATIENCE: Duration = Duration::from_secs(5);
+/// How long a broker that has not served a connection is left alone before it is asked again.
+const ATTEMPT_PAUSE: Duration = Duration::from_millis(500);
 
 /// How long a restarted broker may take until it serves.
 const SERVING_PATIENCE: Duration = Duration::from_secs(60);
@@ -45,8 +48,8 @@ pub struct Target {
     fixtures: bool,
     quorum_queues: bool,
     stream_queues: bool,
-    /// As the broker offers them, separated by spaces.
-    mechanisms: String,
+    /// What the broker said of itself at first.
+    broker: ServerStart,
     run: String,
     trials: AtomicU32,
     locks: Mutex<HashMap<&'static str, Arc<tokio::sync::Mutex<()>>>>,
@@ -58,12 +61,7 @@ impl Target {
     /// # Errors
     /// The URI is not one, or nothing that speaks AMQP 0-9-1 answers there and lets the user in.
     pub async fn connect(uri: &str) -> Result<Self, Failure> {
-        // Strictly read, a path of "/" is the vhost with the empty name. Nobody has such a vhost, and most
-        // clients take it for the default one.
-        let uri = uri.strip_suffix('/').unwrap_or(uri);
-        let uri: AMQPUri = uri
-            .parse()
-            .map_err(|problem| Failure::new(format!("{uri:?} is not an AMQP URI: {problem}")))?;
+        let uri = read_uri(uri)?;
         let mut target = Self {
             address: Mutex::new((uri.authority.host.clone(), uri.authority.port)),
             restart: None,
@@ -75,15 +73,16 @@ impl Target {
             fixtures: false,
             quorum_queues: false,
             stream_queues: false,
-            mechanisms: String::new(),
+            broker: ServerStart::default(),
             run: run_name(),
             trials: AtomicU32::new(0),
             locks: Mutex::default(),
         };
-        target.probe().await.map_err(|failure| {
+        target.broker = target.expect_serving().await.map_err(|failure| {
             let address = target.address();
             failure.at(format!("{address} is not a broker to test"))
         })?;
+        target.inquire().await;
         Ok(target)
     }
 
@@ -116,22 +115,20 @@ impl Target {
         self.with_operator(Arc::new(management))
     }
 
-    async fn probe(&mut self) -> Result<(), Failure> {
-        let probe = tokio::time::timeout(PROBE_PATIENCE, async {
-            let mut raw = RawConnection::connect(&self.address()).await?;
-            let start = raw.begin().await?;
-            raw.finish_handshake(&self.handshake()).await?;
-            raw.close().await?;
-            Ok::<_, Failure>(start)
-        });
-        let start = probe
-            .await
-            .map_err(|_| Failure::new(format!("no answer within {PROBE_PATIENCE:?}")))??;
-        self.mechanisms = start.mechanisms;
+    /// Does a handshake on a connection of its own.
+    pub(crate) async fn expect_serving(&self) -> Result<ServerStart, Failure> {
+        probe(&self.address(), &self.handshake()).await
+    }
+
+    pub(crate) async fn pause_before_another_attempt(&self) {
+        tokio::time::sleep(ATTEMPT_PAUSE).await;
+    }
+
+    /// Finds out what the broker has beyond what every broker has.
+    async fn inquire(&mut self) {
         self.fixtures = self.has_fixtures().await;
         self.quorum_queues = self.declares_queues_of_type("quorum").await;
         self.stream_queues = self.declares_queues_of_type("stream").await;
-        Ok(())
     }
 
     /// Declares a queue of a type, which a broker without it refuses.
@@ -145,7 +142,7 @@ impl Target {
             raw.delete_queue(1, &name).await?;
             raw.close().await
         };
-        let answer = tokio::time::timeout(PROBE_PATIENCE, attempt).await;
+        let answer = tokio::time::timeout(INQUIRY_PATIENCE, attempt).await;
         matches!(answer, Ok(Ok(())))
     }
 
@@ -153,7 +150,7 @@ impl Target {
         let handshake = Handshake::login(FIXTURE_USER, FIXTURE_USER);
         let address = self.address();
         let attempt = RawConnection::open(&address, &handshake);
-        let answer = tokio::time::timeout(PROBE_PATIENCE, attempt).await;
+        let answer = tokio::time::timeout(INQUIRY_PATIENCE, attempt).await;
         matches!(answer, Ok(Ok(_)))
     }
 
@@ -205,6 +202,12 @@ impl Target {
         &self.profile
     }
 
+    /// What the broker said of itself when the suite first connected.
+    #[must_use]
+    pub fn broker(&self) -> &ServerStart {
+        &self.broker
+    }
+
     /// Whether the vhosts and users of the README's section "Fixtures" exist.
     #[must_use]
     pub fn has_fixtures_ready(&self) -> bool {
@@ -226,7 +229,10 @@ impl Target {
     /// Whether the broker offers this login mechanism.
     #[must_use]
     pub fn offers_mechanism(&self, name: &str) -> bool {
-        self.mechanisms.split(' ').any(|offered| offered == name)
+        self.broker
+            .mechanisms
+            .split(' ')
+            .any(|offered| offered == name)
     }
 
     /// Whether the broker can be stopped so and started again.
@@ -309,6 +315,34 @@ impl Target {
     }
 }
 
+/// An address as it is given. An error names it without the password.
+fn read_uri(text: &str) -> Result<AMQPUri, Failure> {
+    // Strictly read, a path of "/" is the vhost with the empty name. Nobody has such a vhost, and most
+    // clients take it for the default one.
+    let uri: Result<AMQPUri, _> = text.strip_suffix('/').unwrap_or(text).parse();
+    let refused = |problem: &str| {
+        let shown = without_userinfo(text);
+        Failure::new(format!("{shown:?} is not a broker to test: {problem}"))
+    };
+    match uri {
+        Ok(uri) if uri.scheme == AMQPScheme::AMQPS => {
+            Err(refused("TLS is not supported yet, give an amqp:// URI"))
+        }
+        Ok(uri) => Ok(uri),
+        Err(problem) if problem.contains(text) => Err(refused("it is not an AMQP URI")),
+        Err(problem) => Err(refused(&format!("it is not an AMQP URI ({problem})"))),
+    }
+}
+
+/// The URI with the user and the password left out.
+fn without_userinfo(uri: &str) -> String {
+    let (scheme, rest) = uri.split_once("://").unwrap_or(("", uri));
+    match rest.rsplit_once('@') {
+        Some((_, rest)) => format!("{scheme}://…@{rest}"),
+        None => uri.to_owned(),
+    }
+}
+
 /// Reads what the broker sent at last, up to the end of the connection.
 async fn expect_ended(mut witness: RawConnection) -> Result<(), Failure> {
     for _ in 0..LAST_FRAMES_MAX {
@@ -328,4 +362,35 @@ fn run_name() -> String {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     let micros = since.map_or(0, |since| since.as_micros());
     format!("{:x}{:x}", micros & 0xFFFF_FFFF_FFFF, std::process::id())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn an_address_that_is_refused_is_shown_without_its_password() {
+        let refused = |text: &str| read_uri(text).unwrap_err().to_string();
+        let tls = refused("amqps://guest:secret@broker/%2f");
+        assert!(tls.contains("TLS") && tls.contains("@broker/%2f"), "{tls}");
+        for text in [
+            "http://guest:secret@broker/",
+            "guest:secret@broker",
+            "amqp://u:secret@[/",
+        ] {
+            let shown = refused(text);
+            assert!(
+                !shown.contains("secret") && shown.contains("not an AMQP URI"),
+                "{shown}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_single_slash_is_the_default_vhost() {
+        assert_eq!(read_uri("amqp://h/").unwrap().vhost, "/");
+        assert_eq!(read_uri("amqp://h/a").unwrap().vhost, "a");
+    }
 }

@@ -3,7 +3,7 @@
 use leveret_protocol::method::connection::{self, Method as Connection};
 use leveret_protocol::{LongStr, Method, PROTOCOL_HEADER, ShortStr, TableBuf, Value};
 
-use super::socket::RawConnection;
+use super::socket::{OwnedMethod, RawConnection};
 use crate::failure::Failure;
 
 /// The frame size that bodies are split by where no limit was agreed.
@@ -32,7 +32,7 @@ pub struct Handshake {
 }
 
 /// What the server says first.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ServerStart {
     /// The protocol's major version.
     pub version_major: u8,
@@ -112,6 +112,20 @@ impl Handshake {
 }
 
 impl ServerStart {
+    /// What stands in a connection.start.
+    pub(crate) fn read(method: &OwnedMethod) -> Result<Self, Failure> {
+        method.read(|method| match method {
+            Method::Connection(Connection::Start(start)) => Some(Self {
+                version_major: start.version_major,
+                version_minor: start.version_minor,
+                properties: start.server_properties.to_owned(),
+                mechanisms: String::from_utf8_lossy(start.mechanisms.0).into_owned(),
+                locales: String::from_utf8_lossy(start.locales.0).into_owned(),
+            }),
+            _ => None,
+        })
+    }
+
     /// A text among the properties; empty when it is absent.
     #[must_use]
     pub fn text(&self, key: &str) -> String {
@@ -156,16 +170,7 @@ impl RawConnection {
     /// Something else comes.
     pub async fn expect_start(&mut self) -> Result<ServerStart, Failure> {
         let method = self.expect(0, connection::Start::ID).await?;
-        method.read(|method| match method {
-            Method::Connection(Connection::Start(start)) => Some(ServerStart {
-                version_major: start.version_major,
-                version_minor: start.version_minor,
-                properties: start.server_properties.to_owned(),
-                mechanisms: String::from_utf8_lossy(start.mechanisms.0).into_owned(),
-                locales: String::from_utf8_lossy(start.locales.0).into_owned(),
-            }),
-            _ => None,
-        })
+        ServerStart::read(&method)
     }
 
     /// Everything after the server's start.

@@ -246,6 +246,11 @@ impl RawConnection {
         }
     }
 
+    /// The bytes that came and were not, or could not be, read as frames.
+    pub(crate) fn unread(&self) -> &[u8] {
+        &self.inbound
+    }
+
     fn cut_frame(&mut self) -> Result<Option<RawFrame>, Failure> {
         let (frame, len) = match framer::cut(&self.inbound, FRAME_BYTES_MAX) {
             Ok(Cut::Incomplete { .. }) => return Ok(None),

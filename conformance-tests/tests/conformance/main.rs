@@ -129,6 +129,7 @@ async fn verdict_of_own_broker(rule: &'static Rule) -> Result<Verdict, Box<dyn E
 fn outcome(verdict: Verdict) -> Result<(), Failed> {
     match verdict {
         Verdict::Failed(failure) => Err(Failed::from(failure.to_string())),
+        Verdict::NotRun(reason) => Err(Failed::from(reason)),
         Verdict::Passed | Verdict::Skipped(_) => Ok(()),
     }
 }
