@@ -24,7 +24,7 @@ pub(crate) struct Arguments {
     pub(crate) broker: Broker,
     /// What to hold the broker against where brokers differ: rabbitmq-3.10, rabbitmq-3.13, rabbitmq-4,
     /// spec, or a file whose name ends in .toml
-    #[arg(long, value_name = "NAME|FILE", default_value = profile::DEFAULT, value_parser = Profile::find)]
+    #[arg(long, value_name = "NAME|FILE", env = "LEVERET_PROFILE", default_value = profile::DEFAULT, value_parser = Profile::find)]
     pub(crate) profile: Profile,
     #[command(flatten)]
     selection: Selection,
@@ -43,6 +43,18 @@ pub(crate) struct Arguments {
 pub(crate) enum Command {
     /// Compare brokers by their JSON reports: a page with one column for each
     Compare(Compared),
+    /// Write a JSON report in another form
+    Show(Shown),
+}
+
+/// The report that is shown.
+#[derive(Debug, Args)]
+pub(crate) struct Shown {
+    /// A report that --format json has written
+    #[arg(value_name = "REPORT")]
+    pub(crate) report: PathBuf,
+    #[command(flatten)]
+    pub(crate) outlet: Outlet,
 }
 
 /// The reports that are compared.
@@ -163,6 +175,16 @@ mod tests {
             unreachable!("another command");
         };
         assert_eq!(compared.reports.len(), 2);
+    }
+
+    #[test]
+    fn showing_needs_one_report() {
+        assert!(parsed("show").is_err());
+        let arguments = parsed("show a.json --format markdown --output a.md").unwrap();
+        let Some(Command::Show(shown)) = arguments.command else {
+            unreachable!("another command");
+        };
+        assert_eq!(shown.outlet.format, Format::Markdown);
     }
 
     #[test]

@@ -16,7 +16,8 @@ pub(super) fn carry_out(compared: &Compared) -> Result<ExitCode, Refusal> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn read(file: &Path) -> Result<Report, Refusal> {
+/// A report that was written before.
+pub(super) fn read(file: &Path) -> Result<Report, Refusal> {
     let shown = file.display();
     let text = fs::read_to_string(file)
         .map_err(|error| Refusal(format!("{shown} cannot be read: {error}")))?;

@@ -3,7 +3,8 @@
 //! ```text
 //!   arguments ─┬─▶ list      the tests, without a broker
 //!              ├─▶ hold      one run: target ─▶ progress, signals ─▶ report ─▶ output
-//!              └─▶ compare   reports that were written before ─▶ output
+//!              ├─▶ compare   reports that were written before ─▶ output
+//!              └─▶ show      one of them in another form ─▶ output
 //! ```
 //!
 //! What it is not: it knows no rule and no form of a report.
@@ -17,6 +18,7 @@ mod hold;
 mod list;
 mod output;
 mod progress;
+mod show;
 mod signals;
 
 use std::process::ExitCode;
@@ -43,6 +45,7 @@ impl<T: std::fmt::Display> From<T> for Refusal {
 pub(crate) fn carry_out(arguments: Arguments) -> ExitCode {
     let done = match &arguments.command {
         Some(Command::Compare(compared)) => compare::carry_out(compared),
+        Some(Command::Show(shown)) => show::carry_out(shown),
         None if arguments.list => list::carry_out(&arguments),
         None => hold::carry_out(&arguments),
     };

@@ -6,21 +6,26 @@
 //! tests come after all others and one by one.
 //!
 //! A Leveret is held against a profile of its own, a broker at `AMQP_URL` against that of
-//! `LEVERET_PROFILE`.
+//! `LEVERET_PROFILE`. With `LEVERET_REPORT=FILE` the suite runs as its command does, against one Leveret in
+//! this process, and writes its report to the file.
 
 mod in_process;
 
 use std::error::Error;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use leveret_conformance::runner::{reason_to_skip, run_one};
 use leveret_conformance::{
-    Management, OperatorCommand, Options, Profile, RestartCommands, Rule, Target, Verdict, profile,
-    registered,
+    Format, Management, OperatorCommand, Options, Profile, RestartCommands, Rule, Target, Verdict,
+    profile, registered,
 };
 use libtest_mimic::{Arguments, Failed, Trial};
 use tokio::runtime::{Handle, Runtime};
+
+/// Where the JSON report is to be written that is asked for instead of a list of tests.
+const REPORT_VARIABLE: &str = "LEVERET_REPORT";
 
 /// What a Leveret is held against.
 const PROFILE: &str = concat!(
@@ -45,10 +50,30 @@ fn run() -> Result<ExitCode, Box<dyn Error>> {
         return Ok(libtest_mimic::run(&arguments, trials.collect()).exit_code());
     }
     let runtime = Runtime::new()?;
+    if let Some(file) = std::env::var_os(REPORT_VARIABLE) {
+        return runtime.block_on(report_of_leveret(&PathBuf::from(file)));
+    }
     match std::env::var("AMQP_URL") {
         Ok(uri) => hold_stranger(&uri, arguments, &runtime),
         Err(_) => hold_leveret(&arguments, &runtime),
     }
+}
+
+/// One run as the command does it, against one Leveret that keeps its data.
+async fn report_of_leveret(file: &Path) -> Result<ExitCode, Box<dyn Error>> {
+    let (uri, broker) = in_process::Restartable::start().await?;
+    let target = Target::connect(&uri).await?;
+    let target = target
+        .with_restart(broker.clone())
+        .with_operator(broker.clone());
+    let report = leveret_conformance::run(target, &Options::default()).await?;
+    broker.stop().await?;
+    std::fs::write(file, Format::Json.write(&report))?;
+    println!("{}", report.to_line());
+    Ok(match report.is_success() {
+        true => ExitCode::SUCCESS,
+        false => ExitCode::FAILURE,
+    })
 }
 
 fn hold_leveret(arguments: &Arguments, runtime: &Runtime) -> Result<ExitCode, Box<dyn Error>> {
