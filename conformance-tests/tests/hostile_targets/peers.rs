@@ -95,36 +95,21 @@ pub(crate) enum Loss {
     Dies,
     /// It accepts connections, and no byte goes through any more.
     Hangs,
-    /// It stays.
-    None,
 }
 
 /// Stands before a broker until a number of connections has come, and then is lost.
 #[derive(Debug)]
 pub(crate) struct Front {
     pub(crate) address: SocketAddr,
-    /// How many connections have come.
-    connections: watch::Receiver<usize>,
 }
 
 impl Front {
     pub(crate) async fn before(broker: SocketAddr, loss: Loss, after: usize) -> Self {
         let listener = TcpListener::bind(ANY_PORT).await.unwrap();
         let address = listener.local_addr().unwrap();
-        let (count, connections) = watch::channel(0);
+        let (count, _) = watch::channel(0);
         tokio::spawn(serve(listener, broker, loss, after, Arc::new(count)));
-        Self {
-            address,
-            connections,
-        }
-    }
-
-    /// Waits until so many connections have come.
-    pub(crate) async fn await_connections(&mut self, number: usize) {
-        self.connections
-            .wait_for(|count| *count >= number)
-            .await
-            .unwrap();
+        Self { address }
     }
 }
 
@@ -136,12 +121,7 @@ async fn serve(
     count: Arc<watch::Sender<usize>>,
 ) {
     let mut is_lost = count.subscribe();
-    let lost = async {
-        match loss {
-            Loss::None => std::future::pending().await,
-            Loss::Dies | Loss::Hangs => is_lost.wait_for(|count| *count > after).await.map(drop),
-        }
-    };
+    let lost = is_lost.wait_for(|count| *count > after);
     tokio::pin!(lost);
     let mut forwarded = tokio::task::JoinSet::new();
     loop {
@@ -177,7 +157,7 @@ async fn forward(
     let Ok(mut broker) = TcpStream::connect(broker).await else {
         return;
     };
-    let is_lost = count.wait_for(|count| loss != Loss::None && *count > after);
+    let is_lost = count.wait_for(|count| *count > after);
     tokio::select! {
         _ = copy_bidirectional(&mut client, &mut broker) => return,
         lost = is_lost => drop(lost),
