@@ -46,10 +46,11 @@ pypi_packages() {
 pypi_bounded() { timeout --kill-after=10 "$PYPI_SECONDS_MAX" "$@"; }
 pypi_pip() { pypi_bounded "$cache/$PYPI/environment/bin/pip" --disable-pip-version-check "$@"; }
 
-# pip asks a source package for its metadata, hence runs its build backend; what that makes is not used.
+# pip asks a source package for its metadata, hence runs its build backend, which need not come as source;
+# what that makes is not used.
 pypi_fetch() {
     local fetched=$cache/$PYPI/fetched source=$cache/$PYPI/source
-    pypi_pip download --no-deps --no-binary :all: --dest "$fetched" "$PYPI==$PYPI_VERSION"
+    pypi_pip download --no-deps --no-binary "$PYPI" --dest "$fetched" "$PYPI==$PYPI_VERSION"
     echo "$PYPI_SHA256  $(echo "$fetched"/*.tar.gz)" | sha256sum --check --quiet
     mkdir "$source"
     tar -xzf "$fetched"/*.tar.gz -C "$source" --strip-components=1
