@@ -10,7 +10,7 @@ PYPI_TESTS=(t/integration)
 PINNED="amqp $PYPI_VERSION"
 EXPECTED_PASS=48
 ISOLATION=network
-SECONDS_MAX=60
+SECONDS_MAX=60   # 6 s
 NIGHTLY=
 
 install() { pypi_install; }

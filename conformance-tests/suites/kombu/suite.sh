@@ -10,7 +10,7 @@ PYPI_TESTS=(t/integration/test_py_amqp.py)
 PINNED="kombu $PYPI_VERSION"
 EXPECTED_PASS=51
 ISOLATION=network
-SECONDS_MAX=180
+SECONDS_MAX=180   # 40 s
 NIGHTLY=
 
 install() { pypi_install; }

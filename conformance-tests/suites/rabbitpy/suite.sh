@@ -10,7 +10,7 @@ PYPI_ENVIRONMENT=(RABBITMQ_URL=amqp://guest:guest@127.0.0.1:5672/%2f)
 PINNED="rabbitpy $PYPI_VERSION"
 EXPECTED_PASS=40
 ISOLATION=network
-SECONDS_MAX=180
+SECONDS_MAX=180   # 12 s
 NIGHTLY=
 
 install() { pypi_install; }

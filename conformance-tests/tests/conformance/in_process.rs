@@ -249,9 +249,11 @@ fn fresh_directory() -> std::io::Result<PathBuf> {
     Ok(directory)
 }
 
-/// Copies a data directory beside itself.
+/// Copies a data directory beside itself, under the next number.
 fn copied(data_dir: &Path) -> std::io::Result<PathBuf> {
-    let copy = data_dir.with_extension("copy");
+    let number = data_dir.file_name().and_then(|name| name.to_str());
+    let number: u32 = number.and_then(|name| name.parse().ok()).unwrap_or(0);
+    let copy = data_dir.with_file_name((number + 1).to_string());
     copy_directory(data_dir, &copy)?;
     Ok(copy)
 }
