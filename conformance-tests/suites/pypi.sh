@@ -62,8 +62,8 @@ pypi_fetch() {
 pypi_run() {
     local status=0
     cd "$cache/$PYPI/source"
-    env PYTHONDONTWRITEBYTECODE=1 PYTHONPATH="$PYPI_HERE:$PYPI_HERE/$PYPI" PYTEST_VERDICTS="$results" \
-        "${PYPI_ENVIRONMENT[@]}" \
+    env PATH="$cache/$PYPI/environment/bin:$PATH" PYTHONPATH="$PYPI_HERE:$PYPI_HERE/$PYPI" \
+        PYTHONDONTWRITEBYTECODE=1 PYTEST_VERDICTS="$results" "${PYPI_ENVIRONMENT[@]}" \
         timeout --kill-after=10 "$SECONDS_MAX" "$cache/$PYPI/environment/bin/python" \
         -m pytest -p pytest_verdicts -p no:cacheprovider -p no:warnings --color=no -rfE --tb=short \
         "${PYPI_TESTS[@]}" </dev/null || status=$?
