@@ -20,6 +20,7 @@ mod mechanism;
 mod password;
 mod queue_type;
 mod storage;
+mod tls;
 mod user;
 mod workers;
 
@@ -38,6 +39,7 @@ pub use mechanism::AuthMechanism;
 pub use password::{HashingAlgorithm, Password, PasswordHash};
 pub use queue_type::DefaultQueueType;
 pub use storage::{StorageConfig, StorageSync};
+pub use tls::{ServerNameConfig, TlsConfig, TlsVerify, TlsVersion};
 pub use user::{PermissionConfig, TopicPermissionConfig, UserConfig, VhostConfig};
 pub use workers::WorkerScheduling;
 
@@ -111,6 +113,8 @@ pub struct Config {
     /// Who may log in. Without this key there is the user `guest` with the password `guest`.
     pub users: Vec<UserConfig>,
 
+    /// AMQP over TLS.
+    pub tls: TlsConfig,
     /// How the data directory is written.
     pub storage: StorageConfig,
     /// What the broker says about itself.
@@ -149,6 +153,7 @@ impl Default for Config {
             vhosts: Vec::new(),
             users: vec![UserConfig::guest(&default_vhost)],
             default_vhost,
+            tls: TlsConfig::default(),
             storage: StorageConfig::default(),
             identity: Identity::default(),
             capabilities: Capabilities::default(),
