@@ -198,7 +198,12 @@ async fn a_name_has_its_own_certificate() {
         bench.trusting().open(bench.address, name).await;
     }
     let unknown = bench.trusting().dial(bench.address, "third.test").await;
-    assert!(unknown.unwrap_err().to_string().contains("not valid for name"));
+    assert!(
+        unknown
+            .unwrap_err()
+            .to_string()
+            .contains("not valid for name")
+    );
 }
 
 #[tokio::test]
