@@ -21,6 +21,7 @@ use crate::definitions::{Definitions, DefinitionsError, Report};
 use crate::durable::{Health, KeepError};
 use crate::importing::Committed;
 use crate::net::listener::accept_all;
+use crate::net::peer::Peer;
 use crate::net::workers::Workers;
 use crate::node::Node;
 use crate::tls::Tls;
@@ -166,7 +167,7 @@ impl Broker {
     /// the connection ends. Such a client counts as local.
     pub async fn serve(&self, stream: impl AsyncRead + AsyncWrite + Unpin + Send) {
         self.start_tasks();
-        serve(Arc::clone(&self.inside.node), stream, None).await;
+        serve(Arc::clone(&self.inside.node), stream, Peer::default()).await;
     }
 
     /// Adds what definitions say to a running broker, all of it or nothing: users are replaced, with

@@ -39,7 +39,7 @@ pub use mechanism::AuthMechanism;
 pub use password::{HashingAlgorithm, Password, PasswordHash};
 pub use queue_type::DefaultQueueType;
 pub use storage::{StorageConfig, StorageSync};
-pub use tls::{ServerNameConfig, TlsConfig, TlsVerify, TlsVersion};
+pub use tls::{CertLoginFrom, SanType, ServerNameConfig, TlsConfig, TlsVerify, TlsVersion};
 pub use user::{PermissionConfig, TopicPermissionConfig, UserConfig, VhostConfig};
 pub use workers::WorkerScheduling;
 
@@ -106,6 +106,8 @@ pub struct Config {
     pub default_vhost: String,
     /// How clients may log in, in the order in which it is offered (CONN-03).
     pub auth_mechanisms: Vec<AuthMechanism>,
+    /// As whom ANONYMOUS logs in; in TOML the empty string is nobody.
+    pub anonymous_login_user: String,
     /// Users who may log in from a loopback address only (CONN-13).
     pub loopback_users: Vec<String>,
     /// Further vhosts; naming the default vhost here gives it limits.
@@ -149,6 +151,7 @@ impl Default for Config {
             consumer_timeout_ms: 1_800_000,
             shutdown_timeout_ms: 10_000,
             auth_mechanisms: vec![AuthMechanism::Plain, AuthMechanism::AmqPlain],
+            anonymous_login_user: String::new(),
             loopback_users: vec!["guest".to_owned()],
             vhosts: Vec::new(),
             users: vec![UserConfig::guest(&default_vhost)],

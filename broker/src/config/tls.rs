@@ -27,6 +27,12 @@ pub struct TlsConfig {
     pub verify: TlsVerify,
     /// Whether a client without a certificate is refused; needs `verify = "verify_peer"`.
     pub fail_if_no_peer_cert: bool,
+    /// What EXTERNAL takes from a client's certificate for the name of a user.
+    pub cert_login_from: CertLoginFrom,
+    /// With `cert_login_from = "subject_alternative_name"`: names of this kind.
+    pub cert_login_san_type: SanType,
+    /// Which of several, from 0 on.
+    pub cert_login_san_index: u32,
     /// The versions that are spoken.
     pub versions: Vec<TlsVersion>,
     /// Time in milliseconds a client has for the TLS handshake; the AMQP handshake has its own.
@@ -59,6 +65,34 @@ pub enum TlsVerify {
     VerifyPeer,
 }
 
+/// Where a certificate has a user's name.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CertLoginFrom {
+    /// The whole subject, for instance `CN=client,O=Example` (RFC 4514).
+    #[default]
+    DistinguishedName,
+    /// The subject's first common name.
+    CommonName,
+    /// One of the further names.
+    SubjectAlternativeName,
+}
+
+/// A kind of further name.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SanType {
+    /// `client.example.org`
+    #[default]
+    Dns,
+    /// `192.0.2.1`
+    Ip,
+    /// `client@example.org`
+    Email,
+    /// `spiffe://example.org/client`
+    Uri,
+}
+
 /// A version of TLS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum TlsVersion {
@@ -79,6 +113,9 @@ impl Default for TlsConfig {
             cacertfile: None,
             verify: TlsVerify::default(),
             fail_if_no_peer_cert: false,
+            cert_login_from: CertLoginFrom::default(),
+            cert_login_san_type: SanType::default(),
+            cert_login_san_index: 0,
             versions: vec![TlsVersion::V1_3, TlsVersion::V1_2],
             // The reference's ssl_handshake_timeout.
             handshake_timeout_ms: 5_000,

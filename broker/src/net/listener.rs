@@ -15,9 +15,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::server::TlsStream;
 
 use crate::amqp::connection::serve;
 use crate::limits::ACCEPT_BACKOFF_MS;
+use crate::net::peer::{CertificateName, Peer};
 use crate::net::workers::Workers;
 use crate::node::Node;
 use crate::tls::Tls;
@@ -57,7 +59,7 @@ fn accept(
         let _place = place;
         match tls {
             Some(tls) => serve_over_tls(node, &tls, stream, peer).await,
-            None => serve(node, stream, Some(peer)).await,
+            None => serve(node, stream, Peer::at(peer)).await,
         }
     });
     match served {
@@ -74,10 +76,24 @@ async fn serve_over_tls(node: Arc<Node>, tls: &Tls, stream: TcpStream, peer: Soc
         () = node.connections.closing() => return,
     };
     match handshake {
-        Ok(Ok(stream)) => serve(node, stream, Some(peer)).await,
+        Ok(Ok(stream)) => {
+            let certificate_name = certificate_name(tls, &stream);
+            let peer = Peer {
+                address: Some(peer),
+                certificate_name,
+            };
+            serve(node, stream, peer).await;
+        }
         Ok(Err(error)) => tracing::warn!(%peer, %error, "TLS handshake refused"),
         Err(_) => tracing::warn!(%peer, "TLS handshake not done in time"),
     }
+}
+
+/// The name in the certificate that the client has shown, if it has shown one.
+fn certificate_name(tls: &Tls, stream: &TlsStream<TcpStream>) -> Option<CertificateName> {
+    let (_, session) = stream.get_ref();
+    let own = session.peer_certificates()?.first()?;
+    Some(tls.name_in(own))
 }
 
 async fn on_accept_error(error: &io::Error) {

@@ -12,6 +12,7 @@
 //! used change nothing: what was there before goes on. Connections that are open are never touched.
 
 mod certificate;
+mod certificate_name;
 mod error;
 mod server_names;
 
@@ -19,6 +20,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use rustls::crypto::CryptoProvider;
+use rustls::pki_types::CertificateDer;
 use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::ClientCertVerifier;
 use rustls::version::{TLS12, TLS13};
@@ -26,6 +28,7 @@ use rustls::{RootCertStore, ServerConfig};
 use tokio_rustls::TlsAcceptor;
 
 use crate::config::{TlsConfig, TlsVerify, TlsVersion};
+use crate::net::peer::CertificateName;
 use certificate::Certificate;
 pub use error::TlsError;
 use server_names::ServerNames;
@@ -86,6 +89,11 @@ impl Tls {
         // It is only ever replaced as a whole.
         let current = current.read().unwrap_or_else(PoisonError::into_inner);
         TlsAcceptor::from(Arc::clone(&current))
+    }
+
+    /// What a certificate that was found good is taken to say of its owner's name.
+    pub(crate) fn name_in(&self, certificate: &CertificateDer<'_>) -> CertificateName {
+        certificate_name::name_in(certificate, &self.inside.config)
     }
 
     /// Time a client has for its handshake.
