@@ -21,8 +21,10 @@ use crate::definitions::{Definitions, DefinitionsError, Report};
 use crate::durable::{Health, KeepError};
 use crate::importing::Committed;
 use crate::net::listener::accept_all;
+use crate::net::peer::Peer;
 use crate::net::workers::Workers;
 use crate::node::Node;
+use crate::tls::Tls;
 pub use policies::NoPolicy;
 
 /// A running broker. Clones are handles to the same one.
@@ -124,12 +126,34 @@ impl Broker {
         address: SocketAddr,
         workers: &Workers,
     ) -> Result<SocketAddr, ListenError> {
+        self.accept_on(address, None, workers).await
+    }
+
+    /// As [`Broker::listen_with`], for clients that speak TLS.
+    ///
+    /// # Errors
+    /// The system refuses the address.
+    pub async fn listen_tls(
+        &self,
+        address: SocketAddr,
+        tls: &Tls,
+        workers: &Workers,
+    ) -> Result<SocketAddr, ListenError> {
+        self.accept_on(address, Some(tls.clone()), workers).await
+    }
+
+    async fn accept_on(
+        &self,
+        address: SocketAddr,
+        tls: Option<Tls>,
+        workers: &Workers,
+    ) -> Result<SocketAddr, ListenError> {
         let refused = |source| ListenError { address, source };
         let listener = TcpListener::bind(address).await.map_err(refused)?;
         let bound = listener.local_addr().map_err(refused)?;
         self.start_tasks();
         let node = Arc::clone(&self.inside.node);
-        let accepting = tokio::spawn(accept_all(node, listener, workers.clone()));
+        let accepting = tokio::spawn(accept_all(node, listener, tls, workers.clone()));
         let mut tasks = self.inside.lock();
         if tasks.stopped {
             accepting.abort();
@@ -143,7 +167,7 @@ impl Broker {
     /// the connection ends. Such a client counts as local.
     pub async fn serve(&self, stream: impl AsyncRead + AsyncWrite + Unpin + Send) {
         self.start_tasks();
-        serve(Arc::clone(&self.inside.node), stream, None).await;
+        serve(Arc::clone(&self.inside.node), stream, Peer::default()).await;
     }
 
     /// Adds what definitions say to a running broker, all of it or nothing: users are replaced, with

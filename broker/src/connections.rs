@@ -8,24 +8,29 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 use leveret_protocol::{Fault, ReplyCode};
+use tokio_util::sync::CancellationToken;
 
 use crate::access::User;
 use crate::amqp::mailbox::Mailbox;
 use crate::amqp::reply_box::Reply;
 use crate::core::direct_reply::ReplyAddress;
 use crate::core::queue_handle::ConnectionId;
+use crate::limits::HANDSHAKES_MAX;
 
 /// The connections of one broker.
 #[derive(Debug)]
 pub(crate) struct Connections {
     /// The most open connections of the node (CONN-23).
     max: u32,
+    closing: CancellationToken,
     inside: Mutex<Inside>,
 }
 
 #[derive(Debug, Default)]
 struct Inside {
     next_id: u64,
+    /// Sockets that were accepted and are not closed, in their handshakes or after.
+    places: usize,
     /// Set when the broker shuts down: whoever comes is told so.
     closing: Option<Fault>,
     /// Whoever waits for the last connection to end.
@@ -37,13 +42,57 @@ struct Inside {
     channels_per_user: HashMap<String, u32>,
 }
 
+/// One accepted socket's share of the sockets that there may be; free again when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Place(Arc<Connections>);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut inside = self.0.lock();
+        inside.places -= 1;
+        let waiting = inside.take_waiting_if_empty();
+        drop(inside);
+        waiting.into_iter().for_each(Waker::wake);
+    }
+}
+
+impl Inside {
+    fn is_empty(&self) -> bool {
+        self.mailboxes.is_empty() && self.places == 0
+    }
+
+    fn take_waiting_if_empty(&mut self) -> Vec<Waker> {
+        match self.is_empty() {
+            true => std::mem::take(&mut self.waiting_for_the_last),
+            false => Vec::new(),
+        }
+    }
+}
+
 impl Connections {
     /// At most `max` connections may be open at once.
     pub(crate) fn new(max: u32) -> Self {
         Self {
             max,
+            closing: CancellationToken::new(),
             inside: Mutex::default(),
         }
+    }
+
+    /// A place for a socket that was accepted; none if there are as many as may be open, and as many again
+    /// as may be in their handshakes.
+    pub(crate) fn take_place(self: &Arc<Self>) -> Option<Place> {
+        let mut inside = self.lock();
+        if inside.places >= self.max as usize + HANDSHAKES_MAX {
+            return None;
+        }
+        inside.places += 1;
+        Some(Place(Arc::clone(self)))
+    }
+
+    /// Ends when the broker shuts down.
+    pub(crate) async fn closing(&self) {
+        self.closing.cancelled().await;
     }
 
     /// Gives a connection its id and remembers how to reach it.
@@ -64,10 +113,7 @@ impl Connections {
     pub(crate) fn forget(&self, id: ConnectionId) {
         let mut inside = self.lock();
         inside.mailboxes.remove(&id);
-        let waiting = match inside.mailboxes.is_empty() {
-            true => std::mem::take(&mut inside.waiting_for_the_last),
-            false => Vec::new(),
-        };
+        let waiting = inside.take_waiting_if_empty();
         drop(inside);
         waiting.into_iter().for_each(Waker::wake);
     }
@@ -75,6 +121,7 @@ impl Connections {
     /// Asks every connection to close with this fault, those that are yet to come as well.
     pub(crate) fn close_all(&self, fault: Fault) {
         self.lock().closing = Some(fault.clone());
+        self.closing.cancel();
         for mailbox in self.mailboxes() {
             mailbox.close(fault.clone());
         }
@@ -83,7 +130,7 @@ impl Connections {
     /// Ready when no connection is left.
     pub(crate) fn poll_all_ended(&self, cx: &mut Context<'_>) -> Poll<()> {
         let mut inside = self.lock();
-        if inside.mailboxes.is_empty() {
+        if inside.is_empty() {
             return Poll::Ready(());
         }
         let waiting = &mut inside.waiting_for_the_last;

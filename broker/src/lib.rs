@@ -8,6 +8,7 @@
 //! | [`core`] | the routing core: exchanges, bindings, queues, messages; no I/O |
 //! | `amqp` | the front end for AMQP 0-9-1: one task per connection |
 //! | `net` | sockets, and the workers that serve them |
+//! | [`tls`] | certificates, keys and who is asked for them |
 //! | [`broker`] | [`Broker`]: start, listen, shut down |
 //! | [`durable`] | what outlives a restart: the catalog, and the way to the store |
 //! | [`definitions`] | users, vhosts, queues and so on as RabbitMQ's JSON, in and out |
@@ -38,6 +39,7 @@ mod names;
 mod net;
 mod node;
 mod timers;
+pub mod tls;
 
 pub use alarm::AlarmResource;
 pub use broker::{Broker, ImportError, ListenError, NoPolicy, StartError};
@@ -46,3 +48,4 @@ pub use core::policy::{ApplyTo, Policy, PolicyError, PolicyKind, PolicyValue};
 pub use definitions::{Definitions, DefinitionsError, Report};
 pub use durable::{Health, Problem};
 pub use net::workers::Workers;
+pub use tls::{Tls, TlsError};

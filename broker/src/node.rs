@@ -14,7 +14,7 @@ use crate::access::Access;
 use crate::alarm::Alarm;
 use crate::broker::StartError;
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{AuthMechanism, Config};
 use crate::connections::Connections;
 use crate::core::deduplication::Deduplication;
 use crate::core::message::COPY_BODY_BYTES_MAX;
@@ -33,6 +33,8 @@ use crate::timers::Timers;
 pub(crate) struct Node {
     pub(crate) config: Config,
     pub(crate) options: Arc<ServerOptions>,
+    /// For who has shown a certificate: EXTERNAL is offered to nobody else.
+    pub(crate) options_with_certificate: Arc<ServerOptions>,
     pub(crate) access: Access,
     pub(crate) clock: Clock,
     pub(crate) connections: Arc<Connections>,
@@ -99,7 +101,8 @@ impl Node {
         }
         let node = Self {
             vhosts,
-            options: Arc::new(server_options(&config)),
+            options: Arc::new(server_options(&config, false)),
+            options_with_certificate: Arc::new(server_options(&config, true)),
             access,
             clock,
             connections: Arc::new(Connections::new(config.connections_max)),
@@ -190,10 +193,10 @@ fn make_delay_queue(
     }
 }
 
-fn server_options(config: &Config) -> ServerOptions {
+fn server_options(config: &Config, has_certificate: bool) -> ServerOptions {
     ServerOptions {
         server_properties: server_properties(config),
-        mechanisms: mechanisms(config),
+        mechanisms: mechanisms(config, has_certificate),
         channel_max: config.channel_max,
         frame_max: config.frame_max,
         heartbeat_s: config.heartbeat_s,
@@ -206,11 +209,10 @@ fn server_options(config: &Config) -> ServerOptions {
 }
 
 /// Separated by spaces (CONN-03).
-fn mechanisms(config: &Config) -> String {
-    let names = config
-        .auth_mechanisms
-        .iter()
-        .map(|offered| offered.as_str());
+fn mechanisms(config: &Config, has_certificate: bool) -> String {
+    let offered = config.auth_mechanisms.iter();
+    let offered = offered.filter(|one| has_certificate || **one != AuthMechanism::External);
+    let names = offered.map(|offered| offered.as_str());
     names.collect::<Vec<_>>().join(" ")
 }
 

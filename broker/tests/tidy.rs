@@ -92,6 +92,7 @@ fn the_protocol_and_the_core_do_no_io_and_read_no_clock() {
 fn only_the_shell_knows_tokio() {
     let shell = [
         "broker.rs",
+        "changes.rs",
         "connection.rs",
         "listener.rs",
         "memory.rs",

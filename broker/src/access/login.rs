@@ -42,6 +42,9 @@ pub enum LoginRefused {
         /// The name as the client sent it.
         user: String,
     },
+    /// The certificate that the client has shown has no name of the kind that is configured.
+    #[error("the client's certificate has no name of the kind that tls.cert_login_from asks for")]
+    NamelessCertificate,
     /// The user may log in from a loopback address only.
     #[error("user {user:?}: may log in from a loopback address only")]
     NotLoopback {
@@ -77,6 +80,25 @@ impl Access {
         let password = answer.strip_prefix(DEMO_ANSWER);
         let password = password.ok_or(LoginRefused::Malformed)?;
         self.authenticate_password(name, password, peer_is_loopback)
+    }
+
+    /// Checks a name that something else than a password vouches for: a certificate, or the configuration.
+    ///
+    /// # Errors
+    /// There is no such user, or it is bound to loopback.
+    pub fn authenticate_name(
+        &self,
+        name: &str,
+        peer_is_loopback: bool,
+    ) -> Result<Arc<User>, LoginRefused> {
+        let user = name.to_owned();
+        match self.user(name) {
+            None => Err(LoginRefused::UnknownUser { user }),
+            Some(found) if found.loopback_only && !peer_is_loopback => {
+                Err(LoginRefused::NotLoopback { user })
+            }
+            Some(found) => Ok(found),
+        }
     }
 
     /// Checks a name and a password. Names are UTF-8; one that is not is nobody's. Whether the peer is

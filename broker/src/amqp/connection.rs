@@ -16,7 +16,6 @@
 
 use std::future::Future;
 use std::io;
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -36,15 +35,17 @@ use crate::limits::{
     IDLE_BUFFER_BYTES_MAX, OUTBOX_READ_STOP_BYTES, READ_BEFORE_OTHERS_BYTES, READ_BUFFER_BYTES_MIN,
     READ_TURN_BYTES_MAX, TURNS_IN_A_ROW_MAX,
 };
+use crate::net::peer::Peer;
 use crate::node::Node;
 
 /// Serves one client until its connection ends. The stream is any stream of bytes: a socket, TLS, or
 /// a pipe within the process.
-pub(crate) async fn serve<S>(node: Arc<Node>, stream: S, peer: Option<SocketAddr>)
+pub(crate) async fn serve<S>(node: Arc<Node>, stream: S, peer: Peer)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send,
 {
     let now = Instant::now();
+    let has_address = peer.address.is_some();
     let session = Session::new(node, peer, now);
     let task = ConnectionTask {
         stream,
@@ -60,10 +61,11 @@ where
         unhandled: false,
         lockstep: Lockstep::default(),
         // Only tasks that the listener started are known not to be inside somebody's own task.
-        may_block: peer.is_some() && may_block(),
+        may_block: has_address && may_block(),
     };
+    let id = task.session.id.0;
     if let Err(error) = task.await {
-        tracing::debug!(%error, peer = ?peer, "connection lost");
+        tracing::debug!(%error, connection = id, "connection lost");
     }
 }
 

@@ -13,9 +13,10 @@ use leveret_protocol::method::connection;
 use leveret_protocol::server::{Failure, Login};
 use leveret_protocol::{Fault, ReplyCode, Table};
 
-use crate::access::{DEMO_CHALLENGE, LoginRefused, User, is_loopback};
+use crate::access::{DEMO_CHALLENGE, LoginRefused, User};
 use crate::amqp::session::{OpenVhost, Session};
 use crate::config::AuthMechanism;
+use crate::net::peer::CertificateName;
 
 impl Session {
     pub(super) fn on_login(&mut self, login: &Login<'_>) {
@@ -33,9 +34,24 @@ impl Session {
                 }
                 None => Err(LoginRefused::Malformed),
             },
+            AuthMechanism::External => self.certified_user(),
+            AuthMechanism::Anonymous => {
+                let name = &self.node.config.anonymous_login_user;
+                access.authenticate_name(name, self.is_local())
+            }
             AuthMechanism::RabbitCrDemo => return self.ask_for_password(login.response),
         };
         self.conclude_login(mechanism, outcome);
+    }
+
+    /// What the client says of itself is not looked at: its certificate has said it (EXTERNAL).
+    fn certified_user(&self) -> Result<Arc<User>, LoginRefused> {
+        match &self.peer.certificate_name {
+            Some(CertificateName::Is(name)) => {
+                self.node.access.authenticate_name(name, self.is_local())
+            }
+            Some(CertificateName::Missing) | None => Err(LoginRefused::NamelessCertificate),
+        }
     }
 
     /// The first step of RABBIT-CR-DEMO brings the name alone (CONN-14).
@@ -55,8 +71,7 @@ impl Session {
     }
 
     fn is_local(&self) -> bool {
-        // A stream without an address is a pipe inside this process.
-        self.peer.is_none_or(|peer| is_loopback(peer.ip()))
+        self.peer.is_local()
     }
 
     fn conclude_login(
@@ -72,11 +87,11 @@ impl Session {
                 self.machine.accept_login(self.outbox.buffer());
             }
             Err(LoginRefused::Malformed) => {
-                tracing::warn!(connection = self.id.0, peer = ?self.peer, "malformed login");
+                tracing::warn!(connection = self.id.0, peer = %self.peer, "malformed login");
                 self.machine.refuse(self.now);
             }
             Err(reason) => {
-                tracing::warn!(connection = self.id.0, peer = ?self.peer, %reason, "login refused");
+                tracing::warn!(connection = self.id.0, peer = %self.peer, %reason, "login refused");
                 self.machine
                     .refuse_login(mechanism.as_str(), self.now, self.outbox.buffer());
             }

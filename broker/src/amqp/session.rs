@@ -6,7 +6,6 @@
 //! Order within a connection is kept by one rule: any method other than publish, ack, nack and reject
 //! first hands over what is staged, so that its answer knows of everything sent before it (CHAN-19).
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -33,6 +32,7 @@ use crate::core::queue::{Delivery, Effects, Unsettled};
 use crate::core::queue_handle::{ConnectionId, QueueHandle};
 use crate::core::route_cache::RouteCache;
 use crate::core::vhost::Vhost;
+use crate::net::peer::Peer;
 use crate::node::Node;
 
 /// The vhost that a client has opened, and what it may do there.
@@ -48,7 +48,7 @@ pub(crate) struct OpenVhost {
 pub(crate) struct Session {
     pub(crate) node: Arc<Node>,
     pub(crate) id: ConnectionId,
-    pub(crate) peer: Option<SocketAddr>,
+    pub(crate) peer: Peer,
     pub(crate) machine: Connection,
     pub(crate) outbox: Outbox,
     pub(crate) mailbox: Arc<Mailbox>,
@@ -99,11 +99,15 @@ pub(crate) struct Session {
 }
 
 impl Session {
-    pub(crate) fn new(node: Arc<Node>, peer: Option<SocketAddr>, now: Instant) -> Self {
+    pub(crate) fn new(node: Arc<Node>, peer: Peer, now: Instant) -> Self {
+        let options = match peer.certificate_name {
+            Some(_) => &node.options_with_certificate,
+            None => &node.options,
+        };
         let mailbox = Arc::new(Mailbox::default());
         Self {
             id: node.connections.register(Arc::clone(&mailbox)),
-            machine: Connection::new(Arc::clone(&node.options), now),
+            machine: Connection::new(Arc::clone(options), now),
             moment: node.clock.moment(now),
             node,
             peer,

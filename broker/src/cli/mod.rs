@@ -19,6 +19,7 @@
 //! usage text and exit code 2.
 
 mod arguments;
+mod changes;
 mod definitions;
 mod environment;
 mod log;
@@ -36,7 +37,7 @@ use std::process::ExitCode;
 use clap::Parser as _;
 use leveret::config::ConfigError;
 use leveret::definitions::OfflineError;
-use leveret::{ListenError, StartError};
+use leveret::{ListenError, StartError, TlsError};
 use leveret_storage::OpenError;
 use leveret_storage::disk::DiskOpenError;
 use thiserror::Error;
@@ -108,6 +109,8 @@ enum Fatal {
     Damaged { directory: String, count: usize },
     #[error("{0}")]
     Listen(#[from] ListenError),
+    #[error("{0}")]
+    Tls(#[from] TlsError),
     #[error("{0}")]
     Perf(#[from] PerfError),
     #[error("cannot start the runtime: {0}")]

@@ -5,11 +5,12 @@
 
 use std::collections::HashSet;
 use std::fmt;
+use std::path::PathBuf;
 
 use toml::{Table, Value};
 
 use super::error::Problem;
-use super::{Config, PermissionConfig, UserConfig};
+use super::{Config, PermissionConfig, TlsConfig, TlsVerify, UserConfig};
 use crate::access::{Pattern, filled_in};
 
 /// Longest name of a user or vhost and longest identity text in bytes. It is what a short string
@@ -39,6 +40,8 @@ const RANGES: &[Range] = &[
     // Ten years: some switch a timeout off by a very large number.
     Range::new("consumer_timeout_ms", 0, 3_653 * DAY_MS),
     Range::new("shutdown_timeout_ms", 0, DAY_MS),
+    // As with the other handshake.
+    Range::new("tls.handshake_timeout_ms", 1, HOUR_MS),
     // Smaller files would cost more in names than they hold; larger ones would give space back late.
     Range::new("storage.segment_bytes", 65_536, 1 << 30),
     Range::new("storage.disk_free_min_bytes", 0, i64::MAX),
@@ -51,6 +54,7 @@ pub(super) fn check(config: &Config) -> Result<(), Problem> {
     identity(config)?;
     auth_mechanisms(config)?;
     vhosts(config)?;
+    tls(&config.tls)?;
     config
         .users
         .iter()
@@ -132,6 +136,38 @@ fn auth_mechanisms(config: &Config) -> Result<(), Problem> {
     let mut seen = HashSet::new();
     let mut offered = offered.iter().map(|mechanism| mechanism.as_str());
     offered.try_for_each(|name| unique(seen.insert(name), key.clone(), name))
+}
+
+/// What listeners need; the files themselves are opened later.
+fn tls(tls: &TlsConfig) -> Result<(), Problem> {
+    let is_used = !tls.listeners.is_empty();
+    let verifies = tls.verify == TlsVerify::VerifyPeer;
+    let needs = |key: &str, is_needed: bool, file: &Option<PathBuf>, why: &str| {
+        ensure(!is_needed || file.is_some(), || {
+            Problem::value(format!("tls.{key}"), Quoted(""), why)
+        })
+    };
+    needs(
+        "certfile",
+        is_used,
+        &tls.certfile,
+        "a file, since tls.listeners are set",
+    )?;
+    needs(
+        "keyfile",
+        is_used,
+        &tls.keyfile,
+        "a file, since tls.listeners are set",
+    )?;
+    let why = "a file, since tls.verify is \"verify_peer\"";
+    needs("cacertfile", is_used && verifies, &tls.cacertfile, why)?;
+    ensure(!tls.fail_if_no_peer_cert || verifies, || {
+        let why = "false, or tls.verify = \"verify_peer\"";
+        Problem::value("tls.fail_if_no_peer_cert", "true", why)
+    })?;
+    ensure(!tls.versions.is_empty(), || {
+        Problem::value("tls.versions", "[]", "at least one version")
+    })
 }
 
 fn vhosts(config: &Config) -> Result<(), Problem> {

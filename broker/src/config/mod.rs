@@ -20,6 +20,7 @@ mod mechanism;
 mod password;
 mod queue_type;
 mod storage;
+mod tls;
 mod user;
 mod workers;
 
@@ -38,6 +39,7 @@ pub use mechanism::AuthMechanism;
 pub use password::{HashingAlgorithm, Password, PasswordHash};
 pub use queue_type::DefaultQueueType;
 pub use storage::{StorageConfig, StorageSync};
+pub use tls::{CertLoginFrom, SanType, ServerNameConfig, TlsConfig, TlsVerify, TlsVersion};
 pub use user::{PermissionConfig, TopicPermissionConfig, UserConfig, VhostConfig};
 pub use workers::WorkerScheduling;
 
@@ -104,6 +106,8 @@ pub struct Config {
     pub default_vhost: String,
     /// How clients may log in, in the order in which it is offered (CONN-03).
     pub auth_mechanisms: Vec<AuthMechanism>,
+    /// As whom ANONYMOUS logs in; in TOML the empty string is nobody.
+    pub anonymous_login_user: String,
     /// Users who may log in from a loopback address only (CONN-13).
     pub loopback_users: Vec<String>,
     /// Further vhosts; naming the default vhost here gives it limits.
@@ -111,6 +115,8 @@ pub struct Config {
     /// Who may log in. Without this key there is the user `guest` with the password `guest`.
     pub users: Vec<UserConfig>,
 
+    /// AMQP over TLS.
+    pub tls: TlsConfig,
     /// How the data directory is written.
     pub storage: StorageConfig,
     /// What the broker says about itself.
@@ -145,10 +151,12 @@ impl Default for Config {
             consumer_timeout_ms: 1_800_000,
             shutdown_timeout_ms: 10_000,
             auth_mechanisms: vec![AuthMechanism::Plain, AuthMechanism::AmqPlain],
+            anonymous_login_user: String::new(),
             loopback_users: vec!["guest".to_owned()],
             vhosts: Vec::new(),
             users: vec![UserConfig::guest(&default_vhost)],
             default_vhost,
+            tls: TlsConfig::default(),
             storage: StorageConfig::default(),
             identity: Identity::default(),
             capabilities: Capabilities::default(),

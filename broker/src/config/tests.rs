@@ -45,7 +45,7 @@ fn conn_03_mechanisms_are_a_list_of_known_names() {
     assert_eq!(
         error(r#"auth_mechanisms = ["plain"]"#),
         "line 1: auth_mechanisms[0]: `plain` is not allowed, expected one of `PLAIN`, `AMQPLAIN`, \
-         `RABBIT-CR-DEMO`"
+         `RABBIT-CR-DEMO`, `EXTERNAL`, `ANONYMOUS`"
     );
 }
 

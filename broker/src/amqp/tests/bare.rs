@@ -13,6 +13,7 @@ use leveret_protocol::{LongStr, Method, MethodId, Properties, ShortStr};
 
 use super::FRAME_MAX;
 use crate::amqp::session::Session;
+use crate::net::peer::Peer;
 use crate::node::Node;
 
 /// One client's side of a session.
@@ -43,7 +44,7 @@ impl Bare {
     pub(super) fn open(node: &Arc<Node>) -> Self {
         let opened = Instant::now();
         let mut bare = Self {
-            session: Session::new(Arc::clone(node), None, opened),
+            session: Session::new(Arc::clone(node), Peer::default(), opened),
             opened,
             decoder: Decoder::default(),
         };

@@ -15,6 +15,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::amqp::connection::serve;
 use crate::config::Config;
+use crate::net::peer::Peer;
 use crate::node::Node;
 
 const HEARTBEAT: [u8; 8] = [8, 0, 0, 0, 0, 0, 0, 0xce];
@@ -95,7 +96,7 @@ impl AsyncWrite for Flood {
 async fn who_sends_without_pause_lets_others_run_after_each_full_read() {
     let node = Arc::new(Node::new(Config::default()).unwrap());
     let reads = Arc::default();
-    let mut task = pin!(serve(node, Flood::new(&reads), None));
+    let mut task = pin!(serve(node, Flood::new(&reads), Peer::default()));
     // Reads are small at first and grow.
     for _ in 0..8 {
         assert!(poll_once(task.as_mut()).await.is_none());
