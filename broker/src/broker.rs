@@ -1,5 +1,7 @@
 //! [`Broker`]: a running broker, to be held by a program, a test, or the `leveret` binary.
 
+#[cfg(test)]
+mod account_tests;
 mod policies;
 mod users;
 mod vhosts;

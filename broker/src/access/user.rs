@@ -44,6 +44,11 @@ impl User {
             };
             permissions.insert(entry.vhost.clone(), compiled);
         }
+        // Those that count for nothing as yet are judged too, so that none is in the way later.
+        let idle = topics.iter().filter(|of| !permissions.contains_key(*of.0));
+        for (vhost, topics) in idle {
+            compile_topics(&config.name, vhost, topics)?;
+        }
         Ok(Self {
             loopback_only,
             permissions,
@@ -124,17 +129,29 @@ fn compile(
     entry: &PermissionConfig,
     topics: &[&TopicPermissionConfig],
 ) -> Result<Permissions, AccessError> {
-    let refused = |permission: String, reason: PatternError| AccessError::Pattern {
+    let vhost = &entry.vhost;
+    let permissions = Permissions::new(&entry.configure, &entry.write, &entry.read);
+    let permissions =
+        permissions.map_err(|(which, reason)| refused(user, vhost, which.to_owned(), reason))?;
+    Ok(permissions.with_topics(compile_topics(user, vhost, topics)?))
+}
+
+fn compile_topics(
+    user: &str,
+    vhost: &str,
+    topics: &[&TopicPermissionConfig],
+) -> Result<TopicPermissions, AccessError> {
+    let compiled = TopicPermissions::new(user, topics);
+    compiled.map_err(|(which, reason)| refused(user, vhost, which, reason))
+}
+
+fn refused(user: &str, vhost: &str, permission: String, reason: PatternError) -> AccessError {
+    AccessError::Pattern {
         user: user.to_owned(),
-        vhost: entry.vhost.clone(),
+        vhost: vhost.to_owned(),
         permission,
         reason,
-    };
-    let permissions = Permissions::new(&entry.configure, &entry.write, &entry.read);
-    let permissions = permissions.map_err(|(which, reason)| refused(which.to_owned(), reason))?;
-    let topics = TopicPermissions::new(user, topics);
-    let topics = topics.map_err(|(which, reason)| refused(which, reason))?;
-    Ok(permissions.with_topics(topics))
+    }
 }
 
 /// What a user had, to be found by vhost.
