@@ -141,10 +141,10 @@ async fn read_to_the_end(client: &mut Client, seen: &Seen) {
 
 async fn make_and_delete(broker: &Broker, seen: &Seen) {
     for round in 0..ROUNDS {
+        let before = seen.opened.load(Ordering::Relaxed);
         add_vhost(broker, "v").await;
         add_user(broker, "ada", "v").await;
         // Until somebody is in, or they would only ever be refused.
-        let before = seen.opened.load(Ordering::Relaxed);
         let deadline = tokio::time::Instant::now() + PATIENCE;
         while seen.opened.load(Ordering::Relaxed) < before + 2 {
             assert!(tokio::time::Instant::now() < deadline, "nobody comes in");
