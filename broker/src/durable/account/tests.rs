@@ -108,7 +108,7 @@ fn accounts_come_back() {
     assert_eq!(read(&user_image(&ada())), expected);
     let nobody = UserConfig::named("nobody");
     assert_eq!(read(&user_image(&nobody)), [AccountEntry::User(nobody)]);
-    let vhosts = [orders(), VhostConfig::named("")];
+    let vhosts = [orders(), VhostConfig::named("v")];
     for vhost in vhosts {
         assert_eq!(read(&vhost_image(&vhost)), [AccountEntry::Vhost(vhost)]);
     }
@@ -179,6 +179,19 @@ fn what_cannot_be_read_is_an_error_that_names_whose_it_is() {
     let negative =
         |value: &mut Vec<u8>| replaced(value, b"l\0\0\0\0\0\0\0\x07", b"l\xff\0\0\0\0\0\0\x07");
     assert!(refusal(&vhost, b'v', negative).ends_with("contradict each other"));
+}
+
+#[test]
+fn a_name_that_nobody_can_have_is_no_entry() {
+    for name in ["", &"u".repeat(256)] {
+        let images = [
+            user_image(&UserConfig::named(name)),
+            vhost_image(&VhostConfig::named(name)),
+        ];
+        for (key, value) in images.iter().flatten() {
+            assert!(catalog::decode(key, value).is_err(), "{key:?}");
+        }
+    }
 }
 
 #[test]
