@@ -57,7 +57,7 @@ fn accounts_are_written_as_the_format_says() {
     let user = [
         &b"\x01"[..],
         b"\x1e\0\0\0rabbit_password_hashing_sha256",
-        b"\x30\0\0\07kXQweaCDSPJukErigQJP9js9+cuMC9gbpsVyZgf5wOXZ2ZE",
+        b"\x30\0\0\x007kXQweaCDSPJukErigQJP9js9+cuMC9gbpsVyZgf5wOXZ2ZE",
         b"\x2f\0\0\0",
         b"\x0cmax-channelsl\0\0\0\0\xff\xff\xff\xff",
         b"\x0fmax-connectionsl\0\0\0\0\0\0\0\0",
@@ -134,7 +134,7 @@ fn refusal(image: &Image, kind: u8, spoil: impl FnOnce(&mut Vec<u8>)) -> String 
     catalog::decode(key, &value).unwrap_err().to_string()
 }
 
-fn replaced(value: &mut Vec<u8>, from: &[u8], to: &[u8]) {
+fn replaced(value: &mut [u8], from: &[u8], to: &[u8]) {
     assert_eq!(from.len(), to.len());
     let at = value.windows(from.len()).position(|bytes| bytes == from);
     let at = at.unwrap();
