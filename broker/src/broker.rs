@@ -112,6 +112,13 @@ impl Broker {
         })
     }
 
+    /// The bytes that are taken of `memory_reserve_bytes` now: what connections, channels, consumers,
+    /// incomplete messages, transactions, queues, exchanges and bindings hold, as estimated.
+    #[must_use]
+    pub fn reserved_bytes(&self) -> u64 {
+        self.inside.node.reserve.held_bytes()
+    }
+
     /// Listens on one more address and returns it, with the port that the system chose for port 0.
     ///
     /// # Errors

@@ -21,6 +21,7 @@ use crate::core::message::COPY_BODY_BYTES_MAX;
 use crate::core::queue::arguments::QueueArguments;
 use crate::core::queue::{ClassicOptions, ClassicQueue, DelayQueue, Queue};
 use crate::core::queue_handle::QueueSpec;
+use crate::core::reserve::Reserve;
 #[cfg(test)]
 use crate::core::topology::MakeQueue;
 use crate::core::topology::{Ids, Topology};
@@ -46,6 +47,8 @@ pub(crate) struct Node {
     pub(crate) alarm: Arc<Alarm>,
     commits: Option<Arc<Commits>>,
     pub(crate) vhosts: Vhosts,
+    /// The memory for everything but queued messages.
+    pub(crate) reserve: Arc<Reserve>,
     keeping: Option<Keeping>,
     /// Held by whoever changes users and vhosts.
     pub(crate) changing_accounts: Mutex<()>,
@@ -92,20 +95,23 @@ impl Node {
             beginning.log();
             Ok(Access::with(&config, beginning)?)
         };
+        let reserve = Reserve::new(config.memory_reserve_bytes);
         let (access, vhosts, timers, keeping) = match opened {
             None => {
                 let access = judge(&BTreeMap::new(), Kept::default())?;
-                let vhosts = vhosts_in_memory(&access);
+                let vhosts = vhosts_in_memory(&access, Arc::clone(&reserve));
                 (access, vhosts, Timers::default(), None)
             }
             Some(opened) => {
-                let started = start::start(&config, clock, make_body, opened, &mut judge)?;
+                let started =
+                    start::start(&config, clock, make_body, opened, &reserve, &mut judge)?;
                 let keeping = Some(started.keeping);
                 (started.access, started.vhosts, started.timers, keeping)
             }
         };
         let node = Self {
             vhosts,
+            reserve,
             options: Arc::new(server_options(&config, false)),
             options_with_certificate: Arc::new(server_options(&config, true)),
             access,
@@ -163,11 +169,12 @@ impl Node {
     }
 }
 
-fn vhosts_in_memory(access: &Access) -> Vhosts {
+fn vhosts_in_memory(access: &Access, reserve: Arc<Reserve>) -> Vhosts {
     let maker = VhostMaker {
         ids: Ids::default(),
         make_queue: Arc::new(|spec, arguments| make_body(spec, arguments, None)),
         sink: None,
+        reserve,
     };
     let vhosts = access.vhosts().into_iter();
     let vhosts: Vec<_> = vhosts

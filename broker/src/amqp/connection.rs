@@ -156,6 +156,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> ConnectionTask<S> {
         }
         let freed = written == Step::Did && self.has_work();
         let told = notices.alarm_changed || notices.committed;
+        self.session.account(self.received.len());
         let did = read == Step::Did || freed || told || resumed;
         Ok(if did { Step::Did } else { Step::Waits })
     }

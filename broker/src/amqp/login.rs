@@ -101,6 +101,11 @@ impl Session {
 
     /// The checks at `connection.open`, in the reference's order (CONN-25).
     pub(super) fn on_open(&mut self, name: &str) -> Result<(), Failure> {
+        let exhausted = self.share.check(0);
+        exhausted.map_err(|exhausted| Failure {
+            channel: 0,
+            fault: Fault::from(exhausted).caused_by(connection::Open::ID),
+        })?;
         let opened = self.check_open(name).map_err(|text| {
             let fault = Fault::new(ReplyCode::NotAllowed, text).caused_by(connection::Open::ID);
             Failure { channel: 0, fault }

@@ -10,7 +10,7 @@ use leveret_protocol::server::content::Publish;
 use leveret_protocol::{Fault, Properties, ReplyCode, ShortStr, Table};
 
 use crate::access::permission_name;
-use crate::amqp::channel::PublishMode;
+use crate::amqp::channel::{Channel, PublishMode};
 use crate::amqp::deliver::write_return;
 use crate::amqp::session::{Session, internal_error};
 use crate::amqp::settle::settles_one_of;
@@ -173,7 +173,8 @@ impl Session {
         mandatory: bool,
     ) -> Result<(), Fault> {
         let mut sequence = 0;
-        match &mut self.channel(number)?.mode {
+        let Channel { mode, share, .. } = self.channel(number)?;
+        match mode {
             PublishMode::Plain => {}
             PublishMode::Confirm(confirms) => {
                 sequence = confirms.next();
@@ -181,10 +182,15 @@ impl Session {
             }
             PublishMode::Transaction(transaction) => {
                 // What waits for the commit costs memory even if it has no body.
-                transaction.bytes += message.body_len()
+                let bytes = message.body_len()
                     + message.properties().len()
                     + size_of::<PendingPublish>()
                     + size_of_val(targets);
+                if let Some(channel) = share {
+                    let held = transaction.share.get_or_insert_with(|| channel.sibling());
+                    held.take(bytes as u64)?;
+                }
+                transaction.bytes += bytes;
                 if transaction.bytes > TRANSACTION_BYTES_MAX {
                     let text = format!("more than {TRANSACTION_BYTES_MAX} bytes not committed");
                     return Err(Fault::new(ReplyCode::ResourceError, text));

@@ -33,6 +33,7 @@ const RANGES: &[Range] = &[
     Range::new("connections_max", 1, 4_294_967_295),
     Range::new("consumers_per_channel_max", 1, 4_294_967_295),
     Range::new("memory_high_watermark_bytes", 0, i64::MAX),
+    Range::new("memory_reserve_bytes", 0, i64::MAX),
     // A handshake without a deadline would let silent peers use up all connections.
     Range::new("handshake_timeout_ms", 1, HOUR_MS),
     Range::new("failed_login_delay_ms", 0, HOUR_MS),

@@ -87,6 +87,10 @@ pub struct Config {
     /// The default of 2 GiB is a plain number on purpose: a broker inside a test or an
     /// application must not size itself by the machine.
     pub memory_high_watermark_bytes: u64,
+    /// Bytes of memory for everything but messages in queues: connections, channels, consumers, incomplete
+    /// messages, transactions, queues, exchanges, bindings. Who asks for more is refused with 506. Zero: no
+    /// limit.
+    pub memory_reserve_bytes: u64,
 
     /// Time in milliseconds a client has from being accepted to an open connection (PROTO-09).
     pub handshake_timeout_ms: u64,
@@ -151,6 +155,7 @@ impl Default for Config {
             consumers_per_channel_max: 10_000,
             default_queue_type: DefaultQueueType::default(),
             memory_high_watermark_bytes: 2 << 30,
+            memory_reserve_bytes: 1 << 30,
             handshake_timeout_ms: 10_000,
             failed_login_delay_ms: 3_000,
             close_timeout_ms: 30_000,
