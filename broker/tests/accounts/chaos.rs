@@ -185,7 +185,10 @@ fn check_what_was_said(seen: &Seen) {
 async fn rel_44_a_vhost_and_a_user_can_go_at_any_moment() {
     let usual = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |info| {
-        PANICS.fetch_add(1, Ordering::Relaxed);
+        // Other tests fail on threads of their own names.
+        if std::thread::current().name() == Some("tokio-rt-worker") {
+            PANICS.fetch_add(1, Ordering::Relaxed);
+        }
         usual(info);
     }));
     let directory = directory("chaos");
