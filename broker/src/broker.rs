@@ -7,13 +7,16 @@ mod vhosts;
 use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use leveret_protocol::{Fault, ReplyCode};
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
+
+#[cfg(not(feature = "tls"))]
+use std::convert::Infallible as Tls;
 
 use crate::access::AccessError;
 use crate::alarm::AlarmResource;
@@ -26,6 +29,7 @@ use crate::net::listener::accept_all;
 use crate::net::peer::Peer;
 use crate::net::workers::Workers;
 use crate::node::Node;
+#[cfg(feature = "tls")]
 use crate::tls::Tls;
 pub use policies::NoPolicy;
 pub use users::UserChange;
@@ -144,6 +148,7 @@ impl Broker {
     ///
     /// # Errors
     /// The system refuses the address.
+    #[cfg(feature = "tls")]
     pub async fn listen_tls(
         &self,
         address: SocketAddr,
@@ -178,7 +183,8 @@ impl Broker {
     /// the connection ends. Such a client counts as local.
     pub async fn serve(&self, stream: impl AsyncRead + AsyncWrite + Unpin + Send) {
         self.start_tasks();
-        serve(Arc::clone(&self.inside.node), stream, Peer::default()).await;
+        let node = Arc::clone(&self.inside.node);
+        serve(node, stream, Peer::default(), Instant::now()).await;
     }
 
     /// Adds what definitions say to a running broker, all of it or nothing: users are replaced, with

@@ -49,6 +49,9 @@ pub const CONSUMER_TIMEOUT_CHECK_MS: u64 = 60_000;
 /// Sockets beyond the limit on open connections that may be in their handshake, so that strangers
 /// who never log in cannot use up all file descriptors.
 pub const HANDSHAKES_MAX: usize = 1_024;
+/// TLS sessions that clients may resume, each of some hundred bytes: enough for those that reconnect after
+/// a failure, and no more than a few hundred kilobytes.
+pub const TLS_SESSIONS_MAX: usize = 1_024;
 /// What a queued message costs beside its body: its allocation's head, the queue's entry, the
 /// allocator's own share.
 pub const MESSAGE_OVERHEAD_BYTES: u64 = 128;

@@ -38,8 +38,9 @@ use crate::vhosts::{VhostMaker, Vhosts};
 pub(crate) struct Node {
     pub(crate) config: Config,
     pub(crate) options: Arc<ServerOptions>,
-    /// For who has shown a certificate: EXTERNAL is offered to nobody else.
-    pub(crate) options_with_certificate: Arc<ServerOptions>,
+    /// For who comes over TLS: EXTERNAL is offered to nobody else. Who has shown no certificate is
+    /// offered it too, so that the refusal can say what is missing, as the reference does.
+    pub(crate) options_over_tls: Arc<ServerOptions>,
     pub(crate) access: Access,
     pub(crate) clock: Clock,
     pub(crate) connections: Arc<Connections>,
@@ -113,7 +114,7 @@ impl Node {
             vhosts,
             reserve,
             options: Arc::new(server_options(&config, false)),
-            options_with_certificate: Arc::new(server_options(&config, true)),
+            options_over_tls: Arc::new(server_options(&config, true)),
             access,
             clock,
             connections: Arc::new(Connections::new(config.connections_max)),
@@ -219,10 +220,10 @@ fn make_delay_queue(
     }
 }
 
-fn server_options(config: &Config, has_certificate: bool) -> ServerOptions {
+fn server_options(config: &Config, over_tls: bool) -> ServerOptions {
     ServerOptions {
         server_properties: server_properties(config),
-        mechanisms: mechanisms(config, has_certificate),
+        mechanisms: mechanisms(config, over_tls),
         channel_max: config.channel_max,
         frame_max: config.frame_max,
         heartbeat_s: config.heartbeat_s,
@@ -235,9 +236,9 @@ fn server_options(config: &Config, has_certificate: bool) -> ServerOptions {
 }
 
 /// Separated by spaces (CONN-03).
-fn mechanisms(config: &Config, has_certificate: bool) -> String {
+fn mechanisms(config: &Config, over_tls: bool) -> String {
     let offered = config.auth_mechanisms.iter();
-    let offered = offered.filter(|one| has_certificate || **one != AuthMechanism::External);
+    let offered = offered.filter(|one| over_tls || **one != AuthMechanism::External);
     let names = offered.map(|offered| offered.as_str());
     names.collect::<Vec<_>>().join(" ")
 }

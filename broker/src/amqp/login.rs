@@ -51,7 +51,8 @@ impl Session {
             Some(CertificateName::Is(name)) => {
                 self.node.access.authenticate_name(name, self.is_local())
             }
-            Some(CertificateName::Missing) | None => Err(LoginRefused::NamelessCertificate),
+            Some(CertificateName::Missing) => Err(LoginRefused::NamelessCertificate),
+            Some(CertificateName::NotShown) | None => Err(LoginRefused::NoCertificate),
         }
     }
 

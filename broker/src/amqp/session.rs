@@ -107,7 +107,7 @@ pub(crate) struct Session {
 impl Session {
     pub(crate) fn new(node: Arc<Node>, peer: Peer, now: Instant) -> Self {
         let options = match peer.certificate_name {
-            Some(_) => &node.options_with_certificate,
+            Some(_) => &node.options_over_tls,
             None => &node.options,
         };
         let mailbox = Arc::new(Mailbox::default());

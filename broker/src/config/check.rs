@@ -43,6 +43,7 @@ const RANGES: &[Range] = &[
     Range::new("shutdown_timeout_ms", 0, DAY_MS),
     // As with the other handshake.
     Range::new("tls.handshake_timeout_ms", 1, HOUR_MS),
+    Range::new("tls.handshakes_max", 1, 65_536),
     // Smaller files would cost more in names than they hold; larger ones would give space back late.
     Range::new("storage.segment_bytes", 65_536, 1 << 30),
     Range::new("storage.disk_free_min_bytes", 0, i64::MAX),
@@ -143,6 +144,9 @@ fn auth_mechanisms(config: &Config) -> Result<(), Problem> {
 fn tls(tls: &TlsConfig) -> Result<(), Problem> {
     let is_used = !tls.listeners.is_empty();
     let verifies = tls.verify == TlsVerify::VerifyPeer;
+    ensure(!is_used || cfg!(feature = "tls"), || {
+        Problem::value("tls.listeners", "[…]", "none, in a build without TLS")
+    })?;
     let needs = |key: &str, is_needed: bool, file: &Option<PathBuf>, why: &str| {
         ensure(!is_needed || file.is_some(), || {
             Problem::value(format!("tls.{key}"), Quoted(""), why)

@@ -17,7 +17,9 @@ mod key;
 mod layers;
 mod locate;
 mod mechanism;
+mod network;
 mod password;
+mod proxy_protocol;
 mod queue_type;
 mod storage;
 mod tls;
@@ -36,7 +38,9 @@ pub use identity::{Capabilities, Identity};
 pub use key::{Key, keys};
 pub use layers::Layers;
 pub use mechanism::AuthMechanism;
+pub use network::{Network, NotANetwork};
 pub use password::{HashingAlgorithm, Password, PasswordHash};
+pub use proxy_protocol::ProxyProtocolConfig;
 pub use queue_type::DefaultQueueType;
 pub use storage::{StorageConfig, StorageSync};
 pub use tls::{CertLoginFrom, SanType, ServerNameConfig, TlsConfig, TlsVerify, TlsVersion};
@@ -128,6 +132,8 @@ pub struct Config {
 
     /// AMQP over TLS.
     pub tls: TlsConfig,
+    /// Proxies that tell whom they speak for.
+    pub proxy_protocol: ProxyProtocolConfig,
     /// How the data directory is written.
     pub storage: StorageConfig,
     /// What the broker says about itself.
@@ -170,6 +176,7 @@ impl Default for Config {
             default_user: "guest".to_owned(),
             default_pass: Password::new("guest"),
             tls: TlsConfig::default(),
+            proxy_protocol: ProxyProtocolConfig::default(),
             storage: StorageConfig::default(),
             identity: Identity::default(),
             capabilities: Capabilities::default(),
