@@ -7,8 +7,11 @@
 //! Invariants: an empty password is never right. A user bound to loopback is refused elsewhere
 //! with the right password too. Nothing here shows a password.
 
+pub mod authorization;
 mod login;
+pub mod operation;
 mod permissions;
+pub mod request;
 mod topics;
 
 use std::collections::HashMap;

@@ -13,6 +13,8 @@ use leveret_protocol::method::connection;
 use leveret_protocol::server::{Failure, Login};
 use leveret_protocol::{Fault, ReplyCode, Table};
 
+use crate::access::authorization::{Place, Subject, authorize};
+use crate::access::operation::Operation;
 use crate::access::{DEMO_CHALLENGE, LoginRefused, User};
 use crate::amqp::session::{OpenVhost, Session};
 use crate::config::AuthMechanism;
@@ -82,7 +84,6 @@ impl Session {
         match outcome {
             Ok(user) => {
                 tracing::debug!(connection = self.id.0, user = user.name(), "logged in");
-                self.impersonator = user.has_tag("impersonator");
                 self.user = Some(user);
                 self.machine.accept_login(self.outbox.buffer());
             }
@@ -120,24 +121,29 @@ impl Session {
             .connections
             .enter(name, vhost.is_some(), limit, user)?;
         let permissions = self.node.access.permissions(user, name);
-        match (vhost, permissions) {
-            (Some(vhost), Some(permissions)) => Ok(OpenVhost {
+        // A vhost that is not there is refused like one that is not the user's.
+        let permissions = permissions.filter(|_| vhost.is_some());
+        let place = Place {
+            vhost: name,
+            permissions: permissions.map(|permissions| &**permissions),
+        };
+        let judged = authorize(Subject::from(&**user), place, Operation::OpenVhost, &[]);
+        match (judged, vhost, permissions) {
+            (Ok(()), Some(vhost), Some(permissions)) => Ok(OpenVhost {
                 writable: None,
                 vhost,
                 permissions: Arc::clone(permissions),
             }),
-            _ => {
+            (judged, ..) => {
                 self.node.connections.leave(name, Some(user));
-                Err(format!(
-                    "access to vhost '{name}' refused for user '{}'",
-                    user.name()
-                ))
+                Err(judged.map_or_else(|denied| denied.to_string(), |()| String::new()))
             }
         }
     }
 
     /// What the user may do by now: a channel that is opened asks anew (PERM-16).
     pub(super) fn renew_permissions(&mut self) {
+        self.permissions_of = self.moment;
         let (Some(open), Some(user)) = (&mut self.open, &self.user) else {
             return;
         };
