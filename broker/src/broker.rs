@@ -1,6 +1,10 @@
 //! [`Broker`]: a running broker, to be held by a program, a test, or the `leveret` binary.
 
+#[cfg(test)]
+mod account_tests;
 mod policies;
+mod users;
+mod vhosts;
 
 use std::future::poll_fn;
 use std::net::SocketAddr;
@@ -26,6 +30,8 @@ use crate::net::workers::Workers;
 use crate::node::Node;
 use crate::tls::Tls;
 pub use policies::NoPolicy;
+pub use users::UserChange;
+pub use vhosts::VhostSettings;
 
 /// A running broker. Clones are handles to the same one.
 ///
@@ -171,12 +177,12 @@ impl Broker {
     }
 
     /// Adds what definitions say to a running broker, all of it or nothing: users are replaced, with
-    /// effect from their next connection on, and their permissions from their next channel on; exchanges,
-    /// queues and bindings are declared. When this returns, what is durable is safe.
+    /// effect from their next connection on, and their permissions from their next channel on; vhosts are
+    /// made or changed; exchanges, queues and bindings are declared. What is said of users and vhosts of the
+    /// configuration has no effect and is reported. When this returns, what is durable is safe.
     ///
     /// # Errors
-    /// Everything that stands against it, for instance a queue that exists with other arguments, or a
-    /// vhost that does not exist: vhosts come with a start.
+    /// Everything that stands against it, for instance a queue that exists with other arguments.
     pub async fn import_definitions(
         &self,
         definitions: &Definitions,

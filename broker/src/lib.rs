@@ -20,6 +20,7 @@
 extern crate self as leveret;
 
 pub mod access;
+mod accounts;
 mod alarm;
 mod amqp;
 #[cfg(feature = "bench-parts")]
@@ -40,9 +41,13 @@ mod net;
 mod node;
 mod timers;
 pub mod tls;
+mod vhosts;
 
+pub use access::AccountError;
 pub use alarm::AlarmResource;
-pub use broker::{Broker, ImportError, ListenError, NoPolicy, StartError};
+pub use broker::{
+    Broker, ImportError, ListenError, NoPolicy, StartError, UserChange, VhostSettings,
+};
 pub use config::Config;
 pub use core::policy::{ApplyTo, Policy, PolicyError, PolicyKind, PolicyValue};
 pub use definitions::{Definitions, DefinitionsError, Report};

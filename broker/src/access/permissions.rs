@@ -3,6 +3,8 @@
 //! Patterns are regular expressions that run in time linear in the name, so a pattern cannot be
 //! made slow by a name. Look-around and back-references do not exist for that reason.
 
+use std::sync::Arc;
+
 use regex::{Regex, RegexBuilder};
 use thiserror::Error;
 
@@ -37,6 +39,18 @@ impl Permissions {
             configure: compile("configure", configure)?,
             write: compile("write", write)?,
             read: compile("read", read)?,
+            topics: TopicPermissions::default(),
+        })
+    }
+
+    /// Allows nothing: no exchange and no queue goes by the empty name, which is all that these match.
+    #[must_use]
+    pub fn nothing() -> Arc<Self> {
+        let nothing = || Pattern(None);
+        Arc::new(Self {
+            configure: nothing(),
+            write: nothing(),
+            read: nothing(),
             topics: TopicPermissions::default(),
         })
     }

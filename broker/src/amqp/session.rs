@@ -269,6 +269,8 @@ impl Session {
 
     fn open_channel(&mut self, number: u16) -> Result<(), Failure> {
         if let Some(user) = &self.user {
+            let user_now = self.node.access.user_now(user);
+            let user = user_now.as_ref().unwrap_or(user);
             let admitted = self.node.connections.admit_channel(user);
             admitted.map_err(|fault| Failure { channel: 0, fault })?;
         }
@@ -378,9 +380,7 @@ impl Session {
             .for_each(|number| self.release_channel(number));
         if let Some(open) = self.open.take() {
             open.vhost.delete_exclusive_queues(self.id);
-            self.node
-                .connections
-                .leave(open.vhost.name(), self.user.as_deref());
+            self.node.connections.leave(self.id);
         }
         self.routes.clear();
         self.stage.clear();

@@ -172,6 +172,11 @@ fn tls(tls: &TlsConfig) -> Result<(), Problem> {
 
 fn vhosts(config: &Config) -> Result<(), Problem> {
     name("default_vhost".to_owned(), &config.default_vhost)?;
+    let default_user = &config.default_user;
+    ensure(default_user.len() <= NAME_BYTES_MAX, || {
+        let allowed = format!("at most {NAME_BYTES_MAX} bytes");
+        Problem::value("default_user", Quoted(default_user), allowed)
+    })?;
     let mut seen = HashSet::new();
     let vhosts = config.vhosts.iter().enumerate();
     vhosts.into_iter().try_for_each(|(index, vhost)| {

@@ -56,18 +56,24 @@ pub struct UserConfig {
     pub topic_permissions: Vec<TopicPermissionConfig>,
 }
 
-impl UserConfig {
-    /// The user of a fresh broker: `guest`, who may do everything on `vhost`.
+impl VhostConfig {
+    /// A vhost of this name without limits.
     #[must_use]
-    pub fn guest(vhost: &str) -> Self {
+    pub fn named(name: &str) -> Self {
         Self {
-            name: "guest".to_owned(),
-            password: Password::new("guest"),
-            tags: vec!["administrator".to_owned()],
-            connections_max: None,
-            channels_max: None,
-            permissions: vec![PermissionConfig::all(vhost)],
-            topic_permissions: Vec::new(),
+            name: name.to_owned(),
+            ..Self::default()
+        }
+    }
+}
+
+impl UserConfig {
+    /// A user of this name without a password, who may open no vhost.
+    #[must_use]
+    pub fn named(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            ..Self::default()
         }
     }
 }

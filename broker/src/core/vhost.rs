@@ -17,15 +17,25 @@
 //! * A change is handed to the [`CatalogSink`] before the write lock is released. So whoever sees a
 //!   durable thing can ask when it is safe, and is never told an earlier time than its change got.
 //!
+//! A vhost is deleted in three steps, so that whoever is still in it finds nothing half gone:
+//!
+//! ```text
+//!   seal ──▶ nothing changes any more, and whoever asks is told that the vhost is deleted
+//!   retire ─▶ every queue refuses offers and consumers, and drops its messages
+//!   empty ──▶ nothing is left; what has gone is for the caller to take down, as one record
+//! ```
+//!
 //! What it is not: a keeper of rules; those are in [`crate::core::topology`].
 //!
-//! Invariant: a queue that has left the topology is retired, or is about to be by who removed it.
+//! Invariants: a queue that has left the topology is retired, or is about to be by who removed it. A vhost
+//! that was sealed writes nothing down any more.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crossbeam_utils::sync::{ShardedLock, ShardedLockReadGuard, ShardedLockWriteGuard};
 
-use leveret_protocol::Fault;
+use leveret_protocol::{Fault, ReplyCode};
 use leveret_storage::Epoch;
 
 use super::exchange::{ExchangeId, Kind, Routing};
@@ -47,6 +57,8 @@ pub struct Vhost {
     topology: ShardedLock<Topology>,
     sink: Option<Arc<dyn CatalogSink>>,
     changing_policies: Mutex<()>,
+    /// Set under the topology's write lock.
+    is_sealed: AtomicBool,
 }
 
 /// A vhost that nobody else can change or look at meanwhile.
@@ -101,14 +113,29 @@ impl Vhost {
     /// A vhost that begins with this, restored or empty. Predeclared exchanges that it lacks are added
     /// and taken down.
     pub fn with(topology: Topology, sink: Option<Arc<dyn CatalogSink>>) -> Self {
-        let vhost = Self {
+        let vhost = Self::bare(topology, sink);
+        vhost.changed(&mut vhost.topology_mut(), Topology::declare_predeclared);
+        vhost
+    }
+
+    /// A new vhost, and its predeclared exchanges, which are for the caller to take down before anybody else
+    /// knows of the vhost.
+    pub fn unrecorded(
+        mut topology: Topology,
+        sink: Option<Arc<dyn CatalogSink>>,
+    ) -> (Self, Applied) {
+        let applied = topology.declare_predeclared();
+        (Self::bare(topology, sink), applied)
+    }
+
+    fn bare(topology: Topology, sink: Option<Arc<dyn CatalogSink>>) -> Self {
+        Self {
             name: Arc::clone(topology.vhost()),
             topology: ShardedLock::new(topology),
             sink,
             changing_policies: Mutex::default(),
-        };
-        vhost.changed(&mut vhost.topology_mut(), Topology::declare_predeclared);
-        vhost
+            is_sealed: AtomicBool::new(false),
+        }
     }
 
     /// The vhost's name.
@@ -119,6 +146,52 @@ impl Vhost {
     /// Sets which type a queue is of that is declared without one (QARG-35).
     pub fn set_default_queue_type(&self, queue_type: QueueType) {
         self.topology_mut().set_default_queue_type(queue_type);
+    }
+
+    /// True once the vhost is being deleted.
+    pub fn is_sealed(&self) -> bool {
+        self.is_sealed.load(Ordering::Acquire)
+    }
+
+    /// Begins to delete the vhost: from now on nothing in it changes but by [`Vhost::empty`].
+    pub fn seal(&self) {
+        // Under the lock, so that a change that is being made is seen, and recorded, before.
+        let _topology = self.topology_mut();
+        self.is_sealed.store(true, Ordering::Release);
+    }
+
+    /// Retires every queue, one after the other under no lock of the vhost's. For a vhost that is sealed:
+    /// none is added meanwhile.
+    pub fn retire_queues(&self) {
+        let queues = self.topology().queues();
+        for queue in queues {
+            // Gone is as good.
+            let _ = queue.body().retire(DeleteConditions::default());
+        }
+    }
+
+    /// Takes everything out of a vhost that is sealed, its predeclared exchanges included, and says what that
+    /// was; it is for the caller to take down.
+    pub fn empty(&self) -> Applied {
+        let applied = self.topology_mut().empty();
+        retire_own_queues(&applied);
+        applied
+    }
+
+    /// What whoever is still in a sealed vhost is told, whatever is asked for. Its connections are being
+    /// closed with the same words.
+    pub fn deleted_fault(name: &str) -> Fault {
+        Fault::new(
+            ReplyCode::ConnectionForced,
+            format!("vhost '{name}' is deleted"),
+        )
+    }
+
+    fn or_deleted<T>(&self, answer: Result<T, Fault>) -> Result<T, Fault> {
+        match answer {
+            Err(_) if self.is_sealed() => Err(Self::deleted_fault(&self.name)),
+            answer => answer,
+        }
     }
 
     /// The topology, to be looked at. Do not call into a queue while holding it.
@@ -164,8 +237,10 @@ impl Vhost {
     /// As [`Topology::check_exchange`].
     pub fn check_exchange(&self, name: &str) -> Result<Applied, Fault> {
         let topology = self.topology();
-        let standing = topology.check_exchange(name)?.spec().standing();
-        Ok(self.unchanged(standing))
+        let standing = topology
+            .check_exchange(name)
+            .map(|exchange| exchange.spec().standing());
+        Ok(self.unchanged(self.or_deleted(standing)?))
     }
 
     /// `exchange.declare`.
@@ -226,8 +301,8 @@ impl Vhost {
         name: &str,
         connection: ConnectionId,
     ) -> Result<(Arc<QueueHandle>, Applied), Fault> {
-        let queue = self.topology().check_queue(name, connection)?;
-        Ok(self.found(queue))
+        let queue = self.topology().check_queue(name, connection);
+        Ok(self.found(self.or_deleted(queue)?))
     }
 
     /// `queue.declare`: the queue, found or made, and what has changed. Ask the queue for its counts.
@@ -242,7 +317,7 @@ impl Vhost {
         if let Planned::Answer(queue) = self.topology().plan_declare_queue(request, permitted)? {
             return Ok(self.found(queue));
         }
-        let mut topology = self.topology_mut();
+        let mut topology = self.unsealed_mut()?;
         match topology.plan_declare_queue(request, permitted)? {
             Planned::Answer(queue) => Ok(self.found(queue)),
             Planned::Apply(command) => {
@@ -266,7 +341,7 @@ impl Vhost {
         name: &[u8],
         connection: ConnectionId,
     ) -> Result<Arc<QueueHandle>, Fault> {
-        self.topology().queue_for(name, connection)
+        self.or_deleted(self.topology().queue_for(name, connection))
     }
 
     /// `queue.delete`; a missing queue is deleted already (QUEUE-20).
@@ -356,8 +431,10 @@ impl Vhost {
     /// As [`Topology::exchange_for_publish`].
     pub fn check_publish(&self, exchange: &[u8]) -> Result<&'static Kind, Fault> {
         let topology = self.topology();
-        let exchange = topology.exchange_for_publish(exchange)?;
-        Ok(exchange.spec().kind)
+        let kind = topology
+            .exchange_for_publish(exchange)
+            .map(|found| found.spec().kind);
+        self.or_deleted(kind)
     }
 
     /// Routes what a client publishes.
@@ -365,7 +442,7 @@ impl Vhost {
     /// # Errors
     /// As [`Topology::exchange_for_publish`].
     pub fn route_publish(&self, exchange: &[u8], routing: &Routing<'_>) -> Result<Targets, Fault> {
-        self.topology().route_publish(exchange, routing)
+        self.or_deleted(self.topology().route_publish(exchange, routing))
     }
 
     /// Routes a dead letter.
@@ -399,14 +476,24 @@ impl Vhost {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The topology, to be changed for a client.
+    fn unsealed_mut(&self) -> Result<ShardedLockWriteGuard<'_, Topology>, Fault> {
+        let topology = self.topology_mut();
+        match self.is_sealed() {
+            true => Err(Self::deleted_fault(&self.name)),
+            false => Ok(topology),
+        }
+    }
+
     fn change(
         &self,
         mut plan: impl FnMut(&Topology) -> Result<Planned<Standing>, Fault>,
     ) -> Result<Applied, Fault> {
-        if let Planned::Answer(standing) = plan(&self.topology())? {
+        let planned = plan(&self.topology());
+        if let Planned::Answer(standing) = self.or_deleted(planned)? {
             return Ok(self.unchanged(standing));
         }
-        let mut topology = self.topology_mut();
+        let mut topology = self.unsealed_mut()?;
         match plan(&topology)? {
             Planned::Answer(standing) => Ok(self.unchanged(standing)),
             Planned::Apply(command) => {
@@ -425,6 +512,10 @@ impl Vhost {
         topology: &mut Topology,
         change: impl FnOnce(&mut Topology) -> Applied,
     ) -> Applied {
+        if self.is_sealed() {
+            // It goes with the vhost, whatever it is.
+            return Applied::default();
+        }
         let mut applied = change(topology);
         if let Some(sink) = &self.sink {
             applied.durable_at = sink.record(&self.name, &applied);

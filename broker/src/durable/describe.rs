@@ -10,7 +10,9 @@ use std::sync::Arc;
 
 use leveret_storage::LogId;
 
+use super::account::AccountEntry;
 use super::catalog::{self, Entry};
+use crate::config::{PermissionConfig, TopicPermissionConfig};
 use crate::core::binding::{Binding, Destination};
 use crate::core::exchange::ExchangeId;
 use crate::core::policy::Policy;
@@ -38,7 +40,7 @@ impl Names {
                 Ok(Entry::Queue(vhost, spec)) => {
                     names.queues.insert(spec.id, (vhost, spec.name));
                 }
-                Ok(Entry::Binding(..) | Entry::Policy(..) | Entry::NextId(_)) | Err(_) => {}
+                Ok(_) | Err(_) => {}
             }
         }
         names
@@ -63,6 +65,7 @@ impl Names {
             Ok(Entry::Queue(vhost, spec)) => queue(&vhost, &spec),
             Ok(Entry::Binding(vhost, binding)) => self.binding(&vhost, &binding),
             Ok(Entry::Policy(vhost, described)) => policy(&vhost, &described),
+            Ok(Entry::Account(entry)) => account(&entry),
             Err(error) => format!("unreadable: {error}"),
         }
     }
@@ -125,6 +128,66 @@ fn policy(vhost: &str, policy: &Policy) -> String {
         "{noun} {name:?} in vhost {vhost:?}: pattern {pattern:?}, applies to {apply_to}, \
          priority {priority}, definition {definition:?}"
     )
+}
+
+/// A password is told by how it was hashed alone.
+fn account(entry: &AccountEntry) -> String {
+    match entry {
+        AccountEntry::Begun => "accounts begun".to_owned(),
+        AccountEntry::User(user) => {
+            let hash = user.password.to_hash([0; 4]);
+            let password = hash.map_or("none", |hash| hash.algorithm().name());
+            let (name, tags) = (&user.name, &user.tags);
+            let limits = limits(&[
+                ("max-connections", user.connections_max),
+                ("max-channels", user.channels_max),
+            ]);
+            format!("user {name:?}: password {password}, tags {tags:?}{limits}")
+        }
+        AccountEntry::Permission { user, permission } => {
+            let PermissionConfig {
+                vhost,
+                configure,
+                write,
+                read,
+            } = permission;
+            format!(
+                "permission of user {user:?} in vhost {vhost:?}: configure {configure:?}, \
+                 write {write:?}, read {read:?}"
+            )
+        }
+        AccountEntry::TopicPermission { user, permission } => {
+            let TopicPermissionConfig {
+                vhost,
+                exchange,
+                write,
+                read,
+            } = permission;
+            format!(
+                "topic permission of user {user:?} on exchange {exchange:?} in vhost {vhost:?}: \
+                 write {write:?}, read {read:?}"
+            )
+        }
+        AccountEntry::Vhost(vhost) => {
+            let (name, description, tags) = (&vhost.name, &vhost.description, &vhost.tags);
+            let queue_type = vhost.default_queue_type.map_or("", |one| one.as_str());
+            let limits = limits(&[
+                ("max-connections", vhost.connections_max),
+                ("max-queues", vhost.queues_max),
+            ]);
+            format!(
+                "vhost {name:?}: description {description:?}, tags {tags:?}, \
+                 default queue type {queue_type:?}{limits}"
+            )
+        }
+    }
+}
+
+fn limits(limits: &[(&str, Option<u32>)]) -> String {
+    let set = limits
+        .iter()
+        .filter_map(|(name, most)| Some((name, (*most)?)));
+    set.map(|(name, most)| format!(", {name} {most}")).collect()
 }
 
 /// The head of a stored message; its body is only measured.
