@@ -25,6 +25,7 @@ pub mod request;
 mod rules;
 mod topics;
 mod user;
+mod variables;
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
