@@ -185,7 +185,7 @@ operations! {
     UseManagement = [Tag(Management)];
     /// See that a vhost exists, and its limits and totals.
     SeeVhost = [Tag(Management), VhostOr(Monitoring)];
-    /// See exchanges, queues, bindings and consumers of a vhost.
+    /// See exchanges, queues, bindings, consumers and policies of a vhost.
     SeeTopology = [Tag(Management), VhostOr(Administrator)];
     /// See a connection or its channels.
     SeeConnection = [Tag(Management), OwnOr(Monitoring)];
@@ -195,8 +195,8 @@ operations! {
     SeeNodes = [Tag(Monitoring)];
     /// See whether the broker and its nodes are well.
     CheckHealth = [Tag(Management)];
-    /// See the policies, operator policies and parameters of a vhost.
-    SeePolicies = [Tag(Policymaker), VhostOr(Administrator)];
+    /// See the parameters of a vhost.
+    SeeParameters = [Tag(Policymaker), VhostOr(Administrator)];
     /// Set a policy of a vhost; it may name exchanges to dead-letter and divert to.
     SetPolicy = [
         Tag(Policymaker),
@@ -216,7 +216,7 @@ operations! {
     ChangeVhost = [Tag(Administrator)];
     /// Set or clear limits of a vhost.
     ChangeVhostLimits = [Tag(Administrator)];
-    /// See users, their tags, permissions and limits.
+    /// See users, their tags and permissions.
     SeeUsers = [Tag(Administrator)];
     /// Create or delete a user, or change its password and tags.
     ChangeUser = [Tag(Administrator)];

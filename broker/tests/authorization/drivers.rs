@@ -24,7 +24,7 @@ pub(crate) fn is_driven(operation: Operation) -> bool {
         | CloseConnection
         | SeeNodes
         | CheckHealth
-        | SeePolicies
+        | SeeParameters
         | SetPolicy
         | ClearPolicy
         | ChangeParameter

@@ -3,6 +3,14 @@
 //!
 //! The cases are made from the table itself ([`rights`]). The table is compared with
 //! `broker/docs/authorization.md` too, so that nobody changes what is needed without saying so.
+//!
+//! The same cases are tried against RabbitMQ with its users written by a first run and read by the reference:
+//!
+//! ```sh
+//! AUTHORIZATION_DEFINITIONS=FILE cargo test -p leveret --test authorization
+//! REFERENCE_DEFINITIONS=FILE conformance-tests/reference/rabbitmq run 5673 -- \
+//!     sh -c 'REFERENCE_AMQP_URL=$AMQP_URL cargo test -p leveret --test authorization'
+//! ```
 
 #![allow(clippy::unwrap_used)]
 
@@ -15,10 +23,10 @@ mod support;
 
 use std::net::SocketAddr;
 
-use leveret::Config;
 use leveret::access::operation::Operation;
 use leveret::access::request::AMQP;
 use leveret::config::{Password, PermissionConfig, UserConfig};
+use leveret::{Broker, Config};
 use tokio::task::JoinSet;
 
 use peer::{Outcome, Peer};
@@ -59,6 +67,30 @@ async fn try_cases(address: SocketAddr, cases: Vec<Case>) {
     }
 }
 
+/// The broker under test: ours, or the reference, which has been given the users as definitions (see
+/// [`write_definitions`]).
+async fn broker(cases: &[Case]) -> (Option<Broker>, SocketAddr) {
+    if let Ok(uri) = std::env::var("REFERENCE_AMQP_URL") {
+        let (_, place) = uri.split_once('@').unwrap();
+        return (None, place.trim_end_matches('/').parse().unwrap());
+    }
+    let users = cases.iter().map(Case::user_config).chain([owner()]);
+    let config = Config {
+        users: users.collect(),
+        ..Config::default()
+    };
+    let (broker, address) = support::start(config).await;
+    write_definitions(&broker);
+    (Some(broker), address)
+}
+
+/// The users of these cases, for a reference to be started with: `AUTHORIZATION_DEFINITIONS` names the file.
+fn write_definitions(broker: &Broker) {
+    if let Ok(path) = std::env::var("AUTHORIZATION_DEFINITIONS") {
+        std::fs::write(path, broker.definitions().to_json("RabbitMQ", "3.10.8")).unwrap();
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_operation_of_amqp_with_every_kind_of_right() {
     let operations = Operation::ALL.iter().copied();
@@ -71,12 +103,7 @@ async fn every_operation_of_amqp_with_every_kind_of_right() {
         "{}",
         cases.len()
     );
-    let users = cases.iter().map(Case::user_config).chain([owner()]);
-    let config = Config {
-        users: users.collect(),
-        ..Config::default()
-    };
-    let (_broker, address) = support::start(config).await;
+    let (_broker, address) = broker(&cases).await;
     let mut workers = JoinSet::new();
     for worker in 0..WORKERS {
         let own = cases.iter().skip(worker).step_by(WORKERS).cloned();

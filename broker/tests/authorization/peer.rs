@@ -56,7 +56,7 @@ impl Peer {
         };
         write_method(0, start_ok, &mut out);
         let tune_ok = connection::TuneOk {
-            channel_max: 100,
+            channel_max: 2_000,
             frame_max: 131_072,
             heartbeat: 0,
         };
