@@ -17,6 +17,7 @@
 mod documented;
 mod drivers;
 mod peer;
+mod replies;
 mod rights;
 #[path = "../support/mod.rs"]
 mod support;

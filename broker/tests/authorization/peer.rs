@@ -1,7 +1,7 @@
 //! A client of the broker under test, which logs in as whoever is asked for.
 
 use bytes::BytesMut;
-use leveret_protocol::client::{write_method, write_protocol_header, write_publish};
+use leveret_protocol::client::{OwnedFrame, write_method, write_protocol_header, write_publish};
 use leveret_protocol::method::{basic, channel, connection};
 use leveret_protocol::{LongStr, Method, MethodId, Properties, ShortStr};
 use std::net::SocketAddr;
@@ -142,6 +142,10 @@ impl Peer {
             self.open_channel().await;
         }
         outcome
+    }
+
+    pub(crate) async fn frame(&mut self) -> OwnedFrame {
+        self.client.next_frame().await
     }
 
     /// A number that an answer brings.
