@@ -1,7 +1,5 @@
 //! [`Broker`]: a running broker, to be held by a program, a test, or the `leveret` binary.
 
-#[cfg(test)]
-mod account_tests;
 mod policies;
 mod users;
 mod vhosts;
@@ -259,15 +257,24 @@ impl Broker {
 
     /// The disk may take its time, so it gets a thread that may wait for it.
     async fn close_store(&self) {
-        let node = Arc::clone(&self.inside.node);
-        let closed = tokio::task::spawn_blocking(move || {
+        let closed = self.off_the_runtime(|node| {
             if let Some(keeping) = node.keeping() {
                 keeping.close();
             }
         });
-        if closed.await.is_err() {
+        if closed.await.is_none() {
             tracing::error!("the data directory was not closed in good order");
         }
+    }
+
+    /// Works on a thread that may take its time; `None` if the work has panicked.
+    async fn off_the_runtime<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Node) -> T + Send + 'static,
+    ) -> Option<T> {
+        let node = Arc::clone(&self.inside.node);
+        let worked = tokio::task::spawn_blocking(move || work(&node));
+        worked.await.ok()
     }
 
     /// Starts the tasks that the whole broker shares; they need a runtime, which `start` does not.
@@ -315,3 +322,6 @@ impl Drop for Inside {
         }
     }
 }
+
+#[cfg(test)]
+mod account_tests;

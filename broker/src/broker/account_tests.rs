@@ -162,7 +162,9 @@ impl Model {
                 }
                 let user = users.entry((*name).to_owned());
                 let user = user.or_insert_with(|| UserConfig::named(name));
-                user.tags = tags.clone().unwrap_or(user.tags.clone());
+                if let Some(tags) = tags {
+                    user.tags.clone_from(tags);
+                }
                 if let Some(password) = password {
                     self.passwords.insert((*name).to_owned(), password);
                 }

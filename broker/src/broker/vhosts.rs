@@ -5,8 +5,6 @@
 //!
 //! Every change is answered once it is safe. One that is not allowed has changed nothing.
 
-use std::sync::Arc;
-
 use leveret_storage::Epoch;
 
 use super::Broker;
@@ -58,9 +56,8 @@ impl Broker {
     /// # Errors
     /// There is no such vhost, it belongs to the configuration, or the store has failed.
     pub async fn delete_vhost(&self, name: &str) -> Result<(), AccountError> {
-        let (node, vhost) = (Arc::clone(&self.inside.node), name.to_owned());
-        let deleted =
-            tokio::task::spawn_blocking(move || node.change_accounts().delete_vhost(&vhost));
+        let vhost = name.to_owned();
+        let deleted = self.off_the_runtime(move |node| node.change_accounts().delete_vhost(&vhost));
         // It does not panic; should it ever, the answer must not be that all is well.
         let epoch = deleted.await.unwrap_or(Err(AccountError::StoreFailed))?;
         tracing::info!(vhost = name, "vhost deleted");

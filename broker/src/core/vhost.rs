@@ -17,25 +17,19 @@
 //! * A change is handed to the [`CatalogSink`] before the write lock is released. So whoever sees a
 //!   durable thing can ask when it is safe, and is never told an earlier time than its change got.
 //!
-//! A vhost is deleted in three steps, so that whoever is still in it finds nothing half gone:
-//!
-//! ```text
-//!   seal ──▶ nothing changes any more, and whoever asks is told that the vhost is deleted
-//!   retire ─▶ every queue refuses offers and consumers, and drops its messages
-//!   empty ──▶ nothing is left; what has gone is for the caller to take down, as one record
-//! ```
-//!
 //! What it is not: a keeper of rules; those are in [`crate::core::topology`].
 //!
 //! Invariants: a queue that has left the topology is retired, or is about to be by who removed it. A vhost
-//! that was sealed writes nothing down any more.
+//! that was sealed (see `deletion.rs`) writes nothing down any more.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+mod deletion;
+
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crossbeam_utils::sync::{ShardedLock, ShardedLockReadGuard, ShardedLockWriteGuard};
 
-use leveret_protocol::{Fault, ReplyCode};
+use leveret_protocol::Fault;
 use leveret_storage::Epoch;
 
 use super::exchange::{ExchangeId, Kind, Routing};
@@ -146,52 +140,6 @@ impl Vhost {
     /// Sets which type a queue is of that is declared without one (QARG-35).
     pub fn set_default_queue_type(&self, queue_type: QueueType) {
         self.topology_mut().set_default_queue_type(queue_type);
-    }
-
-    /// True once the vhost is being deleted.
-    pub fn is_sealed(&self) -> bool {
-        self.is_sealed.load(Ordering::Acquire)
-    }
-
-    /// Begins to delete the vhost: from now on nothing in it changes but by [`Vhost::empty`].
-    pub fn seal(&self) {
-        // Under the lock, so that a change that is being made is seen, and recorded, before.
-        let _topology = self.topology_mut();
-        self.is_sealed.store(true, Ordering::Release);
-    }
-
-    /// Retires every queue, one after the other under no lock of the vhost's. For a vhost that is sealed:
-    /// none is added meanwhile.
-    pub fn retire_queues(&self) {
-        let queues = self.topology().queues();
-        for queue in queues {
-            // Gone is as good.
-            let _ = queue.body().retire(DeleteConditions::default());
-        }
-    }
-
-    /// Takes everything out of a vhost that is sealed, its predeclared exchanges included, and says what that
-    /// was; it is for the caller to take down.
-    pub fn empty(&self) -> Applied {
-        let applied = self.topology_mut().empty();
-        retire_own_queues(&applied);
-        applied
-    }
-
-    /// What whoever is still in a sealed vhost is told, whatever is asked for. Its connections are being
-    /// closed with the same words.
-    pub fn deleted_fault(name: &str) -> Fault {
-        Fault::new(
-            ReplyCode::ConnectionForced,
-            format!("vhost '{name}' is deleted"),
-        )
-    }
-
-    fn or_deleted<T>(&self, answer: Result<T, Fault>) -> Result<T, Fault> {
-        match answer {
-            Err(_) if self.is_sealed() => Err(Self::deleted_fault(&self.name)),
-            answer => answer,
-        }
     }
 
     /// The topology, to be looked at. Do not call into a queue while holding it.
@@ -474,15 +422,6 @@ impl Vhost {
         self.topology
             .write()
             .unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The topology, to be changed for a client.
-    fn unsealed_mut(&self) -> Result<ShardedLockWriteGuard<'_, Topology>, Fault> {
-        let topology = self.topology_mut();
-        match self.is_sealed() {
-            true => Err(Self::deleted_fault(&self.name)),
-            false => Ok(topology),
-        }
     }
 
     fn change(

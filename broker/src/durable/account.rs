@@ -29,7 +29,7 @@ use leveret_storage::CatalogChange;
 use super::bytes::{Reader, put_bytes};
 use super::catalog::{VERSION, Why};
 use crate::config::{
-    DefaultQueueType, HashingAlgorithm, Password, PasswordHash, PermissionConfig,
+    DefaultQueueType, HashingAlgorithm, NAME_BYTES_MAX, Password, PasswordHash, PermissionConfig,
     TopicPermissionConfig, UserConfig, VhostConfig,
 };
 
@@ -210,7 +210,7 @@ impl std::fmt::Display for AccountKey<'_> {
     }
 }
 
-impl AccountKey<'_> {
+impl<'k> AccountKey<'k> {
     /// Reads the value of this key.
     pub(super) fn decode(self, value: &[u8]) -> Result<AccountEntry, Why> {
         let mut from = Reader(value);
@@ -219,10 +219,23 @@ impl AccountKey<'_> {
             Some(version) => return Err(Why::Version(version)),
             None => return Err(Why::Malformed),
         }
+        let names_fit = self
+            .names()
+            .iter()
+            .all(|name| (1..=NAME_BYTES_MAX).contains(&name.len()));
         let entry = self.decode_fields(&mut from)?;
-        match from.is_at_end() {
+        match names_fit && from.is_at_end() {
             true => Ok(entry),
             false => Err(Why::Malformed),
+        }
+    }
+
+    fn names(self) -> Vec<&'k str> {
+        match self {
+            Self::Begun => Vec::new(),
+            Self::User(name) | Self::Vhost(name) => vec![name],
+            Self::Permission(user, vhost) => vec![user, vhost],
+            Self::TopicPermission(user, vhost, exchange) => vec![user, vhost, exchange],
         }
     }
 

@@ -213,11 +213,13 @@ mod tests {
     use leveret_protocol::content::Body;
 
     use super::*;
+    use crate::config::{Password, PasswordHash, UserConfig, VhostConfig};
     use crate::core::queue_handle::QueueHandle;
     use crate::core::topology::tests::{allow, counting, queue, to_queue};
     use crate::core::topology::{Applied, Change, QueueDeclare};
     use crate::core::vhost::Vhost;
     use crate::core::{Message, MessageParts, Moment};
+    use crate::durable::account;
 
     type Catalog = Vec<(Vec<u8>, Vec<u8>)>;
 
@@ -272,6 +274,36 @@ mod tests {
         assert_eq!(lines, expected);
         assert_eq!(names.log(LogId(id)), "queue \"linebreak\" in vhost \"/\"");
         assert_eq!(names.log(LogId(99)), "log 99 of no queue");
+    }
+
+    #[test]
+    fn accounts_are_told_without_passwords() {
+        let hash = PasswordHash::of("hush", [7; 4]);
+        let secret = hash.to_base64();
+        let user = UserConfig {
+            password: Password::hashed(hash),
+            tags: vec!["a\nb".to_owned()],
+            connections_max: Some(3),
+            permissions: vec![PermissionConfig::all("/")],
+            ..UserConfig::named("ada")
+        };
+        let vhost = VhostConfig {
+            queues_max: Some(0),
+            ..VhostConfig::named("/")
+        };
+        let images = [account::user_image(&user), account::vhost_image(&vhost)];
+        let names = Names::default();
+        let entries = images.iter().flatten();
+        let lines: Vec<_> = entries
+            .map(|(key, value)| names.entry(key, value))
+            .collect();
+        let expected = [
+            "permission of user \"ada\" in vhost \"/\": configure \".*\", write \".*\", read \".*\"",
+            "user \"ada\": password rabbit_password_hashing_sha256, tags [\"a\\nb\"], max-connections 3",
+            "vhost \"/\": description \"\", tags [], default queue type \"\", max-queues 0",
+        ];
+        assert_eq!(lines, expected);
+        assert!(!lines.concat().contains(&secret));
     }
 
     #[test]

@@ -56,8 +56,8 @@ async fn change(broker: &Broker, number: u64) {
             };
             broker.set_vhost_limits(&vhost, limits).await.unwrap();
         }
-        6 if round % 2 == 0 => broker.delete_vhost(&vhost).await.unwrap(),
-        7 if round % 3 == 0 => broker.delete_user(&user).await.unwrap(),
+        6 if round.is_multiple_of(2) => broker.delete_vhost(&vhost).await.unwrap(),
+        7 if round.is_multiple_of(3) => broker.delete_user(&user).await.unwrap(),
         _ => broker.clear_permissions(&user, "/").await.unwrap(),
     }
 }

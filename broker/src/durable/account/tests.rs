@@ -57,7 +57,7 @@ fn accounts_are_written_as_the_format_says() {
     let user = [
         &b"\x01"[..],
         b"\x1e\0\0\0rabbit_password_hashing_sha256",
-        b"\x30\0\0\07kXQweaCDSPJukErigQJP9js9+cuMC9gbpsVyZgf5wOXZ2ZE",
+        b"\x30\0\0\x007kXQweaCDSPJukErigQJP9js9+cuMC9gbpsVyZgf5wOXZ2ZE",
         b"\x2f\0\0\0",
         b"\x0cmax-channelsl\0\0\0\0\xff\xff\xff\xff",
         b"\x0fmax-connectionsl\0\0\0\0\0\0\0\0",
@@ -108,7 +108,7 @@ fn accounts_come_back() {
     assert_eq!(read(&user_image(&ada())), expected);
     let nobody = UserConfig::named("nobody");
     assert_eq!(read(&user_image(&nobody)), [AccountEntry::User(nobody)]);
-    let vhosts = [orders(), VhostConfig::named("")];
+    let vhosts = [orders(), VhostConfig::named("v")];
     for vhost in vhosts {
         assert_eq!(read(&vhost_image(&vhost)), [AccountEntry::Vhost(vhost)]);
     }
@@ -134,7 +134,7 @@ fn refusal(image: &Image, kind: u8, spoil: impl FnOnce(&mut Vec<u8>)) -> String 
     catalog::decode(key, &value).unwrap_err().to_string()
 }
 
-fn replaced(value: &mut Vec<u8>, from: &[u8], to: &[u8]) {
+fn replaced(value: &mut [u8], from: &[u8], to: &[u8]) {
     assert_eq!(from.len(), to.len());
     let at = value.windows(from.len()).position(|bytes| bytes == from);
     let at = at.unwrap();
@@ -179,6 +179,19 @@ fn what_cannot_be_read_is_an_error_that_names_whose_it_is() {
     let negative =
         |value: &mut Vec<u8>| replaced(value, b"l\0\0\0\0\0\0\0\x07", b"l\xff\0\0\0\0\0\0\x07");
     assert!(refusal(&vhost, b'v', negative).ends_with("contradict each other"));
+}
+
+#[test]
+fn a_name_that_nobody_can_have_is_no_entry() {
+    for name in ["", &"u".repeat(256)] {
+        let images = [
+            user_image(&UserConfig::named(name)),
+            vhost_image(&VhostConfig::named(name)),
+        ];
+        for (key, value) in images.iter().flatten() {
+            assert!(catalog::decode(key, value).is_err(), "{key:?}");
+        }
+    }
 }
 
 #[test]
