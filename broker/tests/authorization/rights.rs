@@ -110,7 +110,7 @@ impl Case {
         let is_impersonator = self.rights == Rights::Impersonator;
         UserConfig {
             name: self.user(),
-            password: Password::new(&self.user()),
+            password: Password::new(self.user()),
             tags: is_impersonator
                 .then(|| "impersonator".to_owned())
                 .into_iter()
@@ -222,8 +222,7 @@ impl Case {
                 (!self.gives(permission, &name)).then_some((403, text))
             }
             Need::Unlocked if self.rights == Rights::NotOwner => {
-                let (part, _) = (self.queue(), ());
-                let name = self.name(part);
+                let name = self.name(self.queue());
                 let text = format!(
                     "RESOURCE_LOCKED - cannot obtain exclusive access to locked queue '{name}' in vhost \
                      '/'. It could be originally declared on another connection or the exclusive \
