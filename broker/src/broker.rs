@@ -188,7 +188,7 @@ impl Broker {
     }
 
     /// Adds what definitions say to a running broker, all of it or nothing: users are replaced, with
-    /// effect from their next connection on, and their permissions from their next channel on; vhosts are
+    /// effect from their next connection on, and their permissions after a second at most of use; vhosts are
     /// made or changed; exchanges, queues and bindings are declared. What is said of users and vhosts of the
     /// configuration has no effect and is reported. When this returns, what is durable is safe.
     ///

@@ -16,12 +16,16 @@
 //! with the right password too. Nothing here shows a password. What belongs to the configuration does not
 //! change while the broker runs.
 
+pub mod authorization;
 mod beginning;
 mod login;
+pub mod operation;
 mod permissions;
+pub mod request;
 mod rules;
 mod topics;
 mod user;
+mod variables;
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
@@ -36,7 +40,6 @@ pub use login::{DEMO_CHALLENGE, LoginRefused};
 pub use permissions::{PATTERN_BYTES_MAX, Pattern, PatternError, Permissions, permission_name};
 pub use rules::AccountError;
 pub(crate) use rules::{check_name, user_noun, vhost_noun};
-pub(crate) use topics::filled_in;
 use user::Birth;
 pub use user::User;
 

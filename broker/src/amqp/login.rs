@@ -13,6 +13,8 @@ use leveret_protocol::method::connection;
 use leveret_protocol::server::{Failure, Login};
 use leveret_protocol::{Fault, ReplyCode, Table};
 
+use crate::access::authorization::{Place, Subject, authorize};
+use crate::access::operation::Operation;
 use crate::access::{DEMO_CHALLENGE, LoginRefused, Permissions, User};
 use crate::amqp::session::{OpenVhost, Session};
 use crate::config::AuthMechanism;
@@ -84,7 +86,6 @@ impl Session {
         match outcome {
             Ok(user) => {
                 tracing::debug!(connection = self.id.0, user = user.name(), "logged in");
-                self.impersonator = user.has_tag("impersonator");
                 self.user = Some(user);
                 self.machine.accept_login(self.outbox.buffer());
             }
@@ -143,16 +144,16 @@ impl Session {
         let vhost = vhost.filter(|vhost| !vhost.is_sealed());
         let vhost = vhost.ok_or_else(|| format!("vhost {name} not found"))?;
         let permissions = self.permissions_now(user, name);
-        let refused = || {
-            format!(
-                "access to vhost '{name}' refused for user '{}'",
-                user.name()
-            )
+        let place = Place {
+            vhost: name,
+            permissions: permissions.as_deref(),
         };
+        let judged = authorize(Subject::from(user), place, Operation::OpenVhost, &[]);
+        judged.map_err(|denied| denied.to_string())?;
         Ok(OpenVhost {
             writable: None,
             vhost,
-            permissions: permissions.ok_or_else(refused)?,
+            permissions: permissions.unwrap_or_else(Permissions::nothing),
         })
     }
 
@@ -165,6 +166,7 @@ impl Session {
 
     /// What the user may do by now: a channel that is opened asks anew (PERM-16).
     pub(super) fn renew_permissions(&mut self) {
+        self.permissions_of = self.moment;
         let (Some(open), Some(user)) = (&self.open, &self.user) else {
             return;
         };

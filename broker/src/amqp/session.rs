@@ -57,13 +57,15 @@ pub(crate) struct Session {
     pub(crate) user: Option<Arc<User>>,
     /// The name whose password was asked for (CONN-14).
     pub(crate) asked_for_password: Option<Box<[u8]>>,
-    /// The user may set any user-id (PUB-07).
-    pub(crate) impersonator: bool,
     pub(crate) open: Option<OpenVhost>,
     /// What it holds of the broker's reserve, but for its channels, consumers and transactions.
     pub(crate) share: Share,
     /// A ring of unsettled deliveries has grown in this turn.
     pub(crate) unacked_grew: bool,
+    /// When the permissions in it were last looked up.
+    pub(crate) permissions_of: Moment,
+    /// When the client was last heard of.
+    pub(crate) heard_at: Moment,
     pub(crate) channels: FxHashMap<u16, Channel>,
     pub(crate) routes: RouteCache,
     pub(crate) stage: Stage,
@@ -126,8 +128,9 @@ impl Session {
             mailbox,
             user: None,
             asked_for_password: None,
-            impersonator: false,
             open: None,
+            permissions_of: Moment::default(),
+            heard_at: Moment::default(),
             channels: FxHashMap::default(),
             routes: RouteCache::new(),
             stage: Stage::default(),
@@ -194,6 +197,7 @@ impl Session {
     /// Handles what `received` holds, all of it or until input is held. Says how many bytes were
     /// used and how many must be there before it is worth calling again.
     pub(crate) fn on_bytes(&mut self, received: &Bytes) -> (usize, usize) {
+        self.note_input();
         let mut input = Input::new(received);
         while !self.holds_input() {
             if let Some(event) = self.machine.next_usual(&mut input) {

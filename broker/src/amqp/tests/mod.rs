@@ -10,6 +10,7 @@ mod bare;
 mod consumer_timeout;
 mod direct_reply;
 mod flood;
+mod renewed;
 mod stored_queue;
 #[path = "../../../tests/support/mod.rs"]
 mod support;

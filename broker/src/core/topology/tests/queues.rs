@@ -239,19 +239,19 @@ fn perm_03_08_and_17_questions_come_in_order_and_before_the_lock() {
     let plan = topology.plan_declare_queue(&request, &mut |p, r| asked.answer(p, r));
     topology.run(plan);
     let create = [
-        "Configure queue mine",
-        "Read queue mine",
-        "Write exchange dlx",
+        "Queue mine",
+        "DeadLetteringQueue mine",
+        "DeadLetterExchange dlx",
     ];
     assert_eq!(asked.questions, create);
-    let mut asked = Asked::new("Configure queue mine");
+    let mut asked = Asked::new("Queue mine");
     let theirs = QueueDeclare {
         connection: OTHER,
         ..request
     };
     let plan = topology.plan_declare_queue(&theirs, &mut |p, r| asked.answer(p, r));
     assert_eq!(refusal(plan), "ACCESS_REFUSED - refused");
-    let mut asked = Asked::new("Configure queue none");
+    let mut asked = Asked::new("Queue none");
     let found = topology.check_delete_queue("none", ME, &mut |p, r| asked.answer(p, r));
     assert_eq!(refusal(found), "ACCESS_REFUSED - refused", "403 before ok");
 }
