@@ -24,7 +24,7 @@ use crate::core::queue_handle::QueueSpec;
 use crate::core::reserve::Reserve;
 #[cfg(test)]
 use crate::core::topology::MakeQueue;
-use crate::core::topology::{Ids, Topology};
+use crate::core::topology::{Ids, Topology, TopologyLimits};
 use crate::core::vhost::Vhost;
 use crate::definitions::salt;
 use crate::durable::keeping::{self, Keeping};
@@ -129,7 +129,7 @@ impl Node {
         };
         for one in node.access.vhosts() {
             if let Some(vhost) = node.vhost(&one.name) {
-                node.set_queue_type(&vhost, &one);
+                node.set_up(&vhost, &one);
             }
         }
         node.timers.reply_through(&node.connections);
@@ -163,10 +163,14 @@ impl Node {
         self.vhosts.get(name)
     }
 
-    /// Tells a vhost what queues are that are declared without a type.
-    pub(crate) fn set_queue_type(&self, vhost: &Vhost, config: &VhostConfig) {
+    /// Tells a vhost what queues are that are declared without a type, and how much it may have.
+    pub(crate) fn set_up(&self, vhost: &Vhost, config: &VhostConfig) {
         let own = config.default_queue_type;
         vhost.set_default_queue_type(own.unwrap_or(self.config.default_queue_type).into());
+        vhost.set_limits(TopologyLimits {
+            exchanges_max: config.exchanges_max,
+            bindings_max: config.bindings_max,
+        });
     }
 }
 

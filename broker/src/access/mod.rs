@@ -96,6 +96,10 @@ pub struct VhostLimits {
     pub connections_max: Option<u32>,
     /// Queues at once (QUEUE-30).
     pub queues_max: Option<u32>,
+    /// Exchanges at once, the predeclared ones included.
+    pub exchanges_max: Option<u32>,
+    /// Bindings at once.
+    pub bindings_max: Option<u32>,
 }
 
 impl VhostLimits {
@@ -105,12 +109,16 @@ impl VhostLimits {
         Self {
             connections_max: vhost.connections_max,
             queues_max: vhost.queues_max,
+            exchanges_max: vhost.exchanges_max,
+            bindings_max: vhost.bindings_max,
         }
     }
 
     pub(crate) fn write_to(self, vhost: &mut VhostConfig) {
         vhost.connections_max = self.connections_max;
         vhost.queues_max = self.queues_max;
+        vhost.exchanges_max = self.exchanges_max;
+        vhost.bindings_max = self.bindings_max;
     }
 }
 

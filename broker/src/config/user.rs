@@ -19,6 +19,12 @@ pub struct VhostConfig {
     /// Queues in this vhost (QUEUE-30); 0 allows none, absent means no limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub queues_max: Option<u32>,
+    /// Exchanges in this vhost, the seven predeclared ones included; absent means no limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exchanges_max: Option<u32>,
+    /// Bindings in this vhost; 0 allows none, absent means no limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bindings_max: Option<u32>,
     /// What it is for, in the operator's words.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub description: String,

@@ -42,7 +42,7 @@ use super::reserve::{Reserve, Share};
 use super::route::{NoExchange, Targets};
 use super::topology::{
     Applied, BindRequest, CatalogSink, Change, Command, ExchangeDeclare, ExchangeDelete, Ids,
-    MakeQueue, Planned, QueueDeclare, Standing, Topology, check_delete_conditions, queue_in_use,
+    MakeQueue, Planned, QueueDeclare, Standing, Topology, TopologyLimits, check_delete_conditions, queue_in_use,
     queue_not_empty,
 };
 
@@ -162,6 +162,11 @@ impl Vhost {
     /// Sets which type a queue is of that is declared without one (QARG-35).
     pub fn set_default_queue_type(&self, queue_type: QueueType) {
         self.topology_mut().set_default_queue_type(queue_type);
+    }
+
+    /// Sets how much there may be in it from now on.
+    pub fn set_limits(&self, limits: TopologyLimits) {
+        self.topology_mut().set_limits(limits);
     }
 
     /// The topology, to be looked at. Do not call into a queue while holding it.

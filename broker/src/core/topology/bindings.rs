@@ -54,8 +54,11 @@ impl Topology {
         self.check_new_binding(source, destination, request)?;
         self.check_destination_access(destination, request.connection)?;
         let binding = binding(source, destination, request);
-        match self.bindings.find(&binding) {
-            Some(bound) => Ok(Planned::Answer(bound.standing())),
+        if let Some(bound) = self.bindings.find(&binding) {
+            return Ok(Planned::Answer(bound.standing()));
+        }
+        match faults::reached(self.limits.bindings_max, self.bindings.count()) {
+            Some(limit) => Err(faults::binding_limit(&self.vhost, limit)),
             None => Ok(Planned::Apply(Command::Bind(self.with_id(source, binding)))),
         }
     }

@@ -189,6 +189,9 @@ impl Topology {
         if names::is_reserved(&name) {
             return Err(faults::reserved_name("exchange", &name));
         }
+        if let Some(limit) = faults::reached(self.limits.exchanges_max, self.exchanges.len()) {
+            return Err(faults::exchange_limit(&name, &self.vhost, limit));
+        }
         self.check_alternate(&name, request.arguments, permitted)?;
         exchange::check_arguments(kind, request.arguments)?;
         Ok(Planned::Apply(Command::DeclareExchange(ExchangeSpec {

@@ -162,6 +162,32 @@ fn queue_30_a_full_vhost_takes_no_new_queue() {
 }
 
 #[test]
+fn a_full_vhost_takes_no_new_exchange_and_no_new_binding() {
+    let mut topology = topology();
+    topology.add_queue(queue("q"));
+    topology.add_exchange(exchange("x", "direct"));
+    topology.add_binding(to_queue("x", "q", "a"));
+    topology.set_limits(TopologyLimits {
+        exchanges_max: Some(8),
+        bindings_max: Some(1),
+    });
+    assert_eq!(
+        refusal(topology.plan_declare_exchange(&exchange("y", "direct"), &mut allow)),
+        "PRECONDITION_FAILED - cannot declare exchange 'y': exchange limit in vhost '/' (8) is reached"
+    );
+    assert_eq!(
+        refusal(topology.plan_bind(&to_queue("x", "q", "b"), &mut allow)),
+        "PRECONDITION_FAILED - cannot bind: binding limit in vhost '/' (1) is reached"
+    );
+    let again = topology.plan_bind(&to_queue("x", "q", "a"), &mut allow);
+    assert!(matches!(again, Ok(Planned::Answer(_))), "it is there already");
+    topology.drop_queue("q");
+    topology.add_queue(queue("q"));
+    let freed = topology.plan_bind(&to_queue("x", "q", "b"), &mut allow);
+    assert!(matches!(freed, Ok(Planned::Apply(_))), "{freed:?}");
+}
+
+#[test]
 fn queue_34_and_exch_32_every_queue_is_reachable_by_its_name() {
     let mut topology = topology();
     topology.add_queue(queue("q"));
