@@ -12,7 +12,7 @@ mod direct_reply;
 mod flood;
 mod stored_queue;
 #[path = "../../../tests/support/mod.rs"]
-mod support;
+pub(crate) mod support;
 
 use std::sync::Arc;
 use std::time::Duration;
