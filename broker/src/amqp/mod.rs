@@ -43,7 +43,7 @@ mod session;
 mod settle;
 mod stage;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod transaction;
 mod unacked;
 mod uncommitted;

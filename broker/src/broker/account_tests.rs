@@ -11,6 +11,7 @@ use tokio::runtime::Runtime;
 
 use super::{Broker, Inside, UserChange, VhostSettings};
 use crate::access::{AccountError, UserLimits, VhostLimits};
+use crate::amqp::tests::support::Client;
 use crate::config::{
     Config, DefaultQueueType, Password, PermissionConfig, TopicPermissionConfig, UserConfig,
     VhostConfig,
@@ -19,10 +20,6 @@ use crate::core::topology::QueueDeclare;
 use crate::core::topology::tests::{allow, queue};
 use crate::durable::keeping::open_on;
 use crate::node::Node;
-
-#[path = "../../tests/support/mod.rs"]
-mod support;
-use support::Client;
 
 // Often the same few, so that what is done has something to do with what was done before.
 const USERS: [&str; 7] = ["ada", "ada", "ada", "eve", "eve", "guest", "fixed"];

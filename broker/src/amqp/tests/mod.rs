@@ -13,7 +13,7 @@ mod flood;
 mod renewed;
 mod stored_queue;
 #[path = "../../../tests/support/mod.rs"]
-mod support;
+pub(crate) mod support;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
