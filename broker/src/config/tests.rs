@@ -92,6 +92,8 @@ fn names_of_entries() -> Vec<String> {
         name: "v".to_owned(),
         connections_max: Some(1),
         queues_max: Some(1),
+        exchanges_max: Some(1),
+        bindings_max: Some(1),
         description: "what for".to_owned(),
         tags: vec!["t".to_owned()],
         default_queue_type: Some(DefaultQueueType::Quorum),

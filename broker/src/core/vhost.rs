@@ -42,8 +42,8 @@ use super::reserve::{Reserve, Share};
 use super::route::{NoExchange, Targets};
 use super::topology::{
     Applied, BindRequest, CatalogSink, Change, Command, ExchangeDeclare, ExchangeDelete, Ids,
-    MakeQueue, Planned, QueueDeclare, Standing, Topology, TopologyLimits, check_delete_conditions, queue_in_use,
-    queue_not_empty,
+    MakeQueue, Planned, QueueDeclare, Standing, Topology, TopologyLimits, check_delete_conditions,
+    queue_in_use, queue_not_empty,
 };
 
 /// One vhost.

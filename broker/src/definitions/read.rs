@@ -253,7 +253,12 @@ fn limits_of(
         exchanges_max: entry.limit(limits, "max-exchanges"),
         bindings_max: entry.limit(limits, "max-bindings"),
     };
-    let known = ["max-connections", "max-queues", "max-exchanges", "max-bindings"];
+    let known = [
+        "max-connections",
+        "max-queues",
+        "max-exchanges",
+        "max-bindings",
+    ];
     entry.unknown_in("limit", limits, &known);
     // A vhost's own entry and a parameter say the same.
     work.read.limits.retain(|earlier| earlier.vhost != vhost);

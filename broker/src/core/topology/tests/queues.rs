@@ -180,7 +180,10 @@ fn a_full_vhost_takes_no_new_exchange_and_no_new_binding() {
         "PRECONDITION_FAILED - cannot bind: binding limit in vhost '/' (1) is reached"
     );
     let again = topology.plan_bind(&to_queue("x", "q", "a"), &mut allow);
-    assert!(matches!(again, Ok(Planned::Answer(_))), "it is there already");
+    assert!(
+        matches!(again, Ok(Planned::Answer(_))),
+        "it is there already"
+    );
     topology.drop_queue("q");
     topology.add_queue(queue("q"));
     let freed = topology.plan_bind(&to_queue("x", "q", "b"), &mut allow);
