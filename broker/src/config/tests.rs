@@ -516,3 +516,28 @@ fn the_keys_of_the_storage_are_checked() {
         "storage.segment_bytes"
     );
 }
+
+#[test]
+fn the_page_of_limits_names_keys_that_there_are() {
+    let page = include_str!("../../docs/limits.md");
+    let rows = page.lines().filter(|line| line.starts_with("| "));
+    let named = rows.filter_map(|row| {
+        row.split(" | ")
+            .nth(1)?
+            .strip_prefix('`')?
+            .strip_suffix('`')
+    });
+    let mut count = 0;
+    for key in named {
+        let of_table = key
+            .strip_prefix("vhosts[].")
+            .or_else(|| key.strip_prefix("users[]."));
+        let is_known = match of_table {
+            Some(of_table) => EXAMPLE.contains(&format!("{of_table} = ")),
+            None => keys().iter().any(|known| known.path == key),
+        };
+        assert!(is_known, "limits.md names {key}");
+        count += 1;
+    }
+    assert!(count > 10, "{count} keys");
+}

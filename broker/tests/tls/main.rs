@@ -136,7 +136,7 @@ impl Dialler {
 
     /// True if the server ends the connection instead of answering. With TLS 1.3 a client has finished
     /// its handshake before the server has seen its certificate.
-    async fn is_refused(self, address: SocketAddr, name: &str) -> bool {
+    async fn finds_no_way_in(self, address: SocketAddr, name: &str) -> bool {
         let Ok(mut stream) = self.dial(address, name).await else {
             return true;
         };
@@ -224,7 +224,7 @@ async fn a_certificate_may_be_asked_for_and_may_be_needed() {
             bench
                 .trusting()
                 .showing(strange)
-                .is_refused(address, NAME)
+                .finds_no_way_in(address, NAME)
                 .await
         );
         let old = bench.authority.sign_expired("client");
@@ -232,7 +232,7 @@ async fn a_certificate_may_be_asked_for_and_may_be_needed() {
             bench
                 .trusting()
                 .showing(old)
-                .is_refused(address, NAME)
+                .finds_no_way_in(address, NAME)
                 .await
         );
         bench.broker.shutdown(PATIENCE).await;
@@ -240,7 +240,7 @@ async fn a_certificate_may_be_asked_for_and_may_be_needed() {
 }
 
 #[tokio::test]
-async fn who_shows_no_certificate_is_refused_where_one_is_needed() {
+async fn who_shows_no_certificate_finds_no_way_in_where_one_is_needed() {
     let needed = |config: &mut TlsConfig, _: &_, _: &_| {
         config.verify = TlsVerify::VerifyPeer;
         config.fail_if_no_peer_cert = true;
@@ -248,7 +248,10 @@ async fn who_shows_no_certificate_is_refused_where_one_is_needed() {
     let bench = Bench::new("none", needed).await;
     for version in rustls::ALL_VERSIONS {
         let silent = bench.trusting().speaking(version);
-        assert!(silent.is_refused(bench.address, NAME).await, "{version:?}");
+        assert!(
+            silent.finds_no_way_in(bench.address, NAME).await,
+            "{version:?}"
+        );
     }
 }
 
