@@ -36,7 +36,7 @@ impl Tls {
         stream: TcpStream,
     ) -> io::Result<(TlsStream<TcpStream>, CertificateName)> {
         // Who says nothing must not keep others from being heard.
-        stream.readable().await?;
+        stream.peek(&mut [0]).await?;
         let permit = self.inside.handshakes.0.acquire().await;
         let _permit = permit.map_err(io::Error::other)?;
         let stream = TlsAcceptor::from(self.current()).accept(stream).await?;
