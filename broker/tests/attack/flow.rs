@@ -9,7 +9,7 @@ use leveret_protocol::method::{basic, channel, confirm, connection, exchange, qu
 use leveret_protocol::{MethodId, Properties, ShortStr, TableBuf};
 use tokio::time::timeout;
 
-use crate::arena::Arena;
+use crate::arena::{Arena, impatient};
 use crate::attacker::{Attacker, FRAME_MAX, Manners, frame, header, method_frame, publish};
 use crate::process::BrokerProcess;
 
@@ -196,6 +196,35 @@ async fn n041_answers_that_nobody_reads_are_bounded() {
     broker.serves().await;
     let grown = broker.memory_peak_bytes() - before;
     assert!(grown < 24 << 20, "{grown} bytes for answers");
+}
+
+/// Answers about durable things wait for the disk one after the other. A client that has sent many such
+/// requests at once hears of all of them, also when it is found to wait for every commit.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn n041_requests_at_once_that_have_to_be_stored_are_all_answered() {
+    let config = leveret::Config {
+        data_dir: Some(crate::storage::empty_directory("n041")),
+        ..impatient()
+    };
+    let mut arena = Arena::with(config).await;
+    let mut attacker = Attacker::on_channel(arena.address).await;
+    let names: Vec<_> = (0..200).map(|n| format!("stored-{n}")).collect();
+    let mut out = BytesMut::new();
+    for name in &names {
+        let declare = queue::Declare {
+            queue: ShortStr(name.as_bytes()),
+            durable: true,
+            ..Default::default()
+        };
+        write_method(1, declare, &mut out);
+    }
+    attacker.send(&out).await;
+    for _ in &names {
+        attacker.expect(queue::DeclareOk::ID).await;
+    }
+    arena.still_serves().await;
+    drop(attacker);
+    arena.ends_empty().await;
 }
 
 #[tokio::test]
@@ -436,6 +465,7 @@ async fn n085_an_alarm_that_comes_and_goes_loses_nothing_and_lets_consumers_go_o
     consumer
         .call(1, consume("drained", true), basic::ConsumeOk::ID)
         .await;
+    let mut bystander = Attacker::on_channel(arena.address).await;
     let mut publisher = Attacker::on_channel(arena.address).await;
     publisher
         .call(1, confirm::Select::default(), confirm::SelectOk::ID)
@@ -448,7 +478,7 @@ async fn n085_an_alarm_that_comes_and_goes_loses_nothing_and_lets_consumers_go_o
         let mut heard: Vec<MethodId> = Vec::new();
         hear(&mut publisher, &mut heard, connection::Blocked::ID).await;
         // Others are served while publishers wait.
-        consumer.goes_on(1).await;
+        bystander.goes_on(1).await;
         arena.broker.clear_alarm(AlarmResource::Disk);
         hear(&mut publisher, &mut heard, connection::Unblocked::ID).await;
         hear(&mut publisher, &mut heard, basic::Ack::ID).await;
@@ -456,6 +486,7 @@ async fn n085_an_alarm_that_comes_and_goes_loses_nothing_and_lets_consumers_go_o
         assert_eq!(consumer.message().await.1, [round]);
     }
     arena.still_serves().await;
+    drop(bystander);
     drop(consumer);
     drop(publisher);
     arena.ends_empty().await;

@@ -15,6 +15,8 @@ use crate::support::PATIENCE;
 pub(crate) struct BrokerProcess {
     child: Child,
     log: Receiver<String>,
+    /// What it logged before it listened.
+    start: Vec<String>,
     pub(crate) address: SocketAddr,
 }
 
@@ -50,20 +52,21 @@ impl BrokerProcess {
             let lines = stderr.lines().map_while(Result::ok);
             lines.for_each(|line| drop(send.send(line)));
         });
-        let mut lines = String::new();
+        let mut start = Vec::new();
         while let Ok(line) = log.recv_timeout(PATIENCE) {
             if let Some(address) = listening(&line) {
                 return Ok(Self {
                     child,
                     log,
+                    start,
                     address,
                 });
             }
-            lines += &line;
+            start.push(line);
         }
         let _ = child.kill();
         let _ = child.wait();
-        Err(lines)
+        Err(start.join("\n"))
     }
 
     /// A new client is served.
@@ -113,10 +116,11 @@ impl BrokerProcess {
         self.log.try_iter().collect()
     }
 
-    /// All that it logs from here to its end, which this is.
+    /// What it has logged and nobody has read, to its end, which this is.
     pub(crate) fn last_lines(mut self) -> Vec<String> {
         self.end();
-        self.log.iter().collect()
+        let start = std::mem::take(&mut self.start);
+        start.into_iter().chain(self.log.iter()).collect()
     }
 
     /// Kills it, as a crash would.
