@@ -221,6 +221,19 @@ impl Broker {
         self.inside.node.health()
     }
 
+    /// How many clients are connected, in their handshakes or after.
+    #[must_use]
+    pub fn connection_count(&self) -> usize {
+        self.inside.node.connections.count()
+    }
+
+    /// Waits until no client is connected and nothing is held for one any more. It waits for as long as
+    /// somebody is connected: it asks nobody to go, as [`Broker::shutdown`] does.
+    pub async fn all_disconnected(&self) {
+        let connections = &self.inside.node.connections;
+        poll_fn(|cx| connections.poll_all_ended(cx)).await;
+    }
+
     /// Raises an operator's alarm: whoever publishes is held up, as if this were short, until
     /// [`Broker::clear_alarm`] takes it back (FLOW-01, FLOW-02). For drills, and for whatever watches
     /// the machine from outside. Raising it twice is raising it once.
