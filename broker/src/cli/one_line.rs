@@ -42,6 +42,12 @@ impl<W: io::Write> io::Write for OneLine<W> {
     }
 }
 
+/// Text of several lines, each of which stays one: what of a client's words is printed moves nothing.
+pub(super) fn line_by_line(text: &str) -> String {
+    let lines = text.split('\n').map(|line| on_one_line(line, false));
+    lines.collect::<Vec<_>>().join("\n")
+}
+
 fn on_one_line(line: &str, is_coloured: bool) -> String {
     let mut out = String::with_capacity(line.len() + 1);
     for c in line.chars() {

@@ -14,6 +14,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::BytesMut;
+use leveret::config::{Password, PermissionConfig, UserConfig};
 use leveret::{Broker, Config};
 use leveret_protocol::client::{write_method, write_publish};
 use leveret_protocol::method::{basic, confirm, queue};
@@ -40,6 +41,15 @@ pub(crate) fn impatient() -> Config {
         failed_login_delay_ms: 50,
         close_timeout_ms: 1_000,
         ..Config::default()
+    }
+}
+
+/// A user whose password is the name, with every permission on the default vhost.
+pub(crate) fn user(name: &str) -> UserConfig {
+    UserConfig {
+        password: Password::new(name),
+        permissions: vec![PermissionConfig::all("/")],
+        ..UserConfig::named(name)
     }
 }
 

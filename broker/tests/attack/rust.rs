@@ -45,7 +45,7 @@ fn code() -> Vec<(String, Vec<String>)> {
                     .to_string();
                 if path.is_dir() {
                     folders.push(path);
-                } else if !is_for_tests(&name) {
+                } else if name.ends_with(".rs") && !is_for_tests(&name) {
                     found.push((name, lines_of(&path)));
                 }
             }

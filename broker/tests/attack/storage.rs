@@ -135,12 +135,14 @@ async fn n078_ten_thousand_queues_are_no_files_and_leave_none() {
     for names in names.chunks(500) {
         let mut out = BytesMut::new();
         for name in names {
-            write_method(1, durable(name, &none), &mut out);
+            let declare = queue::Declare {
+                nowait: true,
+                ..durable(name, &none)
+            };
+            write_method(1, declare, &mut out);
         }
         attacker.send(&out).await;
-        for _ in names {
-            attacker.expect(queue::DeclareOk::ID).await;
-        }
+        attacker.goes_on(1).await;
         broker.serves().await;
     }
     // A message in each of some, so that not only the catalog knows them.
@@ -154,13 +156,19 @@ async fn n078_ten_thousand_queues_are_no_files_and_leave_none() {
     for names in names.chunks(500) {
         let mut out = BytesMut::new();
         for name in names {
-            write_method(1, delete(name), &mut out);
+            let delete = queue::Delete {
+                nowait: true,
+                ..delete(name)
+            };
+            write_method(1, delete, &mut out);
         }
         attacker.send(&out).await;
-        for _ in names {
-            attacker.expect(queue::DeleteOk::ID).await;
-        }
+        attacker.goes_on(1).await;
     }
+    // An answer that waits for the disk shows that all before it is there.
+    attacker
+        .call(1, durable("last", &none), queue::DeclareOk::ID)
+        .await;
     drop(attacker);
     broker.kill();
     let command = BrokerProcess::command(&data_dir, &[&segment]);

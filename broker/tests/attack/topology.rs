@@ -10,7 +10,7 @@ use leveret_protocol::client::write_method;
 use leveret_protocol::method::{basic, confirm, exchange, queue};
 use leveret_protocol::{Properties, ShortStr, TableBuf, Value};
 
-use crate::arena::{Arena, impatient};
+use crate::arena::{Arena, impatient, user};
 use crate::attacker::{Attacker, one};
 
 fn declare_exchange<'a>(
@@ -115,7 +115,7 @@ async fn n046_patterns_of_permissions_and_policies_match_in_linear_time() {
         let config = Config {
             users: vec![UserConfig {
                 permissions: vec![all],
-                ..UserConfig::guest("/")
+                ..user("guest")
             }],
             ..impatient()
         };
@@ -161,7 +161,7 @@ fn n046_patterns_that_compile_to_too_much_are_refused() {
             definition,
         );
         assert!(policy.is_err(), "{pattern}");
-        let mut guest = UserConfig::guest("/");
+        let mut guest = user("guest");
         guest.permissions[0].write = pattern.to_owned();
         let config = Config {
             users: vec![guest],
