@@ -74,6 +74,18 @@ impl VhostConfig {
 }
 
 impl UserConfig {
+    /// `guest` with the password `guest`, who may do everything on `vhost`: the user of a blank broker, for those
+    /// who have other users beside it.
+    #[must_use]
+    pub fn guest(vhost: &str) -> Self {
+        Self {
+            password: Password::new("guest"),
+            tags: vec!["administrator".to_owned()],
+            permissions: vec![PermissionConfig::all(vhost)],
+            ..Self::named("guest")
+        }
+    }
+
     /// A user of this name without a password, who may open no vhost.
     #[must_use]
     pub fn named(name: &str) -> Self {

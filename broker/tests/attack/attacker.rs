@@ -121,7 +121,7 @@ impl Attacker {
 
     pub(crate) async fn open_with(address: SocketAddr, manners: &Manners) -> Self {
         let mut attacker = Self::logged_in(address, manners).await;
-        attacker.method(0, manners.tune.clone()).await;
+        attacker.method(0, manners.tune).await;
         let open = connection::Open {
             virtual_host: ShortStr(b"/"),
             ..Default::default()

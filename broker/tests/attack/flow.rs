@@ -97,14 +97,7 @@ async fn n039_returns_to_a_client_that_does_not_read_are_bounded() {
     let body = [7; 1024];
     for _ in 0..100 {
         let properties = Properties::default();
-        write_publish(
-            1,
-            mandatory.clone(),
-            &properties,
-            &body,
-            FRAME_MAX,
-            &mut flood,
-        );
+        write_publish(1, mandatory, &properties, &body, FRAME_MAX, &mut flood);
     }
     assert!(
         flood_until_held_up(&mut attacker, &flood, 5_000).await,

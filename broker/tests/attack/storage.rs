@@ -39,6 +39,9 @@ fn keeping(data_dir: &Path) -> Config {
 }
 
 /// The smallest that is allowed, so that little fills many.
+/// What somebody does to a file.
+type Forgery = dyn Fn(&mut Vec<u8>);
+
 const SEGMENT_BYTES: u64 = 65_536;
 
 fn persistent() -> Properties<'static> {
@@ -351,7 +354,7 @@ async fn n082_files_that_somebody_has_written_are_judged_and_not_believed() {
     keep(&mut attacker, "q", b"kept").await;
     broker.kill();
     let names: Vec<_> = files(&data_dir).into_iter().map(|(name, _)| name).collect();
-    let forgeries: [&dyn Fn(&mut Vec<u8>); 4] = [
+    let forgeries: [&Forgery; 4] = [
         // Lengths and counts of every width, all as large as they can be.
         &|bytes| bytes.iter_mut().skip(16).for_each(|byte| *byte = 0xFF),
         &|bytes| bytes.iter_mut().for_each(|byte| *byte = 0xFF),
