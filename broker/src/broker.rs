@@ -1,6 +1,8 @@
 //! [`Broker`]: a running broker, to be held by a program, a test, or the `leveret` binary.
 
 mod policies;
+mod users;
+mod vhosts;
 
 use std::future::poll_fn;
 use std::net::SocketAddr;
@@ -30,6 +32,8 @@ use crate::node::Node;
 #[cfg(feature = "tls")]
 use crate::tls::Tls;
 pub use policies::NoPolicy;
+pub use users::UserChange;
+pub use vhosts::VhostSettings;
 
 /// A running broker. Clones are handles to the same one.
 ///
@@ -112,6 +116,13 @@ impl Broker {
         })
     }
 
+    /// The bytes that are taken of `memory_reserve_bytes` now: what connections, channels, consumers,
+    /// incomplete messages, transactions, queues, exchanges and bindings hold, as estimated.
+    #[must_use]
+    pub fn reserved_bytes(&self) -> u64 {
+        self.inside.node.reserve.held_bytes()
+    }
+
     /// Listens on one more address and returns it, with the port that the system chose for port 0.
     ///
     /// # Errors
@@ -177,12 +188,12 @@ impl Broker {
     }
 
     /// Adds what definitions say to a running broker, all of it or nothing: users are replaced, with
-    /// effect from their next connection on, and their permissions from their next channel on; exchanges,
-    /// queues and bindings are declared. When this returns, what is durable is safe.
+    /// effect from their next connection on, and their permissions after a second at most of use; vhosts are
+    /// made or changed; exchanges, queues and bindings are declared. What is said of users and vhosts of the
+    /// configuration has no effect and is reported. When this returns, what is durable is safe.
     ///
     /// # Errors
-    /// Everything that stands against it, for instance a queue that exists with other arguments, or a
-    /// vhost that does not exist: vhosts come with a start.
+    /// Everything that stands against it, for instance a queue that exists with other arguments.
     pub async fn import_definitions(
         &self,
         definitions: &Definitions,
@@ -208,6 +219,19 @@ impl Broker {
     #[must_use]
     pub fn health(&self) -> Health {
         self.inside.node.health()
+    }
+
+    /// How many clients are connected, in their handshakes or after.
+    #[must_use]
+    pub fn connection_count(&self) -> usize {
+        self.inside.node.connections.count()
+    }
+
+    /// Waits until no client is connected and nothing is held for one any more. It waits for as long as
+    /// somebody is connected: it asks nobody to go, as [`Broker::shutdown`] does.
+    pub async fn all_disconnected(&self) {
+        let connections = &self.inside.node.connections;
+        poll_fn(|cx| connections.poll_all_ended(cx)).await;
     }
 
     /// Raises an operator's alarm: whoever publishes is held up, as if this were short, until
@@ -259,15 +283,24 @@ impl Broker {
 
     /// The disk may take its time, so it gets a thread that may wait for it.
     async fn close_store(&self) {
-        let node = Arc::clone(&self.inside.node);
-        let closed = tokio::task::spawn_blocking(move || {
+        let closed = self.off_the_runtime(|node| {
             if let Some(keeping) = node.keeping() {
                 keeping.close();
             }
         });
-        if closed.await.is_err() {
+        if closed.await.is_none() {
             tracing::error!("the data directory was not closed in good order");
         }
+    }
+
+    /// Works on a thread that may take its time; `None` if the work has panicked.
+    async fn off_the_runtime<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Node) -> T + Send + 'static,
+    ) -> Option<T> {
+        let node = Arc::clone(&self.inside.node);
+        let worked = tokio::task::spawn_blocking(move || work(&node));
+        worked.await.ok()
     }
 
     /// Starts the tasks that the whole broker shares; they need a runtime, which `start` does not.
@@ -315,3 +348,6 @@ impl Drop for Inside {
         }
     }
 }
+
+#[cfg(test)]
+mod account_tests;

@@ -21,6 +21,7 @@
 extern crate self as leveret;
 
 pub mod access;
+mod accounts;
 mod alarm;
 mod amqp;
 #[cfg(feature = "bench-parts")]
@@ -42,9 +43,13 @@ mod node;
 mod timers;
 #[cfg(feature = "tls")]
 pub mod tls;
+mod vhosts;
 
+pub use access::AccountError;
 pub use alarm::AlarmResource;
-pub use broker::{Broker, ImportError, ListenError, NoPolicy, StartError};
+pub use broker::{
+    Broker, ImportError, ListenError, NoPolicy, StartError, UserChange, VhostSettings,
+};
 pub use config::Config;
 pub use core::policy::{ApplyTo, Policy, PolicyError, PolicyKind, PolicyValue};
 pub use definitions::{Definitions, DefinitionsError, Report};

@@ -37,6 +37,7 @@ async fn broker(trusted: &str, change: impl FnOnce(&mut Config)) -> (Broker, Soc
         failed_login_delay_ms: 0,
         ..Config::default()
     };
+    config.users.push(UserConfig::guest("/"));
     config.users.push(UserConfig {
         name: TRAVELLER.to_owned(),
         ..UserConfig::guest("/")

@@ -229,7 +229,9 @@ fn limits_and_tags_are_handed_on() {
 #[test]
 fn a_bad_pattern_in_an_unchecked_configuration_names_user_vhost_and_permission() {
     let mut config = Config::default();
-    config.users[0].permissions[0].write = "(?=a)".to_owned();
+    let mut guest = config.first_user().unwrap();
+    guest.permissions[0].write = "(?=a)".to_owned();
+    config.users = vec![guest];
     let text = Access::new(&config).unwrap_err().to_string();
     assert!(
         text.starts_with("user \"guest\", vhost \"/\", write permission: expected"),
@@ -267,15 +269,63 @@ fn perm_13_topic_permissions_judge_keys_and_perm_14_only_where_there_is_a_record
 }
 
 #[test]
-fn users_can_be_replaced_and_a_refused_replacement_changes_nothing() {
-    let access = access();
-    let before = access.users();
-    let mut others = before.clone();
-    others[0].permissions = vec![crate::config::PermissionConfig::all("(")];
-    others[0].permissions[0].read = "(".to_owned();
-    access.replace(&others, &[]).unwrap_err();
-    assert_eq!(access.users(), before);
-    access.replace(&[], &[]).unwrap();
+fn a_change_holds_as_a_whole_or_not_at_all() {
+    let config = Config::from_toml("vhosts = [{ name = 'fixed' }]").unwrap();
+    let access = Access::new(&config).unwrap();
+    let put = |pattern: &str| {
+        let mut user = UserConfig::named("ada");
+        user.permissions = vec![crate::config::PermissionConfig::all("/")];
+        user.permissions[0].read = pattern.to_owned();
+        AccountChange::PutUser(user)
+    };
+    let limited = VhostConfig {
+        queues_max: Some(3),
+        ..VhostConfig::named("/")
+    };
+    let vhost = AccountChange::PutVhost(limited);
+    let refused = access.judge(&[vhost.clone(), put("(")]).unwrap_err();
+    let expected = "user \"ada\", vhost \"/\", read permission: expected a regular expression (unclosed group)";
+    assert_eq!(refused.to_string(), expected);
     assert!(access.user("ada").is_none());
-    assert_eq!(access.vhost_limits("orders"), VhostLimits::default());
+    assert_eq!(access.vhost_limits("/"), VhostLimits::default());
+    access.take(access.judge(&[vhost, put("^r")]).unwrap());
+    assert_eq!(access.vhost_limits("/").queues_max, Some(3));
+    let ada = access.user("ada").unwrap();
+    assert!(!access.permissions(&ada, "/").unwrap().may_read("x"));
+    assert!(access.permissions(&ada, "fixed").is_none());
+}
+
+#[test]
+fn a_user_who_changes_is_the_same_and_one_who_comes_back_is_another() {
+    let access = Access::new(&Config::default()).unwrap();
+    let apply = |change| access.take(access.judge(&[change]).unwrap());
+    let put = |tag: &str| {
+        let mut user = UserConfig::named("ada");
+        user.tags = vec![tag.to_owned()];
+        user.permissions = vec![crate::config::PermissionConfig::all("/")];
+        AccountChange::PutUser(user)
+    };
+    apply(put("one"));
+    let first = access.user("ada").unwrap();
+    apply(put("two"));
+    let changed = access.user_now(&first).unwrap();
+    assert_eq!(changed.tags(), ["two"]);
+    // What was compiled of the same text is the very same, so that nobody looks anything up again.
+    let permissions = |user: &User| Arc::clone(access.permissions(user, "/").unwrap());
+    assert!(Arc::ptr_eq(&permissions(&first), &permissions(&changed)));
+    apply(AccountChange::DeleteUser("ada".to_owned()));
+    assert!(access.user_now(&first).is_none());
+    apply(put("three"));
+    assert!(access.user("ada").is_some());
+    assert!(access.user_now(&first).is_none());
+}
+
+#[test]
+fn who_may_do_nothing_may_do_nothing() {
+    let nothing = Permissions::nothing();
+    for name in ["q", "amq.default", "\n", "^$"] {
+        assert!(
+            !nothing.may_configure(name) && !nothing.may_write(name) && !nothing.may_read(name)
+        );
+    }
 }

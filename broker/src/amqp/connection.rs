@@ -96,7 +96,7 @@ struct ConnectionTask<S> {
     reading_stopped: bool,
     /// False while we do not read for a reason of our own; then silence is no sign (HB-08).
     listening: bool,
-    /// True when received bytes wait for a parked answer or for the end of an alarm.
+    /// True when received bytes wait, or have waited, for a parked answer or for the end of an alarm.
     unhandled: bool,
     lockstep: Lockstep,
     /// False while the stream has taken what it has not sent yet, as TLS does.
@@ -168,6 +168,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> ConnectionTask<S> {
         }
         let freed = written == Step::Did && self.has_work();
         let told = notices.alarm_changed || notices.committed;
+        self.session.account(self.received.len());
         let did = read == Step::Did || freed || told || resumed;
         Ok(if did { Step::Did } else { Step::Waits })
     }
@@ -234,7 +235,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> ConnectionTask<S> {
         let received: Bytes = std::mem::take(&mut self.received).freeze();
         let (consumed, wanted) = self.handle(&received);
         self.wanted = wanted;
-        self.unhandled = self.session.holds_input();
         self.received = match received.try_into_mut() {
             Ok(mut buffer) => {
                 bytes::Buf::advance(&mut buffer, consumed);
@@ -255,6 +255,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> ConnectionTask<S> {
             (is_in_step && self.session.only_publishes()).then(|| Arc::clone(&self.session.node));
         let held = node.as_ref().and_then(|node| node.hold_commits());
         let used = self.session.on_bytes(received);
+        // Before the commit, which may be all that the rest of the input waits for.
+        self.unhandled = self.session.holds_input();
         let was_asked = self.session.commit_asked;
         match held {
             Some(held) => self.session.finish_input_in_step(held, |commit| {

@@ -13,9 +13,12 @@ use leveret_protocol::method::connection;
 use leveret_protocol::server::{Failure, Login};
 use leveret_protocol::{Fault, ReplyCode, Table};
 
-use crate::access::{DEMO_CHALLENGE, LoginRefused, User};
+use crate::access::authorization::{Place, Subject, authorize};
+use crate::access::operation::Operation;
+use crate::access::{DEMO_CHALLENGE, LoginRefused, Permissions, User};
 use crate::amqp::session::{OpenVhost, Session};
 use crate::config::AuthMechanism;
+use crate::core::vhost::Vhost;
 use crate::net::peer::CertificateName;
 
 impl Session {
@@ -83,7 +86,6 @@ impl Session {
         match outcome {
             Ok(user) => {
                 tracing::debug!(connection = self.id.0, user = user.name(), "logged in");
-                self.impersonator = user.has_tag("impersonator");
                 self.user = Some(user);
                 self.machine.accept_login(self.outbox.buffer());
             }
@@ -101,6 +103,11 @@ impl Session {
 
     /// The checks at `connection.open`, in the reference's order (CONN-25).
     pub(super) fn on_open(&mut self, name: &str) -> Result<(), Failure> {
+        let exhausted = self.share.check(0);
+        exhausted.map_err(|exhausted| Failure {
+            channel: 0,
+            fault: Fault::from(exhausted).caused_by(connection::Open::ID),
+        })?;
         let opened = self.check_open(name).map_err(|text| {
             let fault = Fault::new(ReplyCode::NotAllowed, text).caused_by(connection::Open::ID);
             Failure { channel: 0, fault }
@@ -115,46 +122,64 @@ impl Session {
             .user
             .as_ref()
             .ok_or_else(|| "not logged in".to_owned())?;
+        let (access, connections) = (&self.node.access, &self.node.connections);
         let vhost = self.node.vhost(name);
-        let limit = self.node.access.vhost_limits(name).connections_max;
-        self.node
-            .connections
-            .enter(name, vhost.is_some(), limit, user)?;
-        let permissions = self.node.access.permissions(user, name);
-        match (vhost, permissions) {
-            (Some(vhost), Some(permissions)) => Ok(OpenVhost {
-                writable: None,
-                vhost,
-                permissions: Arc::clone(permissions),
-            }),
-            _ => {
-                self.node.connections.leave(name, Some(user));
-                Err(format!(
-                    "access to vhost '{name}' refused for user '{}'",
-                    user.name()
-                ))
-            }
-        }
+        let limit = access.vhost_limits(name).connections_max;
+        // A limit may have changed since the login, and counts as it is now.
+        let limited = access.user_now(user).unwrap_or_else(|| Arc::clone(user));
+        connections.enter(self.id, name, vhost.is_some(), limit, &limited)?;
+        self.opened(vhost, user, name).inspect_err(|_| {
+            connections.leave(self.id);
+        })
+    }
+
+    /// Once the connection has been counted, whoever deletes its user or its vhost finds it; so what has been
+    /// deleted before is found here.
+    fn opened(
+        &self,
+        vhost: Option<Arc<Vhost>>,
+        user: &User,
+        name: &str,
+    ) -> Result<OpenVhost, String> {
+        let vhost = vhost.filter(|vhost| !vhost.is_sealed());
+        let vhost = vhost.ok_or_else(|| format!("vhost {name} not found"))?;
+        let permissions = self.permissions_now(user, name);
+        let place = Place {
+            vhost: name,
+            permissions: permissions.as_deref(),
+        };
+        let judged = authorize(Subject::from(user), place, Operation::OpenVhost, &[]);
+        judged.map_err(|denied| denied.to_string())?;
+        Ok(OpenVhost {
+            writable: None,
+            vhost,
+            permissions: permissions.unwrap_or_else(Permissions::nothing),
+        })
+    }
+
+    /// What a user who has logged in may do in a vhost by now: nothing if it was deleted.
+    fn permissions_now(&self, user: &User, vhost: &str) -> Option<Arc<Permissions>> {
+        let access = &self.node.access;
+        let user = access.user_now(user)?;
+        access.permissions(&user, vhost).cloned()
     }
 
     /// What the user may do by now: a channel that is opened asks anew (PERM-16).
     pub(super) fn renew_permissions(&mut self) {
-        let (Some(open), Some(user)) = (&mut self.open, &self.user) else {
+        self.permissions_of = self.moment;
+        let (Some(open), Some(user)) = (&self.open, &self.user) else {
             return;
         };
-        let access = &self.node.access;
-        let Some(user) = access.user(user.name()) else {
-            return;
-        };
-        // Neither a user nor its record in a vhost goes while the broker runs.
-        match access.permissions(&user, open.vhost.name()) {
-            Some(permissions) if !Arc::ptr_eq(permissions, &open.permissions) => {
-                open.permissions = Arc::clone(permissions);
-                open.writable = None;
-                // A route is remembered of an exchange that the user might write to.
-                self.routes.clear();
-            }
-            _ => {}
+        let now = self.permissions_now(user, open.vhost.name());
+        // Whoever has lost the right to the vhost stays in it, and may do nothing there.
+        let now = now.unwrap_or_else(Permissions::nothing);
+        if let Some(open) = self.open.as_mut()
+            && !Arc::ptr_eq(&now, &open.permissions)
+        {
+            open.permissions = now;
+            open.writable = None;
+            // A route is remembered of an exchange that the user might write to.
+            self.routes.clear();
         }
     }
 }

@@ -24,6 +24,7 @@ mod changes;
 mod definitions;
 mod environment;
 mod log;
+mod one_line;
 mod perf;
 mod print;
 mod serve;

@@ -11,7 +11,7 @@ use toml::{Table, Value};
 
 use super::error::Problem;
 use super::{Config, PermissionConfig, TlsConfig, TlsVerify, UserConfig};
-use crate::access::{Pattern, filled_in};
+use crate::access::{Pattern, PatternError};
 
 /// Longest name of a user or vhost and longest identity text in bytes. It is what a short string
 /// holds, and it keeps `connection.start` inside the 4096 bytes of a first frame.
@@ -33,6 +33,7 @@ const RANGES: &[Range] = &[
     Range::new("connections_max", 1, 4_294_967_295),
     Range::new("consumers_per_channel_max", 1, 4_294_967_295),
     Range::new("memory_high_watermark_bytes", 0, i64::MAX),
+    Range::new("memory_reserve_bytes", 0, i64::MAX),
     // A handshake without a deadline would let silent peers use up all connections.
     Range::new("handshake_timeout_ms", 1, HOUR_MS),
     Range::new("failed_login_delay_ms", 0, HOUR_MS),
@@ -176,6 +177,11 @@ fn tls(tls: &TlsConfig) -> Result<(), Problem> {
 
 fn vhosts(config: &Config) -> Result<(), Problem> {
     name("default_vhost".to_owned(), &config.default_vhost)?;
+    let default_user = &config.default_user;
+    ensure(default_user.len() <= NAME_BYTES_MAX, || {
+        let allowed = format!("at most {NAME_BYTES_MAX} bytes");
+        Problem::value("default_user", Quoted(default_user), allowed)
+    })?;
     let mut seen = HashSet::new();
     let vhosts = config.vhosts.iter().enumerate();
     vhosts.into_iter().try_for_each(|(index, vhost)| {
@@ -214,9 +220,11 @@ fn topic_permissions(config: &Config, index: usize, user: &UserConfig) -> Result
         let exchange = (&permission.vhost, &permission.exchange);
         let is_first = seen.insert(exchange);
         unique(is_first, format!("{key}.exchange"), &permission.exchange)?;
-        let filled = |pattern| filled_in(pattern, &user.name, &permission.vhost);
-        let (write, read) = (filled(&permission.write), filled(&permission.read));
-        compile(&key, [("write", &write), ("read", &read)])
+        let patterns = [("write", &permission.write), ("read", &permission.read)];
+        patterns.into_iter().try_for_each(|(name, pattern)| {
+            let compiled = Pattern::of_keys(pattern, &user.name, &permission.vhost);
+            checked(format!("{key}.{name}"), pattern, compiled)
+        })
     })
 }
 
@@ -240,11 +248,17 @@ fn patterns(key: &str, permission: &PermissionConfig) -> Result<(), Problem> {
 
 fn compile<const N: usize>(key: &str, patterns: [(&str, &String); N]) -> Result<(), Problem> {
     patterns.into_iter().try_for_each(|(name, pattern)| {
-        let compiled = Pattern::new(pattern);
-        compiled
-            .map(drop)
-            .map_err(|error| Problem::value(format!("{key}.{name}"), Quoted(pattern), error))
+        checked(format!("{key}.{name}"), pattern, Pattern::new(pattern))
     })
+}
+
+fn checked(
+    key: String,
+    pattern: &str,
+    compiled: Result<Pattern, PatternError>,
+) -> Result<(), Problem> {
+    let compiled = compiled.map(drop);
+    compiled.map_err(|error| Problem::value(key, Quoted(pattern), error))
 }
 
 fn name(key: String, name: &str) -> Result<(), Problem> {

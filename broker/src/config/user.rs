@@ -19,6 +19,12 @@ pub struct VhostConfig {
     /// Queues in this vhost (QUEUE-30); 0 allows none, absent means no limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub queues_max: Option<u32>,
+    /// Exchanges in this vhost, the seven predeclared ones included; absent means no limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exchanges_max: Option<u32>,
+    /// Bindings in this vhost; 0 allows none, absent means no limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bindings_max: Option<u32>,
     /// What it is for, in the operator's words.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub description: String,
@@ -56,18 +62,36 @@ pub struct UserConfig {
     pub topic_permissions: Vec<TopicPermissionConfig>,
 }
 
+impl VhostConfig {
+    /// A vhost of this name without limits.
+    #[must_use]
+    pub fn named(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            ..Self::default()
+        }
+    }
+}
+
 impl UserConfig {
-    /// The user of a fresh broker: `guest`, who may do everything on `vhost`.
+    /// `guest` with the password `guest`, who may do everything on `vhost`: the user of a blank broker, for those
+    /// who have other users beside it.
     #[must_use]
     pub fn guest(vhost: &str) -> Self {
         Self {
-            name: "guest".to_owned(),
             password: Password::new("guest"),
             tags: vec!["administrator".to_owned()],
-            connections_max: None,
-            channels_max: None,
             permissions: vec![PermissionConfig::all(vhost)],
-            topic_permissions: Vec::new(),
+            ..Self::named("guest")
+        }
+    }
+
+    /// A user of this name without a password, who may open no vhost.
+    #[must_use]
+    pub fn named(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            ..Self::default()
         }
     }
 }

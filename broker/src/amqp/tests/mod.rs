@@ -10,9 +10,10 @@ mod bare;
 mod consumer_timeout;
 mod direct_reply;
 mod flood;
+mod renewed;
 mod stored_queue;
 #[path = "../../../tests/support/mod.rs"]
-mod support;
+pub(crate) mod support;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
