@@ -11,6 +11,7 @@ use leveret_protocol::{TableBuf, Value};
 use leveret_storage::{CommitState, Commits, Epoch, Held, LogId, Recovered, RecoveredLog, Store};
 
 use crate::access::{Access, Beginning, Kept};
+use crate::access::verifier::Verifier;
 use crate::alarm::Alarm;
 use crate::broker::StartError;
 use crate::clock::Clock;
@@ -29,6 +30,8 @@ use crate::definitions::salt;
 use crate::durable::keeping::{self, Keeping};
 use crate::durable::{Health, start};
 use crate::importing::StartDefinitions;
+use crate::limits::REFUSED_LOGINS_LOGGED;
+use crate::log_limit::LogLimit;
 use crate::timers::Timers;
 use crate::vhosts::{VhostMaker, Vhosts};
 
@@ -40,6 +43,9 @@ pub(crate) struct Node {
     /// For who has shown a certificate: EXTERNAL is offered to nobody else.
     pub(crate) options_with_certificate: Arc<ServerOptions>,
     pub(crate) access: Access,
+    pub(crate) verifier: Verifier,
+    /// Of logins that were refused.
+    pub(crate) refusals_log: LogLimit,
     pub(crate) clock: Clock,
     pub(crate) connections: Arc<Connections>,
     pub(crate) timers: Timers,
@@ -88,7 +94,7 @@ impl Node {
             if let Some(definitions) = &mut definitions {
                 definitions.judge(topologies, &mut beginning)?;
             }
-            beginning.hash_passwords(salt);
+            beginning.hash_passwords(config.password_hashing, salt);
             beginning.log();
             Ok(Access::with(&config, beginning)?)
         };
@@ -109,6 +115,8 @@ impl Node {
             options: Arc::new(server_options(&config, false)),
             options_with_certificate: Arc::new(server_options(&config, true)),
             access,
+            verifier: Verifier::new(&config),
+            refusals_log: LogLimit::new(REFUSED_LOGINS_LOGGED),
             clock,
             connections: Arc::new(Connections::new(config.connections_max)),
             timers,

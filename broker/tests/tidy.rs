@@ -95,6 +95,7 @@ fn only_the_shell_knows_tokio() {
         "connection.rs",
         "listener.rs",
         "memory.rs",
+        "passwords.rs",
         "serve.rs",
         "signals.rs",
         "threads.rs",

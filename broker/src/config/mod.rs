@@ -17,11 +17,15 @@ mod key;
 mod layers;
 mod locate;
 mod mechanism;
+mod argon2id;
 mod password;
+mod password_hash;
+mod password_hashing;
 mod queue_type;
 mod storage;
 mod tls;
 mod user;
+mod user_keys;
 mod workers;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -36,7 +40,10 @@ pub use identity::{Capabilities, Identity};
 pub use key::{Key, keys};
 pub use layers::Layers;
 pub use mechanism::AuthMechanism;
-pub use password::{HashingAlgorithm, Password, PasswordHash};
+pub(crate) use argon2id::HashingMemory;
+pub use password::Password;
+pub use password_hash::{PasswordHash, Salt};
+pub use password_hashing::{HashingAlgorithm, PasswordHashing};
 pub use queue_type::DefaultQueueType;
 pub use storage::{StorageConfig, StorageSync};
 pub use tls::{CertLoginFrom, SanType, ServerNameConfig, TlsConfig, TlsVerify, TlsVersion};
@@ -110,6 +117,12 @@ pub struct Config {
     pub default_user: String,
     /// The password of that user.
     pub default_pass: Password,
+    /// How passwords are hashed that are new: those of users who are made or changed while the broker runs, of
+    /// the default user, and of definitions that have them in clear text.
+    pub password_hashing: PasswordHashing,
+    /// Threads that check the passwords of logins, beside those that serve connections; 0 means half as many as
+    /// there are cores, at least one.
+    pub login_threads: u32,
     /// How clients may log in, in the order in which it is offered (CONN-03).
     pub auth_mechanisms: Vec<AuthMechanism>,
     /// As whom ANONYMOUS logs in; in TOML the empty string is nobody.
@@ -164,6 +177,8 @@ impl Default for Config {
             default_vhost: "/".to_owned(),
             default_user: "guest".to_owned(),
             default_pass: Password::new("guest"),
+            password_hashing: PasswordHashing::default(),
+            login_threads: 0,
             tls: TlsConfig::default(),
             storage: StorageConfig::default(),
             identity: Identity::default(),
