@@ -10,8 +10,8 @@ use leveret_protocol::server::ServerOptions;
 use leveret_protocol::{TableBuf, Value};
 use leveret_storage::{CommitState, Commits, Epoch, Held, LogId, Recovered, RecoveredLog, Store};
 
-use crate::access::{Access, Beginning, Kept};
 use crate::access::verifier::Verifier;
+use crate::access::{Access, Beginning, Kept};
 use crate::alarm::Alarm;
 use crate::broker::StartError;
 use crate::clock::Clock;

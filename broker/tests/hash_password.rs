@@ -40,7 +40,10 @@ fn hash(arguments: &[&str], input: &[u8]) -> String {
 #[track_caller]
 fn refused(arguments: &[&str], input: &[u8]) -> String {
     let output = run(arguments, input);
-    assert_eq!((output.status.code(), text(&output.stdout).as_str()), (Some(1), ""));
+    assert_eq!(
+        (output.status.code(), text(&output.stdout).as_str()),
+        (Some(1), "")
+    );
     let error = text(&output.stderr);
     assert_eq!(error.lines().count(), 1, "{error}");
     error.trim_end().to_owned()
@@ -60,14 +63,20 @@ fn each_algorithm_makes_hashes_that_a_configuration_takes() {
     for (name, algorithm, head) in [
         ("sha256", HashingAlgorithm::Sha256, ""),
         ("sha512", HashingAlgorithm::Sha512, ""),
-        ("argon2id", HashingAlgorithm::Argon2id, "$argon2id$v=19$m=19456,t=2,p=1$"),
+        (
+            "argon2id",
+            HashingAlgorithm::Argon2id,
+            "$argon2id$v=19$m=19456,t=2,p=1$",
+        ),
     ] {
         let hash = hash(&["--algorithm", name], b"hush");
         assert!(hash.starts_with(head), "{hash}");
         let read = PasswordHash::from_text(&hash, Some(algorithm)).unwrap();
         assert_eq!(read.algorithm(), algorithm);
         assert!(is_right(&hash, "hush") && !is_right(&hash, "hush\n"));
-        let text = format!("users = [{{ name = 'ada', password_hash = '{hash}', hashing_algorithm = '{name}' }}]");
+        let text = format!(
+            "users = [{{ name = 'ada', password_hash = '{hash}', hashing_algorithm = '{name}' }}]"
+        );
         let config = Config::from_toml(&text).unwrap();
         assert!(config.users[0].password.matches(b"hush"));
     }
@@ -88,17 +97,29 @@ fn one_end_of_a_line_is_no_part_of_the_password() {
         assert!(is_right(&hash(&[], input.as_bytes()), "hush"), "{input:?}");
     }
     assert!(is_right(&hash(&[], b" hu sh \n"), " hu sh "));
-    assert!(is_right(&hash(&[], "hüsh\u{1f511}\n".as_bytes()), "hüsh\u{1f511}"));
+    assert!(is_right(
+        &hash(&[], "hüsh\u{1f511}\n".as_bytes()),
+        "hüsh\u{1f511}"
+    ));
 }
 
 #[test]
 fn what_no_login_could_present_is_refused_in_a_line_that_does_not_show_it() {
     let long = "h".repeat(2_049);
     for (input, error) in [
-        (&b""[..], "the password is empty, and an empty one is never right"),
-        (b"\n", "the password is empty, and an empty one is never right"),
+        (
+            &b""[..],
+            "the password is empty, and an empty one is never right",
+        ),
+        (
+            b"\n",
+            "the password is empty, and an empty one is never right",
+        ),
         (b"hush\nhush\n", "the password has more than one line"),
-        (b"hush\0", "the password has a NUL, which no login can present"),
+        (
+            b"hush\0",
+            "the password has a NUL, which no login can present",
+        ),
         (b"hush\xff", "the password is not UTF-8"),
         (long.as_bytes(), "the password has more than 2048 bytes"),
     ] {
@@ -109,7 +130,11 @@ fn what_no_login_could_present_is_refused_in_a_line_that_does_not_show_it() {
 
 #[test]
 fn a_password_in_the_arguments_is_refused_and_not_echoed() {
-    for arguments in [&["hush"][..], &["--algorithm", "sha512", "hush"], &["hu", "sh"]] {
+    for arguments in [
+        &["hush"][..],
+        &["--algorithm", "sha512", "hush"],
+        &["hu", "sh"],
+    ] {
         let error = refused(arguments, b"");
         assert!(error.starts_with("leveret: hash-password takes no password as an argument"));
         assert!(!error.contains("hush"), "{error}");
@@ -179,7 +204,9 @@ mod terminal {
 
         fn answer(&mut self, prompt: &str, line: &str) {
             self.wait_for(prompt);
-            self.keyboard.write_all(format!("{line}\n").as_bytes()).unwrap();
+            self.keyboard
+                .write_all(format!("{line}\n").as_bytes())
+                .unwrap();
         }
 
         fn echoes(&self) -> bool {
@@ -197,7 +224,13 @@ mod terminal {
         typist.answer("\r\nOnce more: ", "hush");
         typist.wait_for("\r\n");
         let mut hash = String::new();
-        typist.child.stdout.take().unwrap().read_to_string(&mut hash).unwrap();
+        typist
+            .child
+            .stdout
+            .take()
+            .unwrap()
+            .read_to_string(&mut hash)
+            .unwrap();
         assert!(typist.child.wait().unwrap().success());
         assert!(is_right(hash.trim_end(), "hush"));
         assert_eq!(typist.seen, "Password: \r\nOnce more: \r\n");

@@ -67,7 +67,10 @@ pub fn sasl(data: &[u8]) {
     let mechanism = mechanisms[usize::from(*which) % mechanisms.len()];
     match (mechanism, sasl::claim(mechanism, response)) {
         (AuthMechanism::Plain, Some(Claim::Password(login))) => {
-            assert_eq!(response, [b"\0", login.name, b"\0", login.password].concat());
+            assert_eq!(
+                response,
+                [b"\0", login.name, b"\0", login.password].concat()
+            );
             shows_no_password(&login);
         }
         (AuthMechanism::AmqPlain, Some(Claim::Password(login))) => {
@@ -85,7 +88,10 @@ pub fn sasl(data: &[u8]) {
     if let Some(password) = sasl::demo_answer(response) {
         assert!(response.ends_with(password));
     }
-    if let Some(hash) = str::from_utf8(response).ok().and_then(|text| PasswordHash::from_text(text, None)) {
+    if let Some(hash) = str::from_utf8(response)
+        .ok()
+        .and_then(|text| PasswordHash::from_text(text, None))
+    {
         for text in [hash.to_text(), hash.to_base64()] {
             let again = PasswordHash::from_text(&text, Some(hash.algorithm()));
             assert!(again.expect("what was written is read") == hash);
@@ -94,7 +100,10 @@ pub fn sasl(data: &[u8]) {
 }
 
 fn shows_no_password(login: &Credentials<'_>) {
-    let masked = Credentials { password: b"", ..*login };
+    let masked = Credentials {
+        password: b"",
+        ..*login
+    };
     assert_eq!(format!("{login:?}"), format!("{masked:?}"));
 }
 

@@ -168,12 +168,18 @@ mod tests {
             Fingerprint(bytes)
         };
         (0..=VERIFIED_LOGINS_MAX).for_each(|number| verified.remember(entry(number), now));
-        assert_eq!((verified.until.len(), verified.order.len()), (VERIFIED_LOGINS_MAX, VERIFIED_LOGINS_MAX));
+        assert_eq!(
+            (verified.until.len(), verified.order.len()),
+            (VERIFIED_LOGINS_MAX, VERIFIED_LOGINS_MAX)
+        );
         assert!(!verified.has(&entry(0), now) && verified.has(&entry(1), now));
     }
 
     #[test]
     fn the_key_is_not_shown() {
-        assert_eq!(format!("{:?}", Verified::new().unwrap()), "Verified(0 logins)");
+        assert_eq!(
+            format!("{:?}", Verified::new().unwrap()),
+            "Verified(0 logins)"
+        );
     }
 }

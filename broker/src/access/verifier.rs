@@ -191,8 +191,7 @@ impl State {
     fn note(&mut self, looked: &Looked, is_right: bool, now: Instant) {
         if !is_right || looked.attempt.is_vain {
             self.line.failed(looked.attempt.origin, now);
-        } else if let (Some(verified), Some(fingerprint)) =
-            (&mut self.verified, looked.fingerprint)
+        } else if let (Some(verified), Some(fingerprint)) = (&mut self.verified, looked.fingerprint)
         {
             verified.remember(fingerprint, now);
         }

@@ -127,7 +127,9 @@ impl<J> WaitingLine<J> {
     /// Forgets those of whom this is not true.
     pub(crate) fn retain(&mut self, mut is_kept: impl FnMut(&J) -> bool) {
         let origins = &mut self.origins;
-        origins.values_mut().for_each(|jobs| jobs.retain(&mut is_kept));
+        origins
+            .values_mut()
+            .for_each(|jobs| jobs.retain(&mut is_kept));
         origins.retain(|_, jobs| !jobs.is_empty());
         self.turns.retain(|origin| origins.contains_key(origin));
     }
@@ -219,7 +221,10 @@ mod tests {
         (0..10).for_each(|job| line.push(at("192.0.2.1"), job));
         line.push(at("192.0.2.2"), 11);
         line.retain(|job| *job == 7);
-        assert_eq!((line.next(now), line.next(now)), (Next::Job(7), Next::Nobody));
+        assert_eq!(
+            (line.next(now), line.next(now)),
+            (Next::Job(7), Next::Nobody)
+        );
         assert!(line.origins.is_empty() && line.turns.is_empty());
     }
 

@@ -179,8 +179,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> ConnectionTask<S> {
         self.reading_stopped = self.session.outbox.len() >= OUTBOX_READ_STOP_BYTES;
         let parked = self.session.parked.is_some();
         // A stranger is not read further until it is known who it is.
-        let is_buffer_full = parked
-            && (self.session.awaits_verdict() || self.received.len() >= READ_TURN_BYTES_MAX);
+        let is_buffer_full =
+            parked && (self.session.awaits_verdict() || self.received.len() >= READ_TURN_BYTES_MAX);
         let waits_for_store = is_buffer_full || self.session.must_wait_for_commit();
         self.listening = !self.session.blocked && !waits_for_store;
         if !self.listening || self.reading_stopped {

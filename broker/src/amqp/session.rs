@@ -337,7 +337,13 @@ impl Session {
         // The octets of a frame that came where none should are for its sender: they may be a password's.
         let explanation = fault.explanation.split("octets = <<").next();
         let (connection, code) = (self.id.0, fault.code.number());
-        tracing::debug!(connection, channel, code, explanation, "closing for a fault");
+        tracing::debug!(
+            connection,
+            channel,
+            code,
+            explanation,
+            "closing for a fault"
+        );
         self.finish_input();
         if *channel == 0 || fault.code.is_connection_error() {
             self.release_all();

@@ -90,8 +90,7 @@ impl Argon2idHash {
             lanes,
             ..
         } = *self;
-        let is_bounded =
-            memory_kib <= MEMORY_KIB_MAX && passes <= PASSES_MAX && lanes <= LANES_MAX;
+        let is_bounded = memory_kib <= MEMORY_KIB_MAX && passes <= PASSES_MAX && lanes <= LANES_MAX;
         let params = Params::new(memory_kib, passes, lanes, Some(self.tag.len())).ok();
         params.filter(|_| is_bounded)
     }

@@ -10,6 +10,7 @@
 //! Invariant: a `Config` that came out of this module satisfies [`Config::validate`]; one that was
 //! put together by hand is checked when a broker starts with it.
 
+mod argon2id;
 mod check;
 mod error;
 mod identity;
@@ -17,7 +18,6 @@ mod key;
 mod layers;
 mod locate;
 mod mechanism;
-mod argon2id;
 mod password;
 mod password_hash;
 mod password_hashing;
@@ -34,13 +34,13 @@ use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize};
 
+pub(crate) use argon2id::HashingMemory;
 pub use check::NAME_BYTES_MAX;
 pub use error::{ConfigError, Origin};
 pub use identity::{Capabilities, Identity};
 pub use key::{Key, keys};
 pub use layers::Layers;
 pub use mechanism::AuthMechanism;
-pub(crate) use argon2id::HashingMemory;
 pub use password::Password;
 pub use password_hash::{PasswordHash, Salt};
 pub use password_hashing::{HashingAlgorithm, PasswordHashing};

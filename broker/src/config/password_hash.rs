@@ -83,7 +83,9 @@ impl PasswordHash {
         let bytes = STANDARD.decode(text).ok()?;
         match algorithm {
             Some(HashingAlgorithm::Argon2id) => Self::from_phc(str::from_utf8(&bytes).ok()?),
-            None if bytes.starts_with(b"$argon2id$") => Self::from_phc(str::from_utf8(&bytes).ok()?),
+            None if bytes.starts_with(b"$argon2id$") => {
+                Self::from_phc(str::from_utf8(&bytes).ok()?)
+            }
             algorithm => Self::salted(&bytes, algorithm),
         }
     }
@@ -247,7 +249,10 @@ mod tests {
     fn a_hash_that_rabbitmq_wrote_matches_its_password_and_nothing_else() {
         let hash = PasswordHash::from_base64(GUEST, None).unwrap();
         assert_eq!(hash.algorithm(), HashingAlgorithm::Sha256);
-        assert_eq!((hash.to_base64(), hash.to_text()), (GUEST.to_owned(), GUEST.to_owned()));
+        assert_eq!(
+            (hash.to_base64(), hash.to_text()),
+            (GUEST.to_owned(), GUEST.to_owned())
+        );
         let password = Password::hashed(hash);
         assert!(password.matches(b"guest"));
         for wrong in [&b""[..], b"guesT", b"guest ", GUEST.as_bytes()] {
@@ -302,9 +307,15 @@ mod tests {
         assert!(PasswordHash::from_text(SLOW, None).is_some());
         for algorithm in HashingAlgorithm::ALL {
             let is_slow = algorithm == HashingAlgorithm::Argon2id;
-            assert_eq!(PasswordHash::from_text(SLOW, Some(algorithm)).is_some(), is_slow);
+            assert_eq!(
+                PasswordHash::from_text(SLOW, Some(algorithm)).is_some(),
+                is_slow
+            );
             let is_guests = algorithm == HashingAlgorithm::Sha256;
-            assert_eq!(PasswordHash::from_text(GUEST, Some(algorithm)).is_some(), is_guests);
+            assert_eq!(
+                PasswordHash::from_text(GUEST, Some(algorithm)).is_some(),
+                is_guests
+            );
         }
         assert!(PasswordHash::from_base64(SLOW, None).is_none());
         assert!(PasswordHash::from_text("", None).is_none());

@@ -5,8 +5,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::password::Password;
-use super::user_keys::UserKeys;
 use super::queue_type::DefaultQueueType;
+use super::user_keys::UserKeys;
 
 /// One `[[vhosts]]` entry.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -16,7 +16,11 @@ use crate::core::topology::{Topology, is_reserved};
 
 /// The definitions of these users and vhosts, without what is in the vhosts. A password in clear text is
 /// hashed in this way with a salt of `random`.
-pub(crate) fn export(accounts: &Accounts, hashing: PasswordHashing, random: impl Fn() -> Salt) -> Definitions {
+pub(crate) fn export(
+    accounts: &Accounts,
+    hashing: PasswordHashing,
+    random: impl Fn() -> Salt,
+) -> Definitions {
     let mut definitions = Definitions::default();
     for user in &accounts.users {
         definitions.users.push(self::user(user, hashing, random()));

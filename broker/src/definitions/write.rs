@@ -91,9 +91,7 @@ fn user(user: &UserDefinition) -> Json {
     let hash = user.password.to_hash(PasswordHashing::default(), salt());
     let algorithm = hash
         .as_ref()
-        .map_or(HashingAlgorithm::Sha256, |hash| {
-            hash.algorithm()
-        });
+        .map_or(HashingAlgorithm::Sha256, |hash| hash.algorithm());
     json!({
         "name": user.name,
         "password_hash": hash.map(|hash| hash.to_base64()).unwrap_or_default(),

@@ -36,8 +36,7 @@ pub async fn begin(address: SocketAddr, mechanism: &str, response: &[u8]) -> Cli
     let mut client = Client::connect(address).await;
     let capabilities =
         TableBuf::from_entries([("authentication_failure_close", Value::Bool(true))]);
-    let properties =
-        TableBuf::from_entries([("capabilities", Value::Table(capabilities.view()))]);
+    let properties = TableBuf::from_entries([("capabilities", Value::Table(capabilities.view()))]);
     let mut out = BytesMut::new();
     write_protocol_header(&mut out);
     let start_ok = connection::StartOk {

@@ -64,14 +64,24 @@ async fn users_are_hashed_as_configured_and_keep_their_hash() {
 async fn definitions_bring_every_hash_and_take_it_out_again() {
     let fixed = |hashing| PasswordHash::of("hush", hashing, [7; 16]).unwrap();
     let user = |name: &str, hash: &str, algorithm: &str| {
-        format!(r#"{{"name":"{name}","password_hash":"{hash}","hashing_algorithm":"{algorithm}","tags":[]}}"#)
+        format!(
+            r#"{{"name":"{name}","password_hash":"{hash}","hashing_algorithm":"{algorithm}","tags":[]}}"#
+        )
     };
     let mut users = vec![r#"{"name":"clear","password":"hush","tags":[]}"#.to_owned()];
     for hashing in PasswordHashing::ALL {
         let (hash, algorithm) = (fixed(hashing), hashing.algorithm().name());
         users.push(user(hashing.as_str(), &hash.to_base64(), algorithm));
-        users.push(user(&format!("{}-text", hashing.as_str()), &hash.to_text(), algorithm));
-        users.push(user(&format!("{}-unnamed", hashing.as_str()), &hash.to_base64(), ""));
+        users.push(user(
+            &format!("{}-text", hashing.as_str()),
+            &hash.to_text(),
+            algorithm,
+        ));
+        users.push(user(
+            &format!("{}-unnamed", hashing.as_str()),
+            &hash.to_base64(),
+            "",
+        ));
     }
     let text = format!(r#"{{"users":[{}]}}"#, users.join(","));
     let read = Definitions::from_json(&text, "/").unwrap();
@@ -90,7 +100,9 @@ async fn definitions_bring_every_hash_and_take_it_out_again() {
             let name = format!("{}{name}", hashing.as_str());
             knows(address, &name, "hush").await;
             let hash = format!("\"password_hash\":\"{}\"", fixed(hashing).to_base64());
-            let line = exported.lines().find(|line| line.contains(&format!("\"{name}\"")));
+            let line = exported
+                .lines()
+                .find(|line| line.contains(&format!("\"{name}\"")));
             assert!(line.unwrap().contains(&hash), "{exported}");
         }
     }

@@ -44,12 +44,21 @@ async fn attack_018_no_vhost_opens_but_one_with_a_permission() {
     for (vhost, text) in [
         ("nowhere", "NOT_ALLOWED - vhost nowhere not found"),
         ("", "NOT_ALLOWED - vhost  not found"),
-        ("closed", "NOT_ALLOWED - access to vhost 'closed' refused for user 'ada'"),
+        (
+            "closed",
+            "NOT_ALLOWED - access to vhost 'closed' refused for user 'ada'",
+        ),
         ("/closed", "NOT_ALLOWED - vhost /closed not found"),
         ("closed\0", "NOT_ALLOWED - vhost closed\0 not found"),
-        ("a\n\u{1b}[31m", "NOT_ALLOWED - vhost a\n\u{1b}[31m not found"),
+        (
+            "a\n\u{1b}[31m",
+            "NOT_ALLOWED - vhost a\n\u{1b}[31m not found",
+        ),
     ] {
-        let close = asked_for(address, vhost.as_bytes()).await.expect_close().await;
+        let close = asked_for(address, vhost.as_bytes())
+            .await
+            .expect_close()
+            .await;
         let expected = Close {
             code: ReplyCode::NotAllowed.number(),
             text: text.to_owned(),
@@ -57,11 +66,19 @@ async fn attack_018_no_vhost_opens_but_one_with_a_permission() {
         };
         assert_eq!(close, expected, "{vhost:?}");
     }
-    let close = asked_for(address, long.as_bytes()).await.expect_close().await;
-    assert!(close.text.starts_with("NOT_ALLOWED - vhost vvv"), "{close:?}");
+    let close = asked_for(address, long.as_bytes())
+        .await
+        .expect_close()
+        .await;
+    assert!(
+        close.text.starts_with("NOT_ALLOWED - vhost vvv"),
+        "{close:?}"
+    );
     assert!(close.text.len() <= 255);
     // A name that is no text is nobody's, whatever the words for it are.
     let mut client = asked_for(address, b"\xff\xfe").await;
-    let closed = client.next(|method| method.id() == connection::OpenOk::ID).await;
+    let closed = client
+        .next(|method| method.id() == connection::OpenOk::ID)
+        .await;
     assert_ne!(closed, Some(true));
 }

@@ -44,7 +44,9 @@ async fn flood(address: SocketAddr, logins: usize) -> Vec<Client> {
 async fn a_storm_of_logins_holds_up_nobody_who_is_logged_in() {
     let (_broker, address) = broker("").await;
     let mut client = Client::open(address).await;
-    client.call(1, channel::Open::default(), channel::OpenOk::ID).await;
+    client
+        .call(1, channel::Open::default(), channel::OpenOk::ID)
+        .await;
     let declare = queue::Declare {
         queue: ShortStr(b"q"),
         ..Default::default()
@@ -67,7 +69,14 @@ async fn publish_and_get(client: &mut Client) {
         routing_key: ShortStr(b"q"),
         ..Default::default()
     };
-    write_publish(1, publish, &Properties::default(), b"body", 131_072, &mut out);
+    write_publish(
+        1,
+        publish,
+        &Properties::default(),
+        b"body",
+        131_072,
+        &mut out,
+    );
     client.stream.write_all(&out).await.unwrap();
     let get = basic::Get {
         queue: ShortStr(b"q"),
@@ -83,7 +92,8 @@ async fn publish_and_get(client: &mut Client) {
 #[tokio::test]
 async fn logins_wait_for_their_turn_and_none_is_refused_because_there_are_many() {
     // The failures of this address are not to put anybody off.
-    let (_broker, address) = broker("failed_login_delay_ms = 0\nhandshake_timeout_ms = 60000").await;
+    let (_broker, address) =
+        broker("failed_login_delay_ms = 0\nhandshake_timeout_ms = 60000").await;
     let _flood = flood(address, 100).await;
     let mut good = Vec::new();
     for number in 0..100 {
@@ -154,6 +164,9 @@ async fn attack_011_a_refusal_takes_as_long_whether_or_not_there_is_such_a_user(
         let other = quickest(address, user, password).await;
         let (least, most) = (known / 2, known * 2);
         let is_alike = (least..most).contains(&other);
-        assert!(is_alike, "{user:?} takes {other:?}, and a known one {known:?}");
+        assert!(
+            is_alike,
+            "{user:?} takes {other:?}, and a known one {known:?}"
+        );
     }
 }

@@ -29,10 +29,15 @@ fn forms() -> Vec<String> {
 #[track_caller]
 pub fn assert_none(place: &str, text: &[u8]) {
     for form in forms() {
-        let at = text.windows(form.len()).position(|one| one == form.as_bytes());
+        let at = text
+            .windows(form.len())
+            .position(|one| one == form.as_bytes());
         if let Some(at) = at {
             let around = &text[at.saturating_sub(200)..text.len().min(at + 100)];
-            panic!("{place} has {form:?}: …{}…", String::from_utf8_lossy(around));
+            panic!(
+                "{place} has {form:?}: …{}…",
+                String::from_utf8_lossy(around)
+            );
         }
     }
 }

@@ -89,7 +89,10 @@ fn no_error_shows_a_secret() {
     for (variable, value) in [
         ("LEVERET_USERS", "[{ name = 'ada', password = 'CANARY'"),
         ("LEVERET_USERS", "CANARY"),
-        ("LEVERET_USERS", "[{ name = 'ada', password_hash = 'CANARY' }]"),
+        (
+            "LEVERET_USERS",
+            "[{ name = 'ada', password_hash = 'CANARY' }]",
+        ),
         ("LEVERET_USER_PASSWORD", "CANARY"),
     ] {
         let mut command = command(&directory, &["--ephemeral"]);
@@ -102,7 +105,10 @@ fn no_error_shows_a_secret() {
 #[test]
 fn no_error_about_a_key_shows_it() {
     let directory = bench("key");
-    for key in ["CANARY", "-----BEGIN PRIVATE KEY-----\nCANARY\n-----END PRIVATE KEY-----\n"] {
+    for key in [
+        "CANARY",
+        "-----BEGIN PRIVATE KEY-----\nCANARY\n-----END PRIVATE KEY-----\n",
+    ] {
         fs::write(directory.join("key.pem"), key).unwrap();
         fs::write(directory.join("certificate.pem"), key).unwrap();
         let config = "data_dir = ''\n[tls]\nlisteners = ['127.0.0.1:0']\ncertfile = 'certificate.pem'\n\

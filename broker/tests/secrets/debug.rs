@@ -30,7 +30,11 @@ async fn nothing_shows_a_secret_in_debug() {
     let text = r#"{"users":[{"name":"bob","password":"CANARY-definitions","tags":[]}]}"#;
     let read = Definitions::from_json(text, "/").unwrap();
     let report = broker.import_definitions(&read).await.unwrap();
-    let hash = PasswordHash::of("CANARY-hash", PasswordHashing::Argon2id, *b"CANARYCANARYCANA");
+    let hash = PasswordHash::of(
+        "CANARY-hash",
+        PasswordHashing::Argon2id,
+        *b"CANARYCANARYCANA",
+    );
     let exported = broker.definitions();
     for (what, shown) in [
         ("the configuration", format!("{config:?}")),
@@ -43,7 +47,10 @@ async fn nothing_shows_a_secret_in_debug() {
         ("an export", format!("{exported:?}")),
         ("it as JSON", exported.to_json("leveret", "0")),
         ("a hash", format!("{hash:?}")),
-        ("a password", format!("{:?}", Password::new("CANARY-password"))),
+        (
+            "a password",
+            format!("{:?}", Password::new("CANARY-password")),
+        ),
     ] {
         assert_none(what, shown.as_bytes());
     }
@@ -56,7 +63,10 @@ fn a_panic_shows_no_secret() {
         assert_eq!(Password::new("CANARY-left"), Password::new("CANARY-right"));
     });
     let message = caught.unwrap_err();
-    assert_none("a panic", message.downcast_ref::<String>().unwrap().as_bytes());
+    assert_none(
+        "a panic",
+        message.downcast_ref::<String>().unwrap().as_bytes(),
+    );
 }
 
 #[test]

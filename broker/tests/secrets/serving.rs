@@ -32,7 +32,14 @@ struct Serving {
 impl Serving {
     fn start(directory: &Path, format: &str) -> Self {
         let log = File::create(directory.join("log")).unwrap();
-        let options = ["--log-level", "trace", "--log-format", format, "--listen", "127.0.0.1:0"];
+        let options = [
+            "--log-level",
+            "trace",
+            "--log-format",
+            format,
+            "--listen",
+            "127.0.0.1:0",
+        ];
         let child = command(directory, &options)
             .env("LEVERET_DEFAULT_PASS", "CANARY-environment")
             .stderr(log)
@@ -62,7 +69,10 @@ impl Drop for Serving {
 
 fn log(directory: &Path) -> String {
     let mut text = Vec::new();
-    File::open(directory.join("log")).unwrap().read_to_end(&mut text).unwrap();
+    File::open(directory.join("log"))
+        .unwrap()
+        .read_to_end(&mut text)
+        .unwrap();
     String::from_utf8(text).unwrap()
 }
 
@@ -71,7 +81,9 @@ fn address(directory: &Path) -> SocketAddr {
     let start = Instant::now();
     loop {
         let log = log(directory);
-        let line = log.lines().find(|line| line.contains("listening") && line.contains("127.0.0.1:"));
+        let line = log
+            .lines()
+            .find(|line| line.contains("listening") && line.contains("127.0.0.1:"));
         if let Some(line) = line {
             let (_, rest) = line.split_once("127.0.0.1:").unwrap();
             let digits: String = rest.chars().take_while(char::is_ascii_digit).collect();
@@ -113,7 +125,11 @@ fn assert_answer(is: &Answer, expected: &Answer, what: &str) {
     if let Answer::Refused(text) = is {
         assert_none(what, text.as_bytes());
     }
-    assert_eq!(std::mem::discriminant(is), std::mem::discriminant(expected), "{what}");
+    assert_eq!(
+        std::mem::discriminant(is),
+        std::mem::discriminant(expected),
+        "{what}"
+    );
 }
 
 async fn log_in(address: SocketAddr, mechanism: &str, response: &[u8], expected: &Answer) {
@@ -129,20 +145,39 @@ async fn every_login(serving: &Serving) {
     let refused = Answer::Refused(String::new());
     let plain = |user: &str, password: &str| format!("\0{user}\0{password}").into_bytes();
     let table = |password: Value<'_>| {
-        let entries = [("LOGIN", Value::LongStr(user.as_bytes())), ("PASSWORD", password)];
+        let entries = [
+            ("LOGIN", Value::LongStr(user.as_bytes())),
+            ("PASSWORD", password),
+        ];
         TableBuf::from_entries(entries).view().as_bytes().to_vec()
     };
     let nested = TableBuf::from_entries([("CANARY", Value::LongStr(b"CANARY-nested"))]);
     for (mechanism, response, expected) in [
         ("PLAIN", plain(user, "CANARY-config"), Answer::LoggedIn),
-        ("PLAIN", plain("bob", "CANARY-definitions"), Answer::LoggedIn),
+        (
+            "PLAIN",
+            plain("bob", "CANARY-definitions"),
+            Answer::LoggedIn,
+        ),
         ("PLAIN", plain(user, "CANARY-wrong"), refused.clone()),
         ("PLAIN", plain("nobody", "CANARY-wrong"), refused.clone()),
         ("PLAIN", b"CANARY-without-nul".to_vec(), Answer::Silence),
         ("PLAIN", plain(user, "CANARY-more\0CANARY"), Answer::Silence),
-        ("AMQPLAIN", table(Value::LongStr(b"CANARY-config")), Answer::LoggedIn),
-        ("AMQPLAIN", table(Value::LongStr(b"CANARY-wrong")), refused.clone()),
-        ("AMQPLAIN", table(Value::Table(nested.view())), Answer::Silence),
+        (
+            "AMQPLAIN",
+            table(Value::LongStr(b"CANARY-config")),
+            Answer::LoggedIn,
+        ),
+        (
+            "AMQPLAIN",
+            table(Value::LongStr(b"CANARY-wrong")),
+            refused.clone(),
+        ),
+        (
+            "AMQPLAIN",
+            table(Value::Table(nested.view())),
+            Answer::Silence,
+        ),
         ("AMQPLAIN", b"CANARY-no-table".to_vec(), Answer::Silence),
         ("CANARY", b"CANARY-mechanism".to_vec(), Answer::Silence),
     ] {
@@ -244,7 +279,10 @@ async fn a_broker_shows_no_secret_while_it_serves() {
         assert!(serving.child.wait().unwrap().success());
 
         let log = log(&directory);
-        assert!(log.contains(serving.mark) && log.contains("wrong password"), "{log}");
+        assert!(
+            log.contains(serving.mark) && log.contains("wrong password"),
+            "{log}"
+        );
         assert_none("the log", log.as_bytes());
         let data = directory.join("leveret-data");
         assert!(assert_none_in_files(&data) > 0);
@@ -312,7 +350,11 @@ async fn ask_for_vhost(serving: &Serving, vhost: &str) {
 #[tokio::test]
 async fn refused_logins_do_not_fill_the_log() {
     let directory = bench("flood");
-    fs::write(directory.join("leveret.toml"), "failed_login_delay_ms = 0\ndata_dir = ''").unwrap();
+    fs::write(
+        directory.join("leveret.toml"),
+        "failed_login_delay_ms = 0\ndata_dir = ''",
+    )
+    .unwrap();
     let file = File::create(directory.join("log")).unwrap();
     let options = ["--log-level", "info", "--listen", "127.0.0.1:0"];
     let child = command(&directory, &options).stderr(file).spawn().unwrap();
@@ -330,5 +372,8 @@ async fn refused_logins_do_not_fill_the_log() {
     }
     let seconds = start.elapsed().as_secs() as usize + 1;
     let warnings = log(&directory).matches("login refused").count();
-    assert!((10..=10 + 10 * seconds).contains(&warnings), "{warnings} in {seconds} s");
+    assert!(
+        (10..=10 + 10 * seconds).contains(&warnings),
+        "{warnings} in {seconds} s"
+    );
 }

@@ -195,7 +195,9 @@ fn a_thread_that_was_never_there_takes_nobodys_place() {
     };
     drop(rig.verifier.submit(attempt).unwrap());
     rig.submit("ada", "hush", &asker);
-    let both: Vec<_> = (0..2).map(|_| verdicts.recv_timeout(PATIENCE).unwrap()).collect();
+    let both: Vec<_> = (0..2)
+        .map(|_| verdicts.recv_timeout(PATIENCE).unwrap())
+        .collect();
     assert_eq!(both, [false, true]);
 }
 

@@ -8,9 +8,9 @@ use std::task::{Context, Poll};
 
 use bytes::BytesMut;
 use futures_lite::future::poll_once;
+use leveret_protocol::ShortStr;
 use leveret_protocol::client::{write_method, write_protocol_header};
 use leveret_protocol::method::connection;
-use leveret_protocol::{ShortStr};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::amqp::connection::serve;
