@@ -79,7 +79,7 @@ impl Changing<'_> {
             if let AccountChange::PutVhost(config) = change
                 && let Some(vhost) = self.node.vhost(&config.name)
             {
-                self.node.set_queue_type(&vhost, config);
+                self.node.set_up(&vhost, config);
             }
         }
     }
@@ -120,7 +120,7 @@ impl Changing<'_> {
 
     fn make_vhost(&self, config: &VhostConfig) -> (Arc<Vhost>, Applied) {
         let (vhost, applied) = self.node.vhosts.maker().unrecorded(&config.name);
-        self.node.set_queue_type(&vhost, config);
+        self.node.set_up(&vhost, config);
         (vhost, applied)
     }
 

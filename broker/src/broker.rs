@@ -8,13 +8,16 @@ mod vhosts;
 use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use leveret_protocol::{Fault, ReplyCode};
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
+
+#[cfg(not(feature = "tls"))]
+use std::convert::Infallible as Tls;
 
 use crate::access::AccessError;
 use crate::alarm::AlarmResource;
@@ -27,6 +30,7 @@ use crate::net::listener::accept_all;
 use crate::net::peer::Peer;
 use crate::net::workers::Workers;
 use crate::node::Node;
+#[cfg(feature = "tls")]
 use crate::tls::Tls;
 pub use policies::NoPolicy;
 pub use users::UserChange;
@@ -113,6 +117,13 @@ impl Broker {
         })
     }
 
+    /// The bytes that are taken of `memory_reserve_bytes` now: what connections, channels, consumers,
+    /// incomplete messages, transactions, queues, exchanges and bindings hold, as estimated.
+    #[must_use]
+    pub fn reserved_bytes(&self) -> u64 {
+        self.inside.node.reserve.held_bytes()
+    }
+
     /// Listens on one more address and returns it, with the port that the system chose for port 0.
     ///
     /// # Errors
@@ -138,6 +149,7 @@ impl Broker {
     ///
     /// # Errors
     /// The system refuses the address.
+    #[cfg(feature = "tls")]
     pub async fn listen_tls(
         &self,
         address: SocketAddr,
@@ -172,11 +184,12 @@ impl Broker {
     /// the connection ends. Such a client counts as local.
     pub async fn serve(&self, stream: impl AsyncRead + AsyncWrite + Unpin + Send) {
         self.start_tasks();
-        serve(Arc::clone(&self.inside.node), stream, Peer::default()).await;
+        let node = Arc::clone(&self.inside.node);
+        serve(node, stream, Peer::default(), Instant::now()).await;
     }
 
     /// Adds what definitions say to a running broker, all of it or nothing: users are replaced, with
-    /// effect from their next connection on, and their permissions from their next channel on; vhosts are
+    /// effect from their next connection on, and their permissions after a second at most of use; vhosts are
     /// made or changed; exchanges, queues and bindings are declared. What is said of users and vhosts of the
     /// configuration has no effect and is reported. When this returns, what is durable is safe.
     ///
@@ -208,6 +221,19 @@ impl Broker {
     #[must_use]
     pub fn health(&self) -> Health {
         self.inside.node.health()
+    }
+
+    /// How many clients are connected, in their handshakes or after.
+    #[must_use]
+    pub fn connection_count(&self) -> usize {
+        self.inside.node.connections.count()
+    }
+
+    /// Waits until no client is connected and nothing is held for one any more. It waits for as long as
+    /// somebody is connected: it asks nobody to go, as [`Broker::shutdown`] does.
+    pub async fn all_disconnected(&self) {
+        let connections = &self.inside.node.connections;
+        poll_fn(|cx| connections.poll_all_ended(cx)).await;
     }
 
     /// Raises an operator's alarm: whoever publishes is held up, as if this were short, until

@@ -8,7 +8,8 @@
 //! | [`core`] | the routing core: exchanges, bindings, queues, messages; no I/O |
 //! | `amqp` | the front end for AMQP 0-9-1: one task per connection |
 //! | `net` | sockets, and the workers that serve them |
-//! | [`tls`] | certificates, keys and who is asked for them |
+//! | [`proxy_protocol`] | what a proxy says of a client, as pure rules |
+//! | `tls` | certificates, keys and who is asked for them; the feature `tls` |
 //! | [`broker`] | [`Broker`]: start, listen, shut down |
 //! | [`durable`] | what outlives a restart: the catalog, and the way to the store |
 //! | [`definitions`] | users, vhosts, queues and so on as RabbitMQ's JSON, in and out |
@@ -41,6 +42,7 @@ mod names;
 mod net;
 mod node;
 mod timers;
+#[cfg(feature = "tls")]
 pub mod tls;
 mod vhosts;
 
@@ -53,5 +55,7 @@ pub use config::Config;
 pub use core::policy::{ApplyTo, Policy, PolicyError, PolicyKind, PolicyValue};
 pub use definitions::{Definitions, DefinitionsError, Report};
 pub use durable::{Health, Problem};
+pub use net::proxy_protocol;
 pub use net::workers::Workers;
+#[cfg(feature = "tls")]
 pub use tls::{Tls, TlsError};

@@ -34,6 +34,7 @@ pub(crate) async fn watch(node: &Node) {
         let (found, mut cost) = look_at_all(node).await;
         let start = Instant::now();
         let held = found.iter().map(|found| found.held_bytes).sum::<u64>();
+        let held = held + remembered_bytes(node);
         set(node, held >= watermark, held);
         share = give_shares(node, &found, share);
         // With very many queues the looking itself costs time, so it is done less often.
@@ -80,6 +81,19 @@ async fn look_at_all(node: &Node) -> (Vec<Found>, Duration) {
         }
     }
     (found, cost)
+}
+
+/// What exchanges remember of messages. There are few that do.
+fn remembered_bytes(node: &Node) -> u64 {
+    let vhosts = node.vhosts();
+    let of_vhost = |vhost: &Arc<Vhost>| {
+        let topology = vhost.topology();
+        let exchanges = topology.exchanges().into_iter();
+        exchanges
+            .map(|exchange| exchange.rules().held_bytes())
+            .sum::<u64>()
+    };
+    vhosts.iter().map(of_vhost).sum()
 }
 
 fn look(vhost: &Arc<Vhost>, queue: &Arc<QueueHandle>) -> Found {

@@ -22,9 +22,10 @@ use crate::core::message::COPY_BODY_BYTES_MAX;
 use crate::core::queue::arguments::QueueArguments;
 use crate::core::queue::{ClassicOptions, ClassicQueue, DelayQueue, Queue};
 use crate::core::queue_handle::QueueSpec;
+use crate::core::reserve::Reserve;
 #[cfg(test)]
 use crate::core::topology::MakeQueue;
-use crate::core::topology::{Ids, Topology};
+use crate::core::topology::{Ids, Topology, TopologyLimits};
 use crate::core::vhost::Vhost;
 use crate::definitions::salt;
 use crate::durable::keeping::{self, Keeping};
@@ -40,8 +41,9 @@ use crate::vhosts::{VhostMaker, Vhosts};
 pub(crate) struct Node {
     pub(crate) config: Config,
     pub(crate) options: Arc<ServerOptions>,
-    /// For who has shown a certificate: EXTERNAL is offered to nobody else.
-    pub(crate) options_with_certificate: Arc<ServerOptions>,
+    /// For who comes over TLS: EXTERNAL is offered to nobody else. Who has shown no certificate is
+    /// offered it too, so that the refusal can say what is missing, as the reference does.
+    pub(crate) options_over_tls: Arc<ServerOptions>,
     pub(crate) access: Access,
     pub(crate) verifier: Verifier,
     /// Of logins that were refused.
@@ -52,6 +54,8 @@ pub(crate) struct Node {
     pub(crate) alarm: Arc<Alarm>,
     commits: Option<Arc<Commits>>,
     pub(crate) vhosts: Vhosts,
+    /// The memory for everything but queued messages.
+    pub(crate) reserve: Arc<Reserve>,
     keeping: Option<Keeping>,
     /// Held by whoever changes users and vhosts.
     pub(crate) changing_accounts: Mutex<()>,
@@ -98,22 +102,25 @@ impl Node {
             beginning.log();
             Ok(Access::with(&config, beginning)?)
         };
+        let reserve = Reserve::new(config.memory_reserve_bytes);
         let (access, vhosts, timers, keeping) = match opened {
             None => {
                 let access = judge(&BTreeMap::new(), Kept::default())?;
-                let vhosts = vhosts_in_memory(&access);
+                let vhosts = vhosts_in_memory(&access, Arc::clone(&reserve));
                 (access, vhosts, Timers::default(), None)
             }
             Some(opened) => {
-                let started = start::start(&config, clock, make_body, opened, &mut judge)?;
+                let started =
+                    start::start(&config, clock, make_body, opened, &reserve, &mut judge)?;
                 let keeping = Some(started.keeping);
                 (started.access, started.vhosts, started.timers, keeping)
             }
         };
         let node = Self {
             vhosts,
+            reserve,
             options: Arc::new(server_options(&config, false)),
-            options_with_certificate: Arc::new(server_options(&config, true)),
+            options_over_tls: Arc::new(server_options(&config, true)),
             access,
             verifier: Verifier::new(&config),
             refusals_log: LogLimit::new(REFUSED_LOGINS_LOGGED),
@@ -130,7 +137,7 @@ impl Node {
         };
         for one in node.access.vhosts() {
             if let Some(vhost) = node.vhost(&one.name) {
-                node.set_queue_type(&vhost, &one);
+                node.set_up(&vhost, &one);
             }
         }
         node.timers.reply_through(&node.connections);
@@ -164,18 +171,23 @@ impl Node {
         self.vhosts.get(name)
     }
 
-    /// Tells a vhost what queues are that are declared without a type.
-    pub(crate) fn set_queue_type(&self, vhost: &Vhost, config: &VhostConfig) {
+    /// Tells a vhost what queues are that are declared without a type, and how much it may have.
+    pub(crate) fn set_up(&self, vhost: &Vhost, config: &VhostConfig) {
         let own = config.default_queue_type;
         vhost.set_default_queue_type(own.unwrap_or(self.config.default_queue_type).into());
+        vhost.set_limits(TopologyLimits {
+            exchanges_max: config.exchanges_max,
+            bindings_max: config.bindings_max,
+        });
     }
 }
 
-fn vhosts_in_memory(access: &Access) -> Vhosts {
+fn vhosts_in_memory(access: &Access, reserve: Arc<Reserve>) -> Vhosts {
     let maker = VhostMaker {
         ids: Ids::default(),
         make_queue: Arc::new(|spec, arguments| make_body(spec, arguments, None)),
         sink: None,
+        reserve,
     };
     let vhosts = access.vhosts().into_iter();
     let vhosts: Vec<_> = vhosts
@@ -220,10 +232,10 @@ fn make_delay_queue(
     }
 }
 
-fn server_options(config: &Config, has_certificate: bool) -> ServerOptions {
+fn server_options(config: &Config, over_tls: bool) -> ServerOptions {
     ServerOptions {
         server_properties: server_properties(config),
-        mechanisms: mechanisms(config, has_certificate),
+        mechanisms: mechanisms(config, over_tls),
         channel_max: config.channel_max,
         frame_max: config.frame_max,
         heartbeat_s: config.heartbeat_s,
@@ -236,9 +248,9 @@ fn server_options(config: &Config, has_certificate: bool) -> ServerOptions {
 }
 
 /// Separated by spaces (CONN-03).
-fn mechanisms(config: &Config, has_certificate: bool) -> String {
+fn mechanisms(config: &Config, over_tls: bool) -> String {
     let offered = config.auth_mechanisms.iter();
-    let offered = offered.filter(|one| has_certificate || **one != AuthMechanism::External);
+    let offered = offered.filter(|one| over_tls || **one != AuthMechanism::External);
     let names = offered.map(|offered| offered.as_str());
     names.collect::<Vec<_>>().join(" ")
 }

@@ -11,6 +11,7 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 use leveret_storage::{CatalogChange, Epoch};
 
+use crate::core::reserve::Reserve;
 use crate::core::topology::{Applied, CatalogSink, Ids, MakeQueue, Topology};
 use crate::core::vhost::Vhost;
 use crate::durable::sink::StoreSink;
@@ -22,6 +23,8 @@ pub(crate) struct VhostMaker {
     pub(crate) make_queue: MakeQueue,
     /// None in a broker that keeps nothing.
     pub(crate) sink: Option<Arc<StoreSink>>,
+    /// What they hold comes out of it.
+    pub(crate) reserve: Arc<Reserve>,
 }
 
 impl VhostMaker {
@@ -32,12 +35,13 @@ impl VhostMaker {
 
     /// A vhost that begins with this, and takes down what it adds to it.
     pub(crate) fn vhost(&self, topology: Topology) -> Arc<Vhost> {
-        Arc::new(Vhost::with(topology, self.vhost_sink()))
+        Arc::new(Vhost::within(&self.reserve, topology, self.vhost_sink()))
     }
 
     /// A new vhost, and what of it is still to be taken down.
     pub(crate) fn unrecorded(&self, name: &str) -> (Arc<Vhost>, Applied) {
-        let (vhost, applied) = Vhost::unrecorded(self.topology(name), self.vhost_sink());
+        let (vhost, applied) =
+            Vhost::unrecorded(&self.reserve, self.topology(name), self.vhost_sink());
         (Arc::new(vhost), applied)
     }
 

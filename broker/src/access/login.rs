@@ -42,6 +42,9 @@ pub enum LoginRefused {
     /// The certificate that the client has shown has no name of the kind that is configured.
     #[error("the client's certificate has no name of the kind that tls.cert_login_from asks for")]
     NamelessCertificate,
+    /// The client has shown no certificate.
+    #[error("the client has shown no certificate")]
+    NoCertificate,
     /// The user may log in from a loopback address only.
     #[error("user {user:?}: may log in from a loopback address only")]
     NotLoopback {

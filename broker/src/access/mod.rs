@@ -16,13 +16,17 @@
 //! with the right password too. Nothing here shows a password. What belongs to the configuration does not
 //! change while the broker runs.
 
+pub mod authorization;
 mod beginning;
 mod login;
+pub mod operation;
 mod permissions;
+pub mod request;
 mod rules;
 pub mod sasl;
 mod topics;
 mod user;
+mod variables;
 mod verified;
 pub(crate) mod verifier;
 pub(crate) mod waiting_line;
@@ -41,7 +45,6 @@ pub(crate) use login::PendingLogin;
 pub use permissions::{PATTERN_BYTES_MAX, Pattern, PatternError, Permissions, permission_name};
 pub use rules::AccountError;
 pub(crate) use rules::{check_name, user_noun, vhost_noun};
-pub(crate) use topics::filled_in;
 use user::Birth;
 pub use user::User;
 
@@ -98,6 +101,10 @@ pub struct VhostLimits {
     pub connections_max: Option<u32>,
     /// Queues at once (QUEUE-30).
     pub queues_max: Option<u32>,
+    /// Exchanges at once, the predeclared ones included.
+    pub exchanges_max: Option<u32>,
+    /// Bindings at once.
+    pub bindings_max: Option<u32>,
 }
 
 impl VhostLimits {
@@ -107,12 +114,16 @@ impl VhostLimits {
         Self {
             connections_max: vhost.connections_max,
             queues_max: vhost.queues_max,
+            exchanges_max: vhost.exchanges_max,
+            bindings_max: vhost.bindings_max,
         }
     }
 
     pub(crate) fn write_to(self, vhost: &mut VhostConfig) {
         vhost.connections_max = self.connections_max;
         vhost.queues_max = self.queues_max;
+        vhost.exchanges_max = self.exchanges_max;
+        vhost.bindings_max = self.bindings_max;
     }
 }
 

@@ -29,7 +29,7 @@ impl TopicPermissions {
             let exchange = &entry.exchange;
             let compile = |which: &str, pattern: &str| {
                 let named = |error| (format!("topic {which} on exchange {exchange:?}"), error);
-                Pattern::new(&filled_in(pattern, user, &entry.vhost)).map_err(named)
+                Pattern::of_keys(pattern, user, &entry.vhost).map_err(named)
             };
             let keys = Keys {
                 write: compile("write", &entry.write)?,
@@ -56,11 +56,4 @@ impl TopicPermissions {
         let record = self.0.get(exchange);
         record.is_none_or(|keys| which(keys).matches(&String::from_utf8_lossy(key)))
     }
-}
-
-/// The pattern with the names in their places. They stand for themselves: what is special to patterns in
-/// them is escaped.
-pub(crate) fn filled_in(pattern: &str, user: &str, vhost: &str) -> String {
-    let pattern = pattern.replace("{username}", &regex::escape(user));
-    pattern.replace("{vhost}", &regex::escape(vhost))
 }

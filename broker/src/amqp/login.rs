@@ -14,6 +14,8 @@ use leveret_protocol::method::connection;
 use leveret_protocol::server::{Failure, Login};
 use leveret_protocol::{Fault, ReplyCode};
 
+use crate::access::authorization::{Place, Subject, authorize};
+use crate::access::operation::Operation;
 use crate::access::sasl::{self, Claim, Credentials, DEMO_CHALLENGE};
 use crate::access::verifier::Attempt;
 use crate::access::waiting_line::Origin;
@@ -46,7 +48,8 @@ impl Session {
             Some(CertificateName::Is(name)) => {
                 self.node.access.authenticate_name(name, self.is_local())
             }
-            Some(CertificateName::Missing) | None => Err(LoginRefused::NamelessCertificate),
+            Some(CertificateName::Missing) => Err(LoginRefused::NamelessCertificate),
+            Some(CertificateName::NotShown) | None => Err(LoginRefused::NoCertificate),
         }
     }
 
@@ -84,7 +87,7 @@ impl Session {
             user: pending.user.clone(),
             password: login.password.into(),
             is_vain: pending.is_vain(),
-            origin: Origin::of(self.peer.address.map(|address| address.ip())),
+            origin: Origin::of(self.peer.address()),
             asker,
         });
         self.parked = Some(Parked::Login {
@@ -117,7 +120,6 @@ impl Session {
         match outcome {
             Ok(user) => {
                 tracing::debug!(connection = self.id.0, user = user.name(), "logged in");
-                self.impersonator = user.has_tag("impersonator");
                 self.user = Some(user);
                 self.machine.accept_login(self.outbox.buffer());
             }
@@ -149,6 +151,11 @@ impl Session {
 
     /// The checks at `connection.open`, in the reference's order (CONN-25).
     pub(super) fn on_open(&mut self, name: &str) -> Result<(), Failure> {
+        let exhausted = self.share.check(0);
+        exhausted.map_err(|exhausted| Failure {
+            channel: 0,
+            fault: Fault::from(exhausted).caused_by(connection::Open::ID),
+        })?;
         let opened = self.check_open(name).map_err(|text| {
             let fault = Fault::new(ReplyCode::NotAllowed, text).caused_by(connection::Open::ID);
             Failure { channel: 0, fault }
@@ -185,16 +192,16 @@ impl Session {
         let vhost = vhost.filter(|vhost| !vhost.is_sealed());
         let vhost = vhost.ok_or_else(|| format!("vhost {name} not found"))?;
         let permissions = self.permissions_now(user, name);
-        let refused = || {
-            format!(
-                "access to vhost '{name}' refused for user '{}'",
-                user.name()
-            )
+        let place = Place {
+            vhost: name,
+            permissions: permissions.as_deref(),
         };
+        let judged = authorize(Subject::from(user), place, Operation::OpenVhost, &[]);
+        judged.map_err(|denied| denied.to_string())?;
         Ok(OpenVhost {
             writable: None,
             vhost,
-            permissions: permissions.ok_or_else(refused)?,
+            permissions: permissions.unwrap_or_else(Permissions::nothing),
         })
     }
 
@@ -207,6 +214,7 @@ impl Session {
 
     /// What the user may do by now: a channel that is opened asks anew (PERM-16).
     pub(super) fn renew_permissions(&mut self) {
+        self.permissions_of = self.moment;
         let (Some(open), Some(user)) = (&self.open, &self.user) else {
             return;
         };

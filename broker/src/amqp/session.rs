@@ -31,8 +31,10 @@ use crate::core::Moment;
 use crate::core::effects;
 use crate::core::queue::{Delivery, Effects, Unsettled};
 use crate::core::queue_handle::{ConnectionId, QueueHandle};
+use crate::core::reserve::Share;
 use crate::core::route_cache::RouteCache;
 use crate::core::vhost::Vhost;
+use crate::limits::{ACCOUNT_STEP_BYTES, CONNECTION_BYTES};
 use crate::net::peer::Peer;
 use crate::node::Node;
 
@@ -58,9 +60,15 @@ pub(crate) struct Session {
     pub(crate) asked_for_password: Option<Box<[u8]>>,
     /// What somebody who may block has to do for the login.
     pub(crate) login_work: Option<Work>,
-    /// The user may set any user-id (PUB-07).
-    pub(crate) impersonator: bool,
     pub(crate) open: Option<OpenVhost>,
+    /// What it holds of the broker's reserve, but for its channels, consumers and transactions.
+    pub(crate) share: Share,
+    /// A ring of unsettled deliveries has grown in this turn.
+    pub(crate) unacked_grew: bool,
+    /// When the permissions in it were last looked up.
+    pub(crate) permissions_of: Moment,
+    /// When the client was last heard of.
+    pub(crate) heard_at: Moment,
     pub(crate) channels: FxHashMap<u16, Channel>,
     pub(crate) routes: RouteCache,
     pub(crate) stage: Stage,
@@ -104,11 +112,16 @@ pub(crate) struct Session {
 impl Session {
     pub(crate) fn new(node: Arc<Node>, peer: Peer, now: Instant) -> Self {
         let options = match peer.certificate_name {
-            Some(_) => &node.options_with_certificate,
+            Some(_) => &node.options_over_tls,
             None => &node.options,
         };
         let mailbox = Arc::new(Mailbox::default());
+        let share = node.reserve.share();
+        // Sockets have a limit of their own; see `check_open` for what becomes of one too many.
+        share.cover(CONNECTION_BYTES);
         Self {
+            share,
+            unacked_grew: false,
             id: node.connections.register(Arc::clone(&mailbox)),
             machine: Connection::new(Arc::clone(options), now),
             moment: node.clock.moment(now),
@@ -119,8 +132,9 @@ impl Session {
             user: None,
             asked_for_password: None,
             login_work: None,
-            impersonator: false,
             open: None,
+            permissions_of: Moment::default(),
+            heard_at: Moment::default(),
             channels: FxHashMap::default(),
             routes: RouteCache::new(),
             stage: Stage::default(),
@@ -187,6 +201,7 @@ impl Session {
     /// Handles what `received` holds, all of it or until input is held. Says how many bytes were
     /// used and how many must be there before it is worth calling again.
     pub(crate) fn on_bytes(&mut self, received: &Bytes) -> (usize, usize) {
+        self.note_input();
         let mut input = Input::new(received);
         while !self.holds_input() {
             if let Some(event) = self.machine.next_usual(&mut input) {
@@ -268,14 +283,16 @@ impl Session {
     }
 
     fn open_channel(&mut self, number: u16) -> Result<(), Failure> {
+        let channel = Channel::within(&self.node.reserve);
+        let channel = channel.map_err(|exhausted| of_connection(exhausted.into()))?;
         if let Some(user) = &self.user {
             let user_now = self.node.access.user_now(user);
             let user = user_now.as_ref().unwrap_or(user);
             let admitted = self.node.connections.admit_channel(user);
-            admitted.map_err(|fault| Failure { channel: 0, fault })?;
+            admitted.map_err(of_connection)?;
         }
         self.renew_permissions();
-        self.channels.insert(number, Channel::default());
+        self.channels.insert(number, channel);
         self.machine.accept_channel(number, self.outbox.buffer());
         Ok(())
     }
@@ -379,6 +396,21 @@ impl Session {
         }
     }
 
+    /// Brings what the connection holds to account, after a turn: what it is in the middle of sending, and what
+    /// it has not taken yet. `buffered` bytes are received and not handled. Who asks for more than there is
+    /// is closed, which frees what it holds.
+    pub(crate) fn account(&mut self, buffered: usize) {
+        let waiting = buffered as u64 + self.outbox.len() as u64;
+        let held = CONNECTION_BYTES + waiting + self.machine.assembling_bytes();
+        let is_as_before = held.abs_diff(self.share.bytes()) < ACCOUNT_STEP_BYTES;
+        if is_as_before && !std::mem::take(&mut self.unacked_grew) {
+            return;
+        }
+        if let Err(exhausted) = self.share.set(held).and_then(|()| self.share.check(0)) {
+            self.fail(of_connection(exhausted.into()));
+        }
+    }
+
     /// Ends everything that the connection holds: channels, exclusive queues, its place in the limits.
     pub(crate) fn release_all(&mut self) {
         self.finish_input();
@@ -416,6 +448,11 @@ pub(super) fn failure(channel: u16, fault: Fault, method: MethodId) -> Failure {
         fault.caused_by(method)
     };
     Failure { channel, fault }
+}
+
+/// A fault that ends the connection.
+fn of_connection(fault: Fault) -> Failure {
+    Failure { channel: 0, fault }
 }
 
 /// Something that cannot be, or that the peer's bytes made impossible (ERR-05).

@@ -4,12 +4,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
+use leveret_protocol::Table;
 use leveret_storage::disk::fake::FakeDisk;
 use proptest::prelude::*;
 use tokio::runtime::Runtime;
 
 use super::{Broker, Inside, UserChange, VhostSettings};
 use crate::access::{AccountError, UserLimits, VhostLimits};
+use crate::amqp::tests::support::Client;
 use crate::config::{
     Config, DefaultQueueType, Password, PermissionConfig, TopicPermissionConfig, UserConfig,
     VhostConfig,
@@ -19,8 +21,9 @@ use crate::core::topology::tests::{allow, queue};
 use crate::durable::keeping::open_on;
 use crate::node::Node;
 
-const USERS: [&str; 4] = ["guest", "ada", "eve", "fixed"];
-const VHOSTS: [&str; 4] = ["/", "v", "w", "fixed"];
+// Often the same few, so that what is done has something to do with what was done before.
+const USERS: [&str; 7] = ["ada", "ada", "ada", "eve", "eve", "guest", "fixed"];
+const VHOSTS: [&str; 7] = ["v", "v", "v", "w", "w", "/", "fixed"];
 
 #[derive(Clone, Debug)]
 enum Step {
@@ -41,10 +44,10 @@ enum Step {
 fn any_step() -> impl Strategy<Value = Step> {
     let user = || prop::sample::select(&USERS[..]);
     let vhost = || prop::sample::select(&VHOSTS[..]);
-    let pattern = || prop::sample::select(&[".*", "", "^a", "("][..]);
+    let pattern = || prop::sample::select(&[".*", ".*", "", "^a", "^a", "("][..]);
     let exchange = || prop::sample::select(&["x", "y"][..]);
     let password = prop::option::of(prop::sample::select(&["", "one", "two"][..]));
-    let tags = prop::option::of(prop::collection::vec("[a-b]{0,1}", 0..3));
+    let tags = prop::option::of(prop::collection::vec("[a-e]{0,2}", 0..2));
     let queue_type = prop::option::of(Just(DefaultQueueType::Quorum));
     let limit = || prop::option::of(0..3u32);
     prop_oneof![
@@ -339,7 +342,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
 
     #[test]
-    fn whatever_is_changed_is_so_and_stays_so(steps in prop::collection::vec(any_step(), 1..40)) {
+    fn whatever_is_changed_is_so_and_stays_so(steps in prop::collection::vec(any_step(), 1..80)) {
         let runtime = Runtime::new().unwrap();
         let disk = FakeDisk::new();
         let mut broker = started(&disk);
@@ -382,5 +385,65 @@ proptest! {
             let is_one = may_be.clone().any(|(state, _)| *state == found);
             prop_assert!(is_one, "cut {cut}: {found:?} is none of {:?}", may_be.collect::<Vec<_>>());
         }
+    }
+}
+
+/// Which steps come before a deletion, so that there is much to be deleted.
+fn prepared() -> Vec<Step> {
+    vec![
+        Step::PutUser("ada", Some("one"), Some(vec!["t".to_owned()])),
+        Step::PutUser("eve", Some("two"), None),
+        Step::PutVhost("v", "what for", None),
+        Step::Permit("ada", "v", ".*"),
+        Step::Permit("eve", "v", "^a"),
+        Step::PermitTopic("ada", "v", "x", "^a"),
+        Step::LimitVhost("v", Some(2)),
+        Step::DeclareQueue("v", "q"),
+        Step::DeclareQueue("v", "r"),
+    ]
+}
+
+#[test]
+fn whenever_the_power_is_lost_a_vhost_or_user_is_made_and_goes_as_a_whole() {
+    let runtime = Runtime::new().unwrap();
+    let disk = FakeDisk::new();
+    let broker = started(&disk);
+    for step in prepared() {
+        runtime.block_on(take(&broker, &step)).unwrap();
+    }
+    let steps = [
+        Step::DeleteVhost("v"),
+        Step::DeleteUser("ada"),
+        Step::PutVhost("v", "another", None),
+    ];
+    for step in steps {
+        let (before, from) = (State::of(&broker), disk.operations());
+        runtime.block_on(take(&broker, &step)).unwrap();
+        let (after, to) = (State::of(&broker), disk.operations());
+        assert!(before != after && from < to, "{step:?}");
+        for cut in from..=to {
+            for seed in 0..4 {
+                let found = State::of(&started(&disk.image_sampled(cut, seed)));
+                let is_one = found == after || (found == before && cut < to);
+                assert!(is_one, "{step:?} at {cut} of {from} to {to}: {found:?}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn who_opens_a_vhost_just_when_it_is_being_deleted_is_told_that_it_is_not_there() {
+    let broker = Broker::start(Config::default()).unwrap();
+    // Found before it left the list, and counted after its connections were closed.
+    broker.inside.node.vhost("/").unwrap().seal();
+    let (ours, theirs) = tokio::io::duplex(65_536);
+    let serving = broker.serve(theirs);
+    let asking = async {
+        let mut client = Client::open_over(ours, Table::default()).await;
+        client.expect_close().await.text
+    };
+    tokio::select! {
+        () = serving => panic!("it ended without a word"),
+        text = asking => assert_eq!(text, "NOT_ALLOWED - vhost / not found"),
     }
 }

@@ -75,7 +75,7 @@ impl Broker {
     }
 
     /// Sets what a user may do in a vhost, which it may open then. A connection that is open has it from the
-    /// next channel on that it opens (PERM-16).
+    /// next channel on that it opens, or after a second (PERM-16).
     ///
     /// # Errors
     /// There is no such user or vhost, a permission is not a pattern, the user belongs to the configuration,
@@ -98,7 +98,7 @@ impl Broker {
     }
 
     /// Takes away what a user may do in a vhost, if it may do anything: it cannot open it any more.
-    /// Connections that are in it stay, and may do nothing there from the next channel on that they open;
+    /// Connections that are in it stay, and may do nothing there from the next channel on, or after a second;
     /// consumers go on, as in RabbitMQ. Topic permissions stay too, and count for nothing meanwhile.
     ///
     /// # Errors

@@ -99,3 +99,31 @@ fn stamp(file: &Path) -> Option<Stamp> {
         bytes: metadata.len(),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::fs;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_file_has_changed_once_it_is_there_again_with_another_content() {
+        let directory =
+            std::env::temp_dir().join(format!("leveret-changes-{}", std::process::id()));
+        fs::create_dir_all(&directory).unwrap();
+        let file = directory.join("a");
+        fs::write(&file, "one").unwrap();
+        let mut changes = Changes::of([file.as_path(), &directory.join("missing")]);
+        assert!(!changes.look());
+        fs::remove_file(&file).unwrap();
+        assert!(!changes.look(), "it is waited for");
+        fs::write(&file, "three").unwrap();
+        assert!(changes.look());
+        assert!(!changes.look());
+        fs::write(directory.join("missing"), "").unwrap();
+        assert!(changes.look(), "one that was never there");
+        fs::remove_dir_all(&directory).unwrap();
+    }
+}

@@ -26,13 +26,13 @@ pub(super) fn filter(text: &str) -> Result<EnvFilter, String> {
 /// Installs the log. When the process has one already, that one stays.
 pub(super) fn install(config: &LogConfig) {
     let filter = filter(&config.level).unwrap_or_default();
-    let has_colours = std::io::stderr().is_terminal();
+    let is_coloured = std::io::stderr().is_terminal();
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(has_colours);
+        .with_writer(move || OneLine::new(std::io::stderr(), is_coloured))
+        .with_ansi(is_coloured);
     let _ = match config.format {
-        LogFormat::Text => log.event_format(OneLine::new(has_colours)).try_init(),
+        LogFormat::Text => log.try_init(),
         LogFormat::Json => log.json().flatten_event(true).try_init(),
     };
 }

@@ -20,6 +20,7 @@
 //! usage text and exit code 2.
 
 mod arguments;
+mod certificates;
 mod changes;
 mod definitions;
 mod environment;
@@ -39,9 +40,11 @@ use std::io;
 use std::process::ExitCode;
 
 use clap::Parser as _;
+#[cfg(feature = "tls")]
+use leveret::TlsError;
 use leveret::config::ConfigError;
 use leveret::definitions::OfflineError;
-use leveret::{ListenError, StartError, TlsError};
+use leveret::{ListenError, StartError};
 use leveret_storage::OpenError;
 use leveret_storage::disk::DiskOpenError;
 use thiserror::Error;
@@ -115,6 +118,7 @@ enum Fatal {
     Damaged { directory: String, count: usize },
     #[error("{0}")]
     Listen(#[from] ListenError),
+    #[cfg(feature = "tls")]
     #[error("{0}")]
     Tls(#[from] TlsError),
     #[error("{0}")]

@@ -1,92 +1,110 @@
-//! [`OneLine`]: an event of the log in the form for people, on one line whatever is in it.
+//! [`OneLine`]: keeps what clients say from colouring, erasing or forging lines of the log.
 //!
-//! Names that strangers choose come into the log: of users, of vhosts, in the text of a fault. One with the end
-//! of a line in it could look like a line that the broker has written, and one with the codes of a terminal could
-//! paint over others. So control characters are shown and not sent.
+//! Names, texts and errors of clients stand in events, and a client chooses them: with a line feed it
+//! could begin a line of its own, with a control sequence erase one on somebody's terminal, and with a
+//! change of direction make one read as another. Whatever moves a cursor or a direction is written as
+//! JSON writes it, `\n` or `\u009b`, which leaves a line of JSON what it is.
 //!
-//! What it is not: needed for JSON, whose strings escape them.
+//! What it is not: a formatter. It looks at lines that are finished.
+//!
+//! Invariant: each write is one event, which is what `tracing_subscriber` does; its last line feed ends
+//! the line and is the only one.
 
-use std::fmt;
+use std::fmt::Write as _;
+use std::io;
 
-use tracing::{Event, Subscriber};
-use tracing_subscriber::fmt::format::{Format, Writer};
-use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
-use tracing_subscriber::registry::LookupSpan;
-
-/// The format that it wraps, with colours if the log is a terminal.
-pub(super) struct OneLine {
-    format: Format,
-    has_colours: bool,
+/// Writes events to `out`, each as one line.
+pub(super) struct OneLine<W> {
+    out: W,
+    /// True where the log itself is coloured: escapes stand for colours, and those in values were
+    /// escaped when they were formatted.
+    is_coloured: bool,
 }
 
-impl OneLine {
-    pub(super) fn new(has_colours: bool) -> Self {
-        let format = Format::default().with_ansi(has_colours);
-        Self {
-            format,
-            has_colours,
+impl<W: io::Write> OneLine<W> {
+    pub(super) fn new(out: W, is_coloured: bool) -> Self {
+        Self { out, is_coloured }
+    }
+}
+
+impl<W: io::Write> io::Write for OneLine<W> {
+    fn write(&mut self, event: &[u8]) -> io::Result<usize> {
+        let text = String::from_utf8_lossy(event);
+        let line = text.strip_suffix('\n').unwrap_or(&text);
+        let end = &text[line.len()..];
+        let line = on_one_line(line, self.is_coloured) + end;
+        self.out.write_all(line.as_bytes())?;
+        Ok(event.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+}
+
+fn on_one_line(line: &str, is_coloured: bool) -> String {
+    let mut out = String::with_capacity(line.len() + 1);
+    for c in line.chars() {
+        match c {
+            '\n' => out.push_str("\\n"),
+            '\r' => out.push_str("\\r"),
+            '\t' => out.push_str("\\t"),
+            '\x1b' if is_coloured => out.push(c),
+            // All of them have four digits at most; a string takes whatever is written.
+            c if moves(c) => drop(write!(out, "\\u{:04x}", u32::from(c))),
+            c => out.push(c),
         }
     }
+    out
 }
 
-impl<S, N> FormatEvent<S, N> for OneLine
-where
-    S: Subscriber + for<'a> LookupSpan<'a>,
-    N: for<'a> FormatFields<'a> + 'static,
-{
-    fn format_event(
-        &self,
-        context: &FmtContext<'_, S, N>,
-        mut to: Writer<'_>,
-        event: &Event<'_>,
-    ) -> fmt::Result {
-        let mut line = String::new();
-        self.format
-            .format_event(context, Writer::new(&mut line), event)?;
-        escape(line.trim_end_matches('\n'), self.has_colours, &mut to)?;
-        to.write_char('\n')
-    }
-}
-
-/// Writes control characters as Rust does in a string. The codes that begin with ESC are the format's own where
-/// there are colours: in what it is given it has escaped them.
-fn escape(line: &str, has_colours: bool, to: &mut impl fmt::Write) -> fmt::Result {
-    let is_shown = |one: char| one.is_control() && !(has_colours && one == '\u{1b}');
-    let mut rest = line;
-    while let Some(at) = rest.find(is_shown) {
-        let (before, from) = rest.split_at(at);
-        to.write_str(before)?;
-        let mut characters = from.chars();
-        if let Some(control) = characters.next() {
-            write!(to, "{}", control.escape_default())?;
-        }
-        rest = characters.as_str();
-    }
-    to.write_str(rest)
+/// Control characters, the separators of lines and paragraphs, and changes of direction.
+fn moves(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-
     use super::*;
+    use std::io::Write as _;
 
-    fn escaped(line: &str, has_colours: bool) -> String {
-        let mut out = String::new();
-        escape(line, has_colours, &mut out).unwrap();
-        out
+    fn written(event: &str, is_coloured: bool) -> String {
+        let mut out = Vec::new();
+        let mut lines = OneLine::new(&mut out, is_coloured);
+        lines.write_all(event.as_bytes()).unwrap();
+        String::from_utf8(out).unwrap()
     }
 
     #[test]
-    fn control_characters_are_shown_and_everything_else_is_left_alone() {
-        let line = "a\nb\r\t\u{0}\u{7f}\u{9b}ü\u{1b}[31m";
-        let shown = "a\\nb\\r\\t\\u{0}\\u{7f}\\u{9b}ü\\u{1b}[31m";
-        assert_eq!(escaped(line, false), shown);
-        assert_eq!(escaped("", false), "");
+    fn an_event_is_one_line_whatever_it_says() {
+        let event = "INFO no queue 'a\r\nINFO forged\tb'\n";
+        let line = "INFO no queue 'a\\r\\nINFO forged\\tb'\n";
+        assert_eq!(written(event, false), line);
+        assert_eq!(written("no end\nof line", false), "no end\\nof line");
     }
 
     #[test]
-    fn colours_stay_where_there_are_any() {
-        assert_eq!(escaped("\u{1b}[31ma\nb", true), "\u{1b}[31ma\\nb");
+    fn nothing_moves_the_cursor_or_the_direction() {
+        let event = "\x1b[2J\u{9b}31m\u{7f}\u{202e}\u{2028}é→\n";
+        let line = "\\u001b[2J\\u009b31m\\u007f\\u202e\\u2028é→\n";
+        assert_eq!(written(event, false), line);
+    }
+
+    #[test]
+    fn colours_of_the_log_itself_stay() {
+        assert_eq!(
+            written("\x1b[32mINFO\x1b[0m a\nb\n", true),
+            "\x1b[32mINFO\x1b[0m a\\nb\n"
+        );
+    }
+
+    #[test]
+    fn json_stays_json() {
+        let event = "{\"message\":\"a\u{9b}\u{202e}b\"}\n";
+        let line = written(event, false);
+        let read: serde_json::Value = serde_json::from_str(&line).unwrap();
+        assert_eq!(read["message"], "a\u{9b}\u{202e}b");
     }
 }

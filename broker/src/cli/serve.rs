@@ -9,11 +9,11 @@
 //! Meanwhile the files of TLS are read again on SIGHUP and whenever one of them has changed.
 
 use leveret::config::WorkerScheduling;
-use leveret::{Broker, Config, Tls, Workers};
+use leveret::{Broker, Config, Workers};
 use tokio::runtime::{Builder, Runtime};
-use tracing::{error, info};
+use tracing::info;
 
-use super::changes::{Changes, HangUps};
+use super::certificates::Certificates;
 use super::signals::Signals;
 use super::threads::{TURNS_BETWEEN_EVENTS, Threads};
 use super::{Fatal, log};
@@ -36,17 +36,13 @@ pub(super) fn serve(config: &Config) -> Result<(), Fatal> {
 
 async fn serve_until_signal(config: &Config, workers: &Workers) -> Result<(), Fatal> {
     let mut signals = Signals::install().map_err(Fatal::Runtime)?;
-    let mut hang_ups = HangUps::install().map_err(Fatal::Runtime)?;
-    let tls = tls(config)?;
+    let mut certificates = Certificates::load(config)?;
     let broker = Broker::start(config.clone())?;
-    listen(&broker, config, tls.as_ref(), workers).await?;
-    let mut changes = Changes::of(tls.iter().flat_map(Tls::files));
-    let signal = loop {
-        tokio::select! {
-            signal = signals.next() => break signal,
-            () = hang_ups.next() => reload(tls.as_ref(), "SIGHUP"),
-            () = changes.next() => reload(tls.as_ref(), "a file has changed"),
-        }
+    listen(&broker, config, workers).await?;
+    certificates.listen(&broker, config, workers).await?;
+    let signal = tokio::select! {
+        signal = signals.next() => signal,
+        () = certificates.keep_current() => return Ok(()),
     };
     info!(signal, "shutting down");
     tokio::select! {
@@ -55,35 +51,12 @@ async fn serve_until_signal(config: &Config, workers: &Workers) -> Result<(), Fa
     }
 }
 
-fn tls(config: &Config) -> Result<Option<Tls>, Fatal> {
-    let is_used = !config.tls.listeners.is_empty();
-    Ok(is_used.then(|| Tls::load(&config.tls)).transpose()?)
-}
-
-async fn listen(
-    broker: &Broker,
-    config: &Config,
-    tls: Option<&Tls>,
-    workers: &Workers,
-) -> Result<(), Fatal> {
+async fn listen(broker: &Broker, config: &Config, workers: &Workers) -> Result<(), Fatal> {
     for address in &config.listeners {
         let address = broker.listen_with(*address, workers).await?;
         info!(%address, "listening");
     }
-    for (address, tls) in config.tls.listeners.iter().zip(tls.into_iter().cycle()) {
-        let address = broker.listen_tls(*address, tls, workers).await?;
-        info!(%address, "listening for TLS");
-    }
     Ok(())
-}
-
-/// Whoever is connected stays; what cannot be used is told and changes nothing.
-fn reload(tls: Option<&Tls>, why: &'static str) {
-    match tls.map(Tls::reload) {
-        None => info!(why, "there is nothing to read again"),
-        Some(Ok(())) => info!(why, "certificates were read again"),
-        Some(Err(error)) => error!(why, %error, "certificates stay as they were"),
-    }
 }
 
 /// What the broker runs on, and the threads that serve its connections if the runtime does not.

@@ -11,7 +11,7 @@ use toml::{Table, Value};
 
 use super::error::Problem;
 use super::{Config, PermissionConfig, TlsConfig, TlsVerify, UserConfig};
-use crate::access::{Pattern, filled_in};
+use crate::access::{Pattern, PatternError};
 
 /// Longest name of a user or vhost and longest identity text in bytes. It is what a short string
 /// holds, and it keeps `connection.start` inside the 4096 bytes of a first frame.
@@ -35,6 +35,7 @@ const RANGES: &[Range] = &[
     Range::new("connections_max", 1, 4_294_967_295),
     Range::new("consumers_per_channel_max", 1, 4_294_967_295),
     Range::new("memory_high_watermark_bytes", 0, i64::MAX),
+    Range::new("memory_reserve_bytes", 0, i64::MAX),
     // A handshake without a deadline would let silent peers use up all connections.
     Range::new("handshake_timeout_ms", 1, HOUR_MS),
     Range::new("failed_login_delay_ms", 0, HOUR_MS),
@@ -44,6 +45,7 @@ const RANGES: &[Range] = &[
     Range::new("shutdown_timeout_ms", 0, DAY_MS),
     // As with the other handshake.
     Range::new("tls.handshake_timeout_ms", 1, HOUR_MS),
+    Range::new("tls.handshakes_max", 1, 65_536),
     // Smaller files would cost more in names than they hold; larger ones would give space back late.
     Range::new("storage.segment_bytes", 65_536, 1 << 30),
     Range::new("storage.disk_free_min_bytes", 0, i64::MAX),
@@ -144,6 +146,9 @@ fn auth_mechanisms(config: &Config) -> Result<(), Problem> {
 fn tls(tls: &TlsConfig) -> Result<(), Problem> {
     let is_used = !tls.listeners.is_empty();
     let verifies = tls.verify == TlsVerify::VerifyPeer;
+    ensure(!is_used || cfg!(feature = "tls"), || {
+        Problem::value("tls.listeners", "[…]", "none, in a build without TLS")
+    })?;
     let needs = |key: &str, is_needed: bool, file: &Option<PathBuf>, why: &str| {
         ensure(!is_needed || file.is_some(), || {
             Problem::value(format!("tls.{key}"), Quoted(""), why)
@@ -217,9 +222,11 @@ fn topic_permissions(config: &Config, index: usize, user: &UserConfig) -> Result
         let exchange = (&permission.vhost, &permission.exchange);
         let is_first = seen.insert(exchange);
         unique(is_first, format!("{key}.exchange"), &permission.exchange)?;
-        let filled = |pattern| filled_in(pattern, &user.name, &permission.vhost);
-        let (write, read) = (filled(&permission.write), filled(&permission.read));
-        compile(&key, [("write", &write), ("read", &read)])
+        let patterns = [("write", &permission.write), ("read", &permission.read)];
+        patterns.into_iter().try_for_each(|(name, pattern)| {
+            let compiled = Pattern::of_keys(pattern, &user.name, &permission.vhost);
+            checked(format!("{key}.{name}"), pattern, compiled)
+        })
     })
 }
 
@@ -243,11 +250,17 @@ fn patterns(key: &str, permission: &PermissionConfig) -> Result<(), Problem> {
 
 fn compile<const N: usize>(key: &str, patterns: [(&str, &String); N]) -> Result<(), Problem> {
     patterns.into_iter().try_for_each(|(name, pattern)| {
-        let compiled = Pattern::new(pattern);
-        compiled
-            .map(drop)
-            .map_err(|error| Problem::value(format!("{key}.{name}"), Quoted(pattern), error))
+        checked(format!("{key}.{name}"), pattern, Pattern::new(pattern))
     })
+}
+
+fn checked(
+    key: String,
+    pattern: &str,
+    compiled: Result<Pattern, PatternError>,
+) -> Result<(), Problem> {
+    let compiled = compiled.map(drop);
+    compiled.map_err(|error| Problem::value(key, Quoted(pattern), error))
 }
 
 fn name(key: String, name: &str) -> Result<(), Problem> {

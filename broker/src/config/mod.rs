@@ -18,9 +18,11 @@ mod key;
 mod layers;
 mod locate;
 mod mechanism;
+mod network;
 mod password;
 mod password_hash;
 mod password_hashing;
+mod proxy_protocol;
 mod queue_type;
 mod storage;
 mod tls;
@@ -41,9 +43,11 @@ pub use identity::{Capabilities, Identity};
 pub use key::{Key, keys};
 pub use layers::Layers;
 pub use mechanism::AuthMechanism;
+pub use network::{Network, NotANetwork};
 pub use password::Password;
 pub use password_hash::{PasswordHash, Salt};
 pub use password_hashing::{HashingAlgorithm, PasswordHashing};
+pub use proxy_protocol::ProxyProtocolConfig;
 pub use queue_type::DefaultQueueType;
 pub use storage::{StorageConfig, StorageSync};
 pub use tls::{CertLoginFrom, SanType, ServerNameConfig, TlsConfig, TlsVerify, TlsVersion};
@@ -94,6 +98,10 @@ pub struct Config {
     /// The default of 2 GiB is a plain number on purpose: a broker inside a test or an
     /// application must not size itself by the machine.
     pub memory_high_watermark_bytes: u64,
+    /// Bytes of memory for everything but messages in queues: connections, channels, consumers, incomplete
+    /// messages, transactions, queues, exchanges, bindings. Who asks for more is refused with 506. Zero: no
+    /// limit.
+    pub memory_reserve_bytes: u64,
 
     /// Time in milliseconds a client has from being accepted to an open connection (PROTO-09).
     pub handshake_timeout_ms: u64,
@@ -137,6 +145,8 @@ pub struct Config {
 
     /// AMQP over TLS.
     pub tls: TlsConfig,
+    /// Proxies that tell whom they speak for.
+    pub proxy_protocol: ProxyProtocolConfig,
     /// How the data directory is written.
     pub storage: StorageConfig,
     /// What the broker says about itself.
@@ -164,6 +174,7 @@ impl Default for Config {
             consumers_per_channel_max: 10_000,
             default_queue_type: DefaultQueueType::default(),
             memory_high_watermark_bytes: 2 << 30,
+            memory_reserve_bytes: 1 << 30,
             handshake_timeout_ms: 10_000,
             failed_login_delay_ms: 3_000,
             close_timeout_ms: 30_000,
@@ -180,6 +191,7 @@ impl Default for Config {
             password_hashing: PasswordHashing::default(),
             login_threads: 0,
             tls: TlsConfig::default(),
+            proxy_protocol: ProxyProtocolConfig::default(),
             storage: StorageConfig::default(),
             identity: Identity::default(),
             capabilities: Capabilities::default(),

@@ -45,7 +45,7 @@ fn conn_03_mechanisms_are_a_list_of_known_names() {
     assert_eq!(
         error(r#"auth_mechanisms = ["plain"]"#),
         "line 1: auth_mechanisms[0]: `plain` is not allowed, expected one of `PLAIN`, `AMQPLAIN`, \
-         `RABBIT-CR-DEMO`"
+         `RABBIT-CR-DEMO`, `EXTERNAL`, `ANONYMOUS`"
     );
 }
 
@@ -92,6 +92,8 @@ fn names_of_entries() -> Vec<String> {
         name: "v".to_owned(),
         connections_max: Some(1),
         queues_max: Some(1),
+        exchanges_max: Some(1),
+        bindings_max: Some(1),
         description: "what for".to_owned(),
         tags: vec!["t".to_owned()],
         default_queue_type: Some(DefaultQueueType::Quorum),
@@ -513,4 +515,29 @@ fn the_keys_of_the_storage_are_checked() {
         by_hand.validate().unwrap_err().key(),
         "storage.segment_bytes"
     );
+}
+
+#[test]
+fn the_page_of_limits_names_keys_that_there_are() {
+    let page = include_str!("../../docs/limits.md");
+    let rows = page.lines().filter(|line| line.starts_with("| "));
+    let named = rows.filter_map(|row| {
+        row.split(" | ")
+            .nth(1)?
+            .strip_prefix('`')?
+            .strip_suffix('`')
+    });
+    let mut count = 0;
+    for key in named {
+        let of_table = key
+            .strip_prefix("vhosts[].")
+            .or_else(|| key.strip_prefix("users[]."));
+        let is_known = match of_table {
+            Some(of_table) => EXAMPLE.contains(&format!("{of_table} = ")),
+            None => keys().iter().any(|known| known.path == key),
+        };
+        assert!(is_known, "limits.md names {key}");
+        count += 1;
+    }
+    assert!(count > 10, "{count} keys");
 }

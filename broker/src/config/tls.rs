@@ -35,8 +35,11 @@ pub struct TlsConfig {
     pub cert_login_san_index: u32,
     /// The versions that are spoken.
     pub versions: Vec<TlsVersion>,
-    /// Time in milliseconds a client has for the TLS handshake; the AMQP handshake has its own.
+    /// Time in milliseconds a client has from being accepted to the end of the TLS handshake.
     pub handshake_timeout_ms: u64,
+    /// TLS handshakes under way at once; whoever comes beyond that waits, unread, within its time. Each
+    /// may hold some 100 KiB of a certificate chain that is not known to be good.
+    pub handshakes_max: u32,
     /// Further certificates, by the names that clients ask for (SNI). Whoever asks for none of them is
     /// shown `certfile`.
     pub server_names: Vec<ServerNameConfig>,
@@ -46,7 +49,7 @@ pub struct TlsConfig {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ServerNameConfig {
-    /// DNS names, without wildcards.
+    /// DNS names; `*.example.org` stands for all with one label more than `example.org`.
     pub names: Vec<String>,
     /// As [`TlsConfig::certfile`].
     pub certfile: PathBuf,
@@ -119,6 +122,7 @@ impl Default for TlsConfig {
             versions: vec![TlsVersion::V1_3, TlsVersion::V1_2],
             // The reference's ssl_handshake_timeout.
             handshake_timeout_ms: 5_000,
+            handshakes_max: 1_024,
             server_names: Vec::new(),
         }
     }

@@ -20,6 +20,12 @@ pub struct VhostConfig {
     /// Queues in this vhost (QUEUE-30); 0 allows none, absent means no limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub queues_max: Option<u32>,
+    /// Exchanges in this vhost, the seven predeclared ones included; absent means no limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exchanges_max: Option<u32>,
+    /// Bindings in this vhost; 0 allows none, absent means no limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bindings_max: Option<u32>,
     /// What it is for, in the operator's words.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub description: String,
@@ -67,6 +73,18 @@ impl VhostConfig {
 }
 
 impl UserConfig {
+    /// `guest` with the password `guest`, who may do everything on `vhost`: the user of a blank broker, for those
+    /// who have other users beside it.
+    #[must_use]
+    pub fn guest(vhost: &str) -> Self {
+        Self {
+            password: Password::new("guest"),
+            tags: vec!["administrator".to_owned()],
+            permissions: vec![PermissionConfig::all(vhost)],
+            ..Self::named("guest")
+        }
+    }
+
     /// A user of this name without a password, who may open no vhost.
     #[must_use]
     pub fn named(name: &str) -> Self {

@@ -23,6 +23,7 @@
 //! that was sealed (see `deletion.rs`) writes nothing down any more.
 
 mod deletion;
+mod holding;
 
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -37,11 +38,12 @@ use super::permission::Permitted;
 use super::queue::arguments::QueueType;
 use super::queue::{DeleteConditions, DeleteRefused, QueueId};
 use super::queue_handle::{ConnectionId, QueueHandle};
+use super::reserve::{Reserve, Share};
 use super::route::{NoExchange, Targets};
 use super::topology::{
     Applied, BindRequest, CatalogSink, Change, Command, ExchangeDeclare, ExchangeDelete, Ids,
-    MakeQueue, Planned, QueueDeclare, Standing, Topology, check_delete_conditions, queue_in_use,
-    queue_not_empty,
+    MakeQueue, Planned, QueueDeclare, Standing, Topology, TopologyLimits, check_delete_conditions,
+    queue_in_use, queue_not_empty,
 };
 
 /// One vhost.
@@ -53,6 +55,8 @@ pub struct Vhost {
     changing_policies: Mutex<()>,
     /// Set under the topology's write lock.
     is_sealed: AtomicBool,
+    /// What is in it, of the broker's reserve.
+    share: Share,
 }
 
 /// A vhost that nobody else can change or look at meanwhile.
@@ -107,7 +111,17 @@ impl Vhost {
     /// A vhost that begins with this, restored or empty. Predeclared exchanges that it lacks are added
     /// and taken down.
     pub fn with(topology: Topology, sink: Option<Arc<dyn CatalogSink>>) -> Self {
-        let vhost = Self::bare(topology, sink);
+        Self::within(&Reserve::new(0), topology, sink)
+    }
+
+    /// The same, whose exchanges, queues and bindings come out of this reserve. What there is already is
+    /// counted, whatever is left.
+    pub fn within(
+        reserve: &Arc<Reserve>,
+        topology: Topology,
+        sink: Option<Arc<dyn CatalogSink>>,
+    ) -> Self {
+        let vhost = Self::bare(reserve, topology, sink);
         vhost.changed(&mut vhost.topology_mut(), Topology::declare_predeclared);
         vhost
     }
@@ -115,15 +129,23 @@ impl Vhost {
     /// A new vhost, and its predeclared exchanges, which are for the caller to take down before anybody else
     /// knows of the vhost.
     pub fn unrecorded(
+        reserve: &Arc<Reserve>,
         mut topology: Topology,
         sink: Option<Arc<dyn CatalogSink>>,
     ) -> (Self, Applied) {
         let applied = topology.declare_predeclared();
-        (Self::bare(topology, sink), applied)
+        (Self::bare(reserve, topology, sink), applied)
     }
 
-    fn bare(topology: Topology, sink: Option<Arc<dyn CatalogSink>>) -> Self {
+    fn bare(
+        reserve: &Arc<Reserve>,
+        topology: Topology,
+        sink: Option<Arc<dyn CatalogSink>>,
+    ) -> Self {
+        let share = reserve.share();
+        share.cover(holding::of_all(&topology));
         Self {
+            share,
             name: Arc::clone(topology.vhost()),
             topology: ShardedLock::new(topology),
             sink,
@@ -140,6 +162,11 @@ impl Vhost {
     /// Sets which type a queue is of that is declared without one (QARG-35).
     pub fn set_default_queue_type(&self, queue_type: QueueType) {
         self.topology_mut().set_default_queue_type(queue_type);
+    }
+
+    /// Sets how much there may be in it from now on.
+    pub fn set_limits(&self, limits: TopologyLimits) {
+        self.topology_mut().set_limits(limits);
     }
 
     /// The topology, to be looked at. Do not call into a queue while holding it.
@@ -269,6 +296,7 @@ impl Vhost {
         match topology.plan_declare_queue(request, permitted)? {
             Planned::Answer(queue) => Ok(self.found(queue)),
             Planned::Apply(command) => {
+                self.share.check(holding::of_command(&command))?;
                 let applied = self.changed(&mut topology, |topology| topology.apply(command));
                 let declared = applied.changes.iter().find_map(|change| match change {
                     Change::QueueDeclared(queue) => Some(Arc::clone(queue)),
@@ -436,6 +464,7 @@ impl Vhost {
         match plan(&topology)? {
             Planned::Answer(standing) => Ok(self.unchanged(standing)),
             Planned::Apply(command) => {
+                self.share.check(holding::of_command(&command))?;
                 let applied = self.changed(&mut topology, |topology| topology.apply(command));
                 drop(topology);
                 retire_own_queues(&applied);
@@ -456,6 +485,7 @@ impl Vhost {
             return Applied::default();
         }
         let mut applied = change(topology);
+        holding::account(&self.share, &applied);
         if let Some(sink) = &self.sink {
             applied.durable_at = sink.record(&self.name, &applied);
         }

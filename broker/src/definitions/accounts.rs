@@ -172,6 +172,8 @@ fn describe(vhost: &mut VhostConfig, definition: &VhostDefinition, report: &mut 
 fn limit(vhost: &mut VhostConfig, definition: &LimitsDefinition) {
     vhost.connections_max = definition.connections_max;
     vhost.queues_max = definition.queues_max;
+    vhost.exchanges_max = definition.exchanges_max;
+    vhost.bindings_max = definition.bindings_max;
 }
 
 fn found_or_added<T>(

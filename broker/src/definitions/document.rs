@@ -102,6 +102,10 @@ pub struct LimitsDefinition {
     pub connections_max: Option<u32>,
     /// Queues at once; 0 allows none.
     pub queues_max: Option<u32>,
+    /// Exchanges at once, the predeclared ones included. RabbitMQ does not have this limit.
+    pub exchanges_max: Option<u32>,
+    /// Bindings at once; 0 allows none. RabbitMQ does not have this limit.
+    pub bindings_max: Option<u32>,
 }
 
 /// What a user may do in a vhost.

@@ -10,6 +10,7 @@ use super::document::{
     Place, QueueDefinition, TopicPermissionDefinition, UserDefinition, VhostDefinition,
 };
 use super::policies::definitions_of;
+use crate::access::VhostLimits;
 use crate::config::{Password, PasswordHashing, Salt, UserConfig, VhostConfig};
 use crate::core::binding::{Binding, Destination};
 use crate::core::topology::{Topology, is_reserved};
@@ -83,12 +84,14 @@ fn vhost(vhost: &VhostConfig) -> VhostDefinition {
 }
 
 fn limits(vhost: &VhostConfig) -> Option<LimitsDefinition> {
-    let is_limited = vhost.connections_max.is_some() || vhost.queues_max.is_some();
-    is_limited.then(|| LimitsDefinition {
+    let limits = VhostLimits::of(vhost);
+    (limits != VhostLimits::default()).then(|| LimitsDefinition {
         place: Place::default(),
         vhost: vhost.name.clone(),
-        connections_max: vhost.connections_max,
-        queues_max: vhost.queues_max,
+        connections_max: limits.connections_max,
+        queues_max: limits.queues_max,
+        exchanges_max: limits.exchanges_max,
+        bindings_max: limits.bindings_max,
     })
 }
 

@@ -26,7 +26,7 @@ use super::report::Report;
 use super::scratch::{Target, copy_of};
 use crate::core::binding::{Binding, Destination};
 use crate::core::exchange::{self, ExchangeId};
-use crate::core::permission::{Permission, Resource};
+use crate::core::permission::{Part, Resource};
 use crate::core::queue::arguments::{QUEUE_TYPE, QueueType};
 use crate::core::queue_handle::{ConnectionId, QueueHandle};
 use crate::core::topology::{
@@ -311,7 +311,7 @@ fn as_written(binding: &Binding) -> Written {
     (binding.source(), binding.destination(), key, arguments)
 }
 
-fn allow(_: Permission, _: Resource<'_>) -> Result<(), Fault> {
+fn allow(_: Part, _: Resource<'_>) -> Result<(), Fault> {
     Ok(())
 }
 

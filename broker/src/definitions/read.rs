@@ -241,8 +241,16 @@ fn limits_of(
         vhost: vhost.to_owned(),
         connections_max: entry.limit(limits, "max-connections"),
         queues_max: entry.limit(limits, "max-queues"),
+        exchanges_max: entry.limit(limits, "max-exchanges"),
+        bindings_max: entry.limit(limits, "max-bindings"),
     };
-    entry.unknown_in("limit", limits, &["max-connections", "max-queues"]);
+    let known = [
+        "max-connections",
+        "max-queues",
+        "max-exchanges",
+        "max-bindings",
+    ];
+    entry.unknown_in("limit", limits, &known);
     // A vhost's own entry and a parameter say the same.
     work.read.limits.retain(|earlier| earlier.vhost != vhost);
     work.read.limits.push(definition);

@@ -79,7 +79,7 @@ fn table(table: Table<'_>) -> Json {
     Json::Object(object_of(table))
 }
 
-fn limits_json(limits: [(&str, Option<u32>); 2]) -> Json {
+fn limits_json<const N: usize>(limits: [(&str, Option<u32>); N]) -> Json {
     let given = limits
         .into_iter()
         .filter_map(|(key, max)| Some((key.to_owned(), Json::from(max?))));
@@ -127,6 +127,8 @@ fn limits(limits: &LimitsDefinition) -> Json {
         "value": limits_json([
             ("max-connections", limits.connections_max),
             ("max-queues", limits.queues_max),
+            ("max-exchanges", limits.exchanges_max),
+            ("max-bindings", limits.bindings_max),
         ]),
     })
 }

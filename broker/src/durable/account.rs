@@ -42,6 +42,8 @@ const VHOST: u8 = b'v';
 const CONNECTIONS_MAX: &str = "max-connections";
 const CHANNELS_MAX: &str = "max-channels";
 const QUEUES_MAX: &str = "max-queues";
+const EXCHANGES_MAX: &str = "max-exchanges";
+const BINDINGS_MAX: &str = "max-bindings";
 
 /// Catalog entries by their keys.
 pub(crate) type Image = BTreeMap<Vec<u8>, Vec<u8>>;
@@ -108,6 +110,8 @@ pub(crate) fn vhost_image(vhost: &VhostConfig) -> Image {
     let limits = [
         (CONNECTIONS_MAX, vhost.connections_max),
         (QUEUES_MAX, vhost.queues_max),
+        (EXCHANGES_MAX, vhost.exchanges_max),
+        (BINDINGS_MAX, vhost.bindings_max),
     ];
     let mut value = texts(&[queue_type, &vhost.description]);
     put_limits(&mut value, &limits);
@@ -308,6 +312,8 @@ fn decode_vhost(name: &str, from: &mut Reader<'_>) -> Result<VhostConfig, Why> {
         match &*limit {
             CONNECTIONS_MAX => vhost.connections_max = Some(most),
             QUEUES_MAX => vhost.queues_max = Some(most),
+            EXCHANGES_MAX => vhost.exchanges_max = Some(most),
+            BINDINGS_MAX => vhost.bindings_max = Some(most),
             _ => return Err(Why::Limit(limit)),
         }
     }

@@ -174,6 +174,8 @@ fn account(entry: &AccountEntry) -> String {
             let limits = limits(&[
                 ("max-connections", vhost.connections_max),
                 ("max-queues", vhost.queues_max),
+                ("max-exchanges", vhost.exchanges_max),
+                ("max-bindings", vhost.bindings_max),
             ]);
             format!(
                 "vhost {name:?}: description {description:?}, tags {tags:?}, \

@@ -25,6 +25,7 @@ use crate::core::effects::carry_out;
 use crate::core::queue::arguments::QueueArguments;
 use crate::core::queue::{Effects, Queue};
 use crate::core::queue_handle::QueueSpec;
+use crate::core::reserve::Reserve;
 use crate::core::topology::{Ids, MakeQueue, Topology};
 use crate::core::vhost::Vhost;
 use crate::timers::Timers;
@@ -59,6 +60,7 @@ pub(crate) fn start(
     clock: Clock,
     make_body: MakeBody,
     (store, recovered): (Store, Recovered),
+    reserve: &Arc<Reserve>,
     judge: &mut Judge<'_>,
 ) -> Result<Started, StartError> {
     let ids = Ids::starting_at(recovered.next_log_id);
@@ -85,6 +87,7 @@ pub(crate) fn start(
         sink: Some(Arc::new(StoreSink::new(store.clone(), ids.clone(), clock))),
         ids,
         make_queue,
+        reserve: Arc::clone(reserve),
     };
     maker.record(accounts_begin(&access, &recovered.catalog), &[]);
     let vhosts = vhosts(&access, restored.topologies, &maker);

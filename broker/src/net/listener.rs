@@ -1,9 +1,9 @@
 //! Accepts connections on one address and gives each its own task, on a worker.
 //!
 //! ```text
-//!   accepted ──▶ worker ──▶ TLS handshake, if the listener has TLS ──▶ AMQP
-//!       │ too many                  │ refused, or not done in time
-//!       └──▶ closed                 └──▶ closed
+//!   accepted ──▶ a place ──▶ worker ──▶ arrival ──▶ AMQP
+//!                   │ too many
+//!                   └──▶ closed
 //! ```
 //!
 //! An accept that fails for want of file descriptors waits a little instead of spinning. A panic in
@@ -12,16 +12,18 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::net::{TcpListener, TcpStream};
-use tokio_rustls::server::TlsStream;
 
-use crate::amqp::connection::serve;
+#[cfg(not(feature = "tls"))]
+use std::convert::Infallible as Tls;
+
 use crate::limits::ACCEPT_BACKOFF_MS;
-use crate::net::peer::{CertificateName, Peer};
+use crate::net::arrival::Arrival;
 use crate::net::workers::Workers;
 use crate::node::Node;
+#[cfg(feature = "tls")]
 use crate::tls::Tls;
 
 /// Accepts until it is aborted.
@@ -54,46 +56,16 @@ fn accept(
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%peer, %error, "cannot turn off delays");
     }
-    let (node, tls) = (Arc::clone(node), tls.cloned());
+    let arrival = Arrival::new(Arc::clone(node), peer, Instant::now());
+    let tls = tls.cloned();
     let served = workers.serve(stream, move |stream| async move {
         let _place = place;
-        match tls {
-            Some(tls) => serve_over_tls(node, &tls, stream, peer).await,
-            None => serve(node, stream, Peer::at(peer)).await,
-        }
+        arrival.serve(stream, tls).await;
     });
     match served {
         Ok(worker) => tracing::debug!(%peer, worker, "accepted"),
         Err(error) => tracing::warn!(%peer, %error, "cannot be handed to a worker: closed"),
     }
-}
-
-async fn serve_over_tls(node: Arc<Node>, tls: &Tls, stream: TcpStream, peer: SocketAddr) {
-    let handshake = tls.acceptor().accept(stream);
-    let handshake = tokio::time::timeout(tls.handshake_timeout(), handshake);
-    let handshake = tokio::select! {
-        handshake = handshake => handshake,
-        () = node.connections.closing() => return,
-    };
-    match handshake {
-        Ok(Ok(stream)) => {
-            let certificate_name = certificate_name(tls, &stream);
-            let peer = Peer {
-                address: Some(peer),
-                certificate_name,
-            };
-            serve(node, stream, peer).await;
-        }
-        Ok(Err(error)) => tracing::warn!(%peer, %error, "TLS handshake refused"),
-        Err(_) => tracing::warn!(%peer, "TLS handshake not done in time"),
-    }
-}
-
-/// The name in the certificate that the client has shown, if it has shown one.
-fn certificate_name(tls: &Tls, stream: &TlsStream<TcpStream>) -> Option<CertificateName> {
-    let (_, session) = stream.get_ref();
-    let own = session.peer_certificates()?.first()?;
-    Some(tls.name_in(own))
 }
 
 async fn on_accept_error(error: &io::Error) {

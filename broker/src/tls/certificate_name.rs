@@ -2,9 +2,12 @@
 //!
 //! What it is not: a check of the certificate. Only what a handshake has found good comes here.
 
+use std::net::IpAddr;
+
 use rustls::pki_types::CertificateDer;
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer as _, X509Certificate, X509Name};
+use x509_parser::x509::AttributeTypeAndValue;
 
 use crate::config::{CertLoginFrom, SanType, TlsConfig};
 use crate::net::peer::CertificateName;
@@ -13,7 +16,7 @@ use crate::net::peer::CertificateName;
 pub(super) fn name_in(certificate: &CertificateDer<'_>, config: &TlsConfig) -> CertificateName {
     let parsed = X509Certificate::from_der(certificate).ok();
     let found = parsed.and_then(|(_, certificate)| match config.cert_login_from {
-        CertLoginFrom::DistinguishedName => Some(distinguished_name(certificate.subject())),
+        CertLoginFrom::DistinguishedName => distinguished_name(certificate.subject()),
         CertLoginFrom::CommonName => common_name(certificate.subject()),
         CertLoginFrom::SubjectAlternativeName => alternative_name(&certificate, config),
     });
@@ -21,67 +24,83 @@ pub(super) fn name_in(certificate: &CertificateDer<'_>, config: &TlsConfig) -> C
     found.map_or(CertificateName::Missing, CertificateName::Is)
 }
 
-/// As RFC 4514 writes it, the most specific part first, like RabbitMQ: `CN=client,O=Example`.
-fn distinguished_name(name: &X509Name<'_>) -> String {
-    let mut parts: Vec<String> = name.iter_attributes().filter_map(attribute).collect();
-    parts.reverse();
-    parts.join(",")
+/// As RFC 4514 writes it, the most specific part first, in RabbitMQ's spelling: `CN=client,O=Example`.
+/// Parts of one level are joined by `+`, so that no other order of levels reads the same. A part that is
+/// no text leaves no name at all: without it, the name could be somebody else's.
+fn distinguished_name(name: &X509Name<'_>) -> Option<String> {
+    let levels = name.iter().map(|level| {
+        let parts = level.iter().map(attribute);
+        Some(parts.collect::<Option<Vec<_>>>()?.join("+"))
+    });
+    let mut levels = levels.collect::<Option<Vec<_>>>()?;
+    levels.reverse();
+    Some(levels.join(","))
 }
 
-fn attribute(attribute: &x509_parser::x509::AttributeTypeAndValue<'_>) -> Option<String> {
+fn attribute(attribute: &AttributeTypeAndValue<'_>) -> Option<String> {
     let value = escaped(attribute.as_str().ok()?);
     let kind = attribute.attr_type().to_id_string();
-    let kind = SHORT_NAMES
-        .iter()
+    let mut known = SHORT_NAMES.iter();
+    let kind = known
         .find(|(oid, _)| *oid == kind)
         .map_or(kind.as_str(), |(_, short)| *short);
     Some(format!("{kind}={value}"))
 }
 
-/// RFC 4514, section 3, and the one for mail addresses that everybody has.
+/// RFC 4514, section 3, and what RabbitMQ knows beside it.
 const SHORT_NAMES: &[(&str, &str)] = &[
     ("2.5.4.3", "CN"),
+    ("2.5.4.4", "SN"),
+    ("2.5.4.5", "SERIALNUMBER"),
     ("2.5.4.6", "C"),
     ("2.5.4.7", "L"),
     ("2.5.4.8", "ST"),
     ("2.5.4.9", "STREET"),
     ("2.5.4.10", "O"),
     ("2.5.4.11", "OU"),
+    ("2.5.4.12", "TITLE"),
+    ("2.5.4.42", "GIVENNAME"),
+    ("2.5.4.43", "INITIALS"),
+    ("2.5.4.44", "GENERATIONQUALIFIER"),
+    ("2.5.4.65", "PSEUDONYM"),
     ("0.9.2342.19200300.100.1.1", "UID"),
     ("0.9.2342.19200300.100.1.25", "DC"),
     ("1.2.840.113549.1.9.1", "EMAILADDRESS"),
 ];
 
-/// RFC 4514, section 2.4: without this, one name could be made to read like another.
+/// RFC 4514, section 2.4: without this, one name could be made to read like another. As in RabbitMQ,
+/// whatever is not printable ASCII is written by its bytes.
 fn escaped(value: &str) -> String {
-    let last = value.chars().count().saturating_sub(1);
+    let last = value.len().saturating_sub(1);
     let mut text = String::new();
-    for (index, character) in value.chars().enumerate() {
-        let at_an_end = index == 0 || index == last;
-        let is_special = match character {
-            ',' | '+' | '"' | '\\' | '<' | '>' | ';' | '=' => true,
-            ' ' => at_an_end,
-            '#' => index == 0,
+    for (index, byte) in value.bytes().enumerate() {
+        let is_special = match byte {
+            b',' | b'+' | b'"' | b'\\' | b'<' | b'>' | b';' => true,
+            b' ' => index == 0 || index == last,
+            b'#' => index == 0,
             _ => false,
         };
-        if is_special {
-            text.push('\\');
+        match byte {
+            _ if is_special => text.extend(['\\', char::from(byte)]),
+            0x20..=0x7D => text.push(char::from(byte)),
+            _ => text.push_str(&format!("\\{byte:02X}")),
         }
-        text.push(character);
     }
     text
 }
 
+/// Several common names are joined by commas, as RabbitMQ does: to take one of them would let whoever
+/// has the others log in as that one.
 fn common_name(name: &X509Name<'_>) -> Option<String> {
-    let first = name.iter_common_name().next()?;
-    first.as_str().ok().map(str::to_owned)
+    let names = name.iter_common_name().map(|name| name.as_str().ok());
+    Some(names.collect::<Option<Vec<_>>>()?.join(","))
 }
 
 fn alternative_name(certificate: &X509Certificate<'_>, config: &TlsConfig) -> Option<String> {
     let names = certificate.subject_alternative_name().ok()??.value;
     let of_kind = names.general_names.iter();
     let mut of_kind = of_kind.filter_map(|name| text_of(name, config.cert_login_san_type));
-    of_kind.nth(config.cert_login_san_index as usize)
+    of_kind.nth(usize::try_from(config.cert_login_san_index).ok()?)
 }
 
 fn text_of(name: &GeneralName<'_>, kind: SanType) -> Option<String> {
@@ -95,20 +114,10 @@ fn text_of(name: &GeneralName<'_>, kind: SanType) -> Option<String> {
 }
 
 fn address(bytes: &[u8]) -> Option<String> {
-    let four = <[u8; 4]>::try_from(bytes).map(std::net::IpAddr::from).ok();
-    let address = four.or_else(|| <[u8; 16]>::try_from(bytes).map(std::net::IpAddr::from).ok());
+    let four = <[u8; 4]>::try_from(bytes).map(IpAddr::from).ok();
+    let address = four.or_else(|| <[u8; 16]>::try_from(bytes).map(IpAddr::from).ok());
     Some(address?.to_string())
 }
 
 #[cfg(test)]
-mod tests {
-    use super::escaped;
-
-    #[test]
-    fn no_value_reads_like_another_part() {
-        assert_eq!(escaped("plain name"), "plain name");
-        assert_eq!(escaped("a,O=b"), "a\\,O\\=b");
-        assert_eq!(escaped(" # "), "\\ #\\ ");
-        assert_eq!(escaped("#1"), "\\#1");
-    }
-}
+mod tests;

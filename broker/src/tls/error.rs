@@ -64,6 +64,14 @@ pub enum TlsError {
         /// The certificate's file.
         certfile: PathBuf,
     },
+    /// A certificate is to be shown for a name that it does not have.
+    #[error("{}: the certificate is not valid for {name:?}", path.display())]
+    NotForName {
+        /// Which.
+        path: PathBuf,
+        /// The name in `tls.server_names`.
+        name: String,
+    },
     /// A server name that no client could ask for.
     #[error("tls.server_names: {name:?} is not a DNS name")]
     ServerName {

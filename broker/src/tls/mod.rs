@@ -9,28 +9,29 @@
 //! What it is not: it accepts no connection, and it knows nothing of AMQP.
 //!
 //! Invariants: a handshake uses one state of the files from its start to its end. Files that cannot be
-//! used change nothing: what was there before goes on. Connections that are open are never touched.
+//! used change nothing: what was there before goes on. Connections that are open are never touched. Where
+//! clients show certificates, each handshake looks at one: no session is resumed.
 
 mod certificate;
 mod certificate_name;
 mod error;
+mod handshake;
 mod server_names;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
-
-use rustls::crypto::CryptoProvider;
-use rustls::pki_types::CertificateDer;
-use rustls::server::WebPkiClientVerifier;
-use rustls::server::danger::ClientCertVerifier;
-use rustls::version::{TLS12, TLS13};
-use rustls::{RootCertStore, ServerConfig};
-use tokio_rustls::TlsAcceptor;
+use std::time::Duration;
 
 use crate::config::{TlsConfig, TlsVerify, TlsVersion};
-use crate::net::peer::CertificateName;
+use crate::limits::TLS_SESSIONS_MAX;
 use certificate::Certificate;
 pub use error::TlsError;
+use handshake::Handshakes;
+use rustls::crypto::CryptoProvider;
+use rustls::server::danger::ClientCertVerifier;
+use rustls::server::{NoServerSessionStorage, ServerSessionMemoryCache, WebPkiClientVerifier};
+use rustls::version::{TLS12, TLS13};
+use rustls::{RootCertStore, ServerConfig};
 use server_names::ServerNames;
 
 /// The server's side of TLS. Clones share the files' state.
@@ -44,6 +45,7 @@ struct Inside {
     config: TlsConfig,
     provider: Arc<CryptoProvider>,
     current: RwLock<Arc<ServerConfig>>,
+    handshakes: Handshakes,
 }
 
 impl Tls {
@@ -59,6 +61,7 @@ impl Tls {
                 config: config.clone(),
                 provider,
                 current: RwLock::new(Arc::new(server)),
+                handshakes: Handshakes::new(config.handshakes_max),
             }),
         })
     }
@@ -83,22 +86,16 @@ impl Tls {
         own.into_iter().flatten().chain(named).map(PathBuf::as_path)
     }
 
+    /// Time a client has for its handshake, from being accepted.
+    pub(crate) fn handshake_timeout(&self) -> Duration {
+        Duration::from_millis(self.inside.config.handshake_timeout_ms)
+    }
+
     /// What the next handshake uses.
-    pub(crate) fn acceptor(&self) -> TlsAcceptor {
+    fn current(&self) -> Arc<ServerConfig> {
         let current = &self.inside.current;
         // It is only ever replaced as a whole.
-        let current = current.read().unwrap_or_else(PoisonError::into_inner);
-        TlsAcceptor::from(Arc::clone(&current))
-    }
-
-    /// What a certificate that was found good is taken to say of its owner's name.
-    pub(crate) fn name_in(&self, certificate: &CertificateDer<'_>) -> CertificateName {
-        certificate_name::name_in(certificate, &self.inside.config)
-    }
-
-    /// Time a client has for its handshake.
-    pub(crate) fn handshake_timeout(&self) -> std::time::Duration {
-        std::time::Duration::from_millis(self.inside.config.handshake_timeout_ms)
+        Arc::clone(&current.read().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
@@ -120,7 +117,18 @@ fn server_config(
         .with_protocol_versions(&versions)
         .map_err(TlsError::Versions)?;
     let builder = builder.with_client_cert_verifier(client_verifier(config, provider)?);
-    Ok(builder.with_cert_resolver(Arc::new(names)))
+    let mut server = builder.with_cert_resolver(Arc::new(names));
+    match config.verify {
+        TlsVerify::VerifyNone => {
+            server.session_storage = ServerSessionMemoryCache::new(TLS_SESSIONS_MAX);
+        }
+        TlsVerify::VerifyPeer => {
+            // Who resumes a session is not asked for a certificate, which may have expired since.
+            server.session_storage = Arc::new(NoServerSessionStorage {});
+            server.send_tls13_tickets = 0;
+        }
+    }
+    Ok(server)
 }
 
 /// Who is asked for a certificate, and what it is held against.

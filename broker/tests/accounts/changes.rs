@@ -90,6 +90,7 @@ async fn limits_hold_from_now_on_and_count_what_was_there_before() {
     let limits = VhostLimits {
         connections_max: Some(0),
         queues_max: Some(1),
+        ..VhostLimits::default()
     };
     broker.set_vhost_limits("/", limits).await.unwrap();
     let expected = "NOT_ALLOWED - access to vhost '/' refused for user 'guest': connection limit (0) is reached";

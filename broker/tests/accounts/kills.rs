@@ -15,7 +15,7 @@ use leveret::{Broker, Config, UserChange, VhostSettings};
 use crate::{directory, keeping};
 
 const DIRECTORY: &str = "LEVERET_TEST_KILLED_DIRECTORY";
-const KILLS: u64 = 12;
+const KILLS: u64 = 8;
 
 /// The change of this number; after any number of them it is known what there is.
 async fn change(broker: &Broker, number: u64) {
@@ -56,8 +56,8 @@ async fn change(broker: &Broker, number: u64) {
             };
             broker.set_vhost_limits(&vhost, limits).await.unwrap();
         }
-        6 if round % 2 == 0 => broker.delete_vhost(&vhost).await.unwrap(),
-        7 if round % 3 == 0 => broker.delete_user(&user).await.unwrap(),
+        6 if round.is_multiple_of(2) => broker.delete_vhost(&vhost).await.unwrap(),
+        7 if round.is_multiple_of(3) => broker.delete_user(&user).await.unwrap(),
         _ => broker.clear_permissions(&user, "/").await.unwrap(),
     }
 }
@@ -112,7 +112,7 @@ async fn a_kill_leaves_what_was_before_a_change_or_what_came_after_it() {
     let mut made = 0;
     for kill in 0..KILLS {
         let directory: PathBuf = directory(&format!("kill-{kill}"));
-        let answered = changes_until_killed(&directory, 3 + kill * 13 % 90);
+        let answered = changes_until_killed(&directory, 3 + kill * 13 % 60);
         if answered < made {
             (model, made) = (Broker::start(Config::default()).unwrap(), 0);
         }

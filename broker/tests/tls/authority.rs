@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use rcgen::{
-    BasicConstraints, Certificate, CertificateParams, DnType, IsCa, Issuer, KeyPair, date_time_ymd,
+    BasicConstraints, Certificate, CertificateParams, DnType, GeneralSubtree, IsCa, Issuer,
+    KeyPair, NameConstraints, date_time_ymd,
 };
 
 /// One authority.
@@ -35,8 +36,37 @@ impl Authority {
         self.certificate.pem()
     }
 
+    /// One below this one, for the names that `within` names, or for all.
+    pub fn delegate(&self, name: &str) -> Self {
+        self.delegate_within(name, None)
+    }
+
+    pub fn delegate_within(&self, name: &str, within: Option<&str>) -> Self {
+        let mut params = params(name);
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.name_constraints = within.map(|within| NameConstraints {
+            permitted_subtrees: vec![GeneralSubtree::DnsName(within.to_owned())],
+            excluded_subtrees: Vec::new(),
+        });
+        let key = KeyPair::generate().unwrap();
+        let certificate = params.signed_by(&key, &self.issuer).unwrap();
+        let issuer = Issuer::new(params, key);
+        Self {
+            certificate,
+            issuer,
+        }
+    }
+
     pub fn sign(&self, name: &str) -> Signed {
         self.sign_params(params(name))
+    }
+
+    /// A certificate with several alternative names.
+    pub fn sign_all(&self, common: &str, names: &[&str]) -> Signed {
+        let names: Vec<_> = names.iter().map(|name| (*name).to_owned()).collect();
+        let mut params = CertificateParams::new(names).unwrap();
+        params.distinguished_name.push(DnType::CommonName, common);
+        self.sign_params(params)
     }
 
     pub fn sign_expired(&self, name: &str) -> Signed {
@@ -53,6 +83,13 @@ impl Authority {
             certificate: certificate.pem(),
             key: key.serialize_pem(),
         }
+    }
+}
+
+impl Signed {
+    pub fn followed_by(mut self, chain: &str) -> Self {
+        self.certificate.push_str(chain);
+        self
     }
 }
 

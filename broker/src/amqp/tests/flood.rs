@@ -5,6 +5,7 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
+use std::time::Instant;
 
 use bytes::BytesMut;
 use futures_lite::future::poll_once;
@@ -101,7 +102,12 @@ async fn who_sends_without_pause_lets_others_run_after_each_full_read() {
     };
     let node = Arc::new(Node::new(config).unwrap());
     let reads = Arc::default();
-    let mut task = pin!(serve(node, Flood::new(&reads), Peer::default()));
+    let mut task = pin!(serve(
+        node,
+        Flood::new(&reads),
+        Peer::default(),
+        Instant::now()
+    ));
     // Reads are small at first and grow.
     for _ in 0..8 {
         assert!(poll_once(task.as_mut()).await.is_none());

@@ -36,10 +36,22 @@ fn orders() -> VhostConfig {
         name: "orders".to_owned(),
         connections_max: Some(7),
         queues_max: None,
+        exchanges_max: None,
+        bindings_max: None,
         description: "the shop's".to_owned(),
         tags: vec!["production".to_owned()],
         default_queue_type: Some(DefaultQueueType::Quorum),
     }
+}
+
+#[test]
+fn the_limits_of_exchanges_and_bindings_come_back() {
+    let limited = VhostConfig {
+        exchanges_max: Some(8),
+        bindings_max: Some(0),
+        ..orders()
+    };
+    assert_eq!(read(&vhost_image(&limited)), [AccountEntry::Vhost(limited)]);
 }
 
 fn read(image: &Image) -> Vec<AccountEntry> {
