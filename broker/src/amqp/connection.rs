@@ -11,8 +11,8 @@
 //! The task reads when the outbox has room for answers, so a peer that never reads is held up and
 //! nobody else is; deliveries stop earlier, at the outbox's high-water mark. It does not read what
 //! publishes far ahead of the store. While an answer is parked, it reads what its buffer holds, which
-//! shows whether the peer is still there, and handles it later; while a password is looked at, it reads nothing. After a few turns in a row, or one in
-//! which it has read much, it lets other connections run.
+//! shows whether the peer is still there, and handles it later; while a password is looked at, it reads
+//! nothing. After a few turns in a row, or one in which it has read much, it lets other connections run.
 
 use std::future::{Future, poll_fn};
 use std::io;

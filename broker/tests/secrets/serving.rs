@@ -1,10 +1,11 @@
 //! What a broker says while it serves: to its log, to its clients, and to its data directory.
 
-use std::fs::{self, File};
-use std::io::Read as _;
+use std::fs;
+use std::io::{BufRead as _, BufReader, Read};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
@@ -19,39 +20,68 @@ use crate::dialogue::{Answer, answer, begin, send_secure_ok};
 use crate::process::signal;
 use crate::support::Client;
 
-/// A broker that has been started is listening before that.
+/// Longest wait for a line of the log or for the end of a connection.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// A broker in a process of its own, whose log is read while it is written.
 struct Serving {
     child: Child,
     address: SocketAddr,
-    /// The name of a user that is in the log.
-    mark: &'static str,
+    lines: Receiver<String>,
+    log: String,
 }
 
 impl Serving {
-    fn start(directory: &Path, format: &str) -> Self {
-        let log = File::create(directory.join("log")).unwrap();
-        let options = [
-            "--log-level",
-            "trace",
-            "--log-format",
-            format,
-            "--listen",
-            "127.0.0.1:0",
-        ];
-        let child = command(directory, &options)
+    fn start(directory: &Path, level: &str, format: &str) -> Self {
+        let listen = ["--listen", "127.0.0.1:0"];
+        let log = ["--log-level", level, "--log-format", format];
+        let mut child = command(directory, &[listen.as_slice(), &log].concat())
             .env("LEVERET_DEFAULT_PASS", "CANARY-environment")
-            .stderr(log)
+            .stderr(Stdio::piped())
             .stdin(Stdio::null())
             .spawn()
             .unwrap();
-        let address = address(directory);
-        Self {
+        let mut serving = Self {
+            lines: lines_of(child.stderr.take().unwrap()),
             child,
-            address,
-            mark: "ada-is-in-the-log",
+            address: SocketAddr::from(([127, 0, 0, 1], 0)),
+            log: String::new(),
+        };
+        serving.address.set_port(serving.port());
+        serving
+    }
+
+    /// The port in the line that tells of the listener.
+    fn port(&mut self) -> u16 {
+        loop {
+            let line = self.next_line().unwrap();
+            let (_, rest) = line.split_once("127.0.0.1:").unwrap_or_default();
+            let digits: String = rest.chars().take_while(char::is_ascii_digit).collect();
+            if line.contains("listening") && !digits.is_empty() {
+                return digits.parse().unwrap();
+            }
         }
+    }
+
+    /// The next line of the log; nothing at its end.
+    fn next_line(&mut self) -> Option<String> {
+        match self.lines.recv_timeout(PATIENCE) {
+            Ok(line) => {
+                self.log.push_str(&line);
+                self.log.push('\n');
+                Some(line)
+            }
+            Err(RecvTimeoutError::Disconnected) => None,
+            Err(RecvTimeoutError::Timeout) => panic!("{}", self.log),
+        }
+    }
+
+    /// Ends the broker in good order, and brings all of its log.
+    fn end(mut self) -> String {
+        signal(&self.child, "TERM");
+        while self.next_line().is_some() {}
+        assert!(self.child.wait().unwrap().success());
+        std::mem::take(&mut self.log)
     }
 
     #[cfg(target_os = "linux")]
@@ -67,32 +97,17 @@ impl Drop for Serving {
     }
 }
 
-fn log(directory: &Path) -> String {
-    let mut text = Vec::new();
-    File::open(directory.join("log"))
-        .unwrap()
-        .read_to_end(&mut text)
-        .unwrap();
-    String::from_utf8(text).unwrap()
+fn lines_of(log: impl Read + Send + 'static) -> Receiver<String> {
+    let (send, receive) = channel();
+    std::thread::spawn(move || {
+        let lines = BufReader::new(log).lines().map_while(Result::ok);
+        lines.for_each(|line| drop(send.send(line)));
+    });
+    receive
 }
 
-/// The address in the line that tells of the listener.
-fn address(directory: &Path) -> SocketAddr {
-    let start = Instant::now();
-    loop {
-        let log = log(directory);
-        let line = log
-            .lines()
-            .find(|line| line.contains("listening") && line.contains("127.0.0.1:"));
-        if let Some(line) = line {
-            let (_, rest) = line.split_once("127.0.0.1:").unwrap();
-            let digits: String = rest.chars().take_while(char::is_ascii_digit).collect();
-            return SocketAddr::from(([127, 0, 0, 1], digits.parse().unwrap()));
-        }
-        assert!(start.elapsed() < PATIENCE, "{log}");
-        std::thread::sleep(Duration::from_millis(10));
-    }
-}
+/// A user whose name may be in the log.
+const USER: &str = "ada-is-in-the-log";
 
 const CONFIG: &str = "failed_login_delay_ms = 1
     auth_mechanisms = ['PLAIN', 'AMQPLAIN', 'RABBIT-CR-DEMO']
@@ -141,7 +156,7 @@ async fn log_in(address: SocketAddr, mechanism: &str, response: &[u8], expected:
 }
 
 async fn every_login(serving: &Serving) {
-    let (address, user) = (serving.address, serving.mark);
+    let (address, user) = (serving.address, USER);
     let refused = Answer::Refused(String::new());
     let plain = |user: &str, password: &str| format!("\0{user}\0{password}").into_bytes();
     let table = |password: Value<'_>| {
@@ -200,7 +215,7 @@ async fn every_login(serving: &Serving) {
 
 /// A client that renews its secret, says it where it does not belong, and declares something that is kept.
 async fn a_session(serving: &Serving) {
-    let response = format!("\0{}\0CANARY-config", serving.mark);
+    let response = format!("\0{}\0CANARY-config", USER);
     let mut client = begin(serving.address, "PLAIN", response.as_bytes()).await;
     let mut out = BytesMut::new();
     let tune_ok = connection::TuneOk {
@@ -246,7 +261,7 @@ async fn a_session(serving: &Serving) {
 
 /// An answer to a challenge on a channel, where the answer to it has the octets of what was sent (CONN-30).
 async fn a_stray_frame(serving: &Serving) {
-    let response = format!("\0{}\0CANARY-config", serving.mark);
+    let response = format!("\0{}\0CANARY-config", USER);
     let mut client = begin(serving.address, "PLAIN", response.as_bytes()).await;
     let mut out = BytesMut::new();
     let tune_ok = connection::TuneOk {
@@ -269,18 +284,15 @@ async fn a_broker_shows_no_secret_while_it_serves() {
         let directory = bench(format);
         fs::write(directory.join("leveret.toml"), CONFIG).unwrap();
         fs::write(directory.join("definitions.json"), DEFINITIONS).unwrap();
-        let mut serving = Serving::start(&directory, format);
+        let serving = Serving::start(&directory, "trace", format);
         every_login(&serving).await;
         a_session(&serving).await;
         a_stray_frame(&serving).await;
         #[cfg(target_os = "linux")]
         assert_none("argv", &serving.arguments());
-        signal(&serving.child, "TERM");
-        assert!(serving.child.wait().unwrap().success());
-
-        let log = log(&directory);
+        let log = serving.end();
         assert!(
-            log.contains(serving.mark) && log.contains("wrong password"),
+            log.contains(USER) && log.contains("wrong password"),
             "{log}"
         );
         assert_none("the log", log.as_bytes());
@@ -308,15 +320,13 @@ async fn no_name_gets_out_of_its_line_of_the_log() {
         let directory = bench(&format!("names-{format}"));
         fs::write(directory.join("leveret.toml"), CONFIG).unwrap();
         fs::write(directory.join("definitions.json"), DEFINITIONS).unwrap();
-        let mut serving = Serving::start(&directory, format);
+        let serving = Serving::start(&directory, "trace", format);
         let response = format!("\0{NAME}\0guess");
         let refused = Answer::Refused(String::new());
         log_in(serving.address, "PLAIN", response.as_bytes(), &refused).await;
         log_in(serving.address, NAME, b"", &Answer::Silence).await;
         ask_for_vhost(&serving, NAME).await;
-        signal(&serving.child, "TERM");
-        assert!(serving.child.wait().unwrap().success());
-        let log = log(&directory);
+        let log = serving.end();
         assert!(log.matches("forged").count() >= 2, "{log}");
         for line in log.lines() {
             assert!(!line.starts_with("2020"), "{log}");
@@ -326,7 +336,7 @@ async fn no_name_gets_out_of_its_line_of_the_log() {
 }
 
 async fn ask_for_vhost(serving: &Serving, vhost: &str) {
-    let response = format!("\0{}\0CANARY-config", serving.mark);
+    let response = format!("\0{}\0CANARY-config", USER);
     let mut client = begin(serving.address, "PLAIN", response.as_bytes()).await;
     let mut out = BytesMut::new();
     let tune_ok = connection::TuneOk {
@@ -355,15 +365,7 @@ async fn refused_logins_do_not_fill_the_log() {
         "failed_login_delay_ms = 0\ndata_dir = ''",
     )
     .unwrap();
-    let file = File::create(directory.join("log")).unwrap();
-    let options = ["--log-level", "info", "--listen", "127.0.0.1:0"];
-    let child = command(&directory, &options).stderr(file).spawn().unwrap();
-    let address = address(&directory);
-    let serving = Serving {
-        child,
-        address,
-        mark: "",
-    };
+    let serving = Serving::start(&directory, "info", "text");
     let start = Instant::now();
     for _ in 0..500 {
         let mut client = begin(serving.address, "PLAIN", b"\0eve\0guess").await;
@@ -371,7 +373,7 @@ async fn refused_logins_do_not_fill_the_log() {
         answer(&mut client).await;
     }
     let seconds = start.elapsed().as_secs() as usize + 1;
-    let warnings = log(&directory).matches("login refused").count();
+    let warnings = serving.end().matches("login refused").count();
     assert!(
         (10..=10 + 10 * seconds).contains(&warnings),
         "{warnings} in {seconds} s"
