@@ -1,5 +1,6 @@
 //! [`Broker`]: a running broker, to be held by a program, a test, or the `leveret` binary.
 
+mod passwords;
 mod policies;
 mod users;
 mod vhosts;
@@ -199,7 +200,8 @@ impl Broker {
         definitions: &Definitions,
     ) -> Result<Report, ImportError> {
         let node = &self.inside.node;
-        let (report, durable_at) = crate::importing::import(node, definitions)?;
+        let definitions = self.with_hashed_passwords(definitions).await;
+        let (report, durable_at) = crate::importing::import(node, &definitions)?;
         match (durable_at, node.commits()) {
             (Some(epoch), Some(commits)) if !Committed::new(commits, epoch).await => {
                 Err(ImportError::StoreFailed)

@@ -117,6 +117,7 @@ pub(crate) fn import(
     node: &Node,
     definitions: &Definitions,
 ) -> Result<(Report, Option<Epoch>), DefinitionsError> {
+    let definitions = &*definitions.with_hashed_passwords(node.config.password_hashing);
     let changing = node.change_accounts();
     let mut accounts = Accounts::of_access(&node.access);
     let mut problems = Problems::default();
@@ -162,7 +163,11 @@ fn changes(node: &Node, accounts: Accounts) -> Vec<AccountChange> {
 
 /// What the node has.
 pub(crate) fn export(node: &Node) -> Definitions {
-    let mut exported = definitions::export(&Accounts::of_access(&node.access), salt);
+    let mut exported = definitions::export(
+        &Accounts::of_access(&node.access),
+        node.config.password_hashing,
+        salt,
+    );
     for vhost in node.vhosts() {
         exported.add_topology(&vhost.topology());
     }

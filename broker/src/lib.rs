@@ -36,6 +36,7 @@ pub mod definitions;
 pub mod durable;
 mod importing;
 pub mod limits;
+mod log_limit;
 mod memory;
 mod names;
 mod net;

@@ -49,6 +49,22 @@ pub const CONSUMER_TIMEOUT_CHECK_MS: u64 = 60_000;
 /// Sockets beyond the limit on open connections that may be in their handshake, so that strangers
 /// who never log in cannot use up all file descriptors.
 pub const HANDSHAKES_MAX: usize = 1_024;
+/// Failed logins of one address within the time that a refused login takes before its further ones are put
+/// off. Many more than a client that was given a wrong password causes, and few for who guesses: some thirty
+/// a second with the default of three seconds.
+pub const FAILED_LOGINS_AT_ONCE: u32 = 100;
+/// Addresses whose failed logins are remembered; beyond it the one that is forgiven next is forgotten. Who has
+/// more addresses than that is not to be stopped by them, and must not fill the memory.
+pub const FAILED_ADDRESSES_MAX: usize = 4_096;
+/// How long a password that was right is remembered, in seconds: until everybody who was cut off is back.
+pub const VERIFIED_LOGINS_S: u64 = 60;
+/// How many are remembered, of less than 100 bytes each; the oldest goes first.
+pub const VERIFIED_LOGINS_MAX: usize = 4_096;
+/// While logins are put off, it is looked this often, in milliseconds, whether anybody still waits for them.
+pub const PUT_OFF_LOGINS_CHECK_MS: u64 = 100;
+/// Refused logins that are logged at once, and so many more in each second: enough to see what goes on, and
+/// not enough to fill a disk. The next line tells how many were left out.
+pub const REFUSED_LOGINS_LOGGED: u32 = 10;
 /// TLS sessions that clients may resume, each of some hundred bytes: enough for those that reconnect after
 /// a failure, and no more than a few hundred kilobytes.
 pub const TLS_SESSIONS_MAX: usize = 1_024;

@@ -10,6 +10,7 @@ use leveret_protocol::server::ServerOptions;
 use leveret_protocol::{TableBuf, Value};
 use leveret_storage::{CommitState, Commits, Epoch, Held, LogId, Recovered, RecoveredLog, Store};
 
+use crate::access::verifier::Verifier;
 use crate::access::{Access, Beginning, Kept};
 use crate::alarm::Alarm;
 use crate::broker::StartError;
@@ -30,6 +31,8 @@ use crate::definitions::salt;
 use crate::durable::keeping::{self, Keeping};
 use crate::durable::{Health, start};
 use crate::importing::StartDefinitions;
+use crate::limits::REFUSED_LOGINS_LOGGED;
+use crate::log_limit::LogLimit;
 use crate::timers::Timers;
 use crate::vhosts::{VhostMaker, Vhosts};
 
@@ -42,6 +45,9 @@ pub(crate) struct Node {
     /// offered it too, so that the refusal can say what is missing, as the reference does.
     pub(crate) options_over_tls: Arc<ServerOptions>,
     pub(crate) access: Access,
+    pub(crate) verifier: Verifier,
+    /// Of logins that were refused.
+    pub(crate) refusals_log: LogLimit,
     pub(crate) clock: Clock,
     pub(crate) connections: Arc<Connections>,
     pub(crate) timers: Timers,
@@ -92,7 +98,7 @@ impl Node {
             if let Some(definitions) = &mut definitions {
                 definitions.judge(topologies, &mut beginning)?;
             }
-            beginning.hash_passwords(salt);
+            beginning.hash_passwords(config.password_hashing, salt);
             beginning.log();
             Ok(Access::with(&config, beginning)?)
         };
@@ -116,6 +122,8 @@ impl Node {
             options: Arc::new(server_options(&config, false)),
             options_over_tls: Arc::new(server_options(&config, true)),
             access,
+            verifier: Verifier::new(&config),
+            refusals_log: LogLimit::new(REFUSED_LOGINS_LOGGED),
             clock,
             connections: Arc::new(Connections::new(config.connections_max)),
             timers,

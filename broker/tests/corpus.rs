@@ -22,6 +22,11 @@ fn catalog() {
 }
 
 #[test]
+fn sasl() {
+    replay("sasl", targets::sasl, MUTATIONS);
+}
+
+#[test]
 fn configuration() {
     replay("configuration", targets::configuration, MUTATIONS);
 }

@@ -99,6 +99,7 @@ fn only_the_shell_knows_tokio() {
         "handshake.rs",
         "listener.rs",
         "memory.rs",
+        "passwords.rs",
         "serve.rs",
         "signals.rs",
         "threads.rs",

@@ -8,6 +8,8 @@
 //! What it is not: part of the crate's interface.
 
 use leveret::Config;
+use leveret::access::sasl::{self, Claim, Credentials};
+use leveret::config::{AuthMechanism, PasswordHash};
 use leveret::definitions::{Definitions, dry_run, of_configuration};
 
 /// What a key or a value of the catalog is at most, so that lengths are short in the input.
@@ -47,6 +49,62 @@ pub fn configuration(data: &[u8]) {
         assert!(config.validate().is_ok());
         assert!(!format!("{config:?}").contains("canary"));
     }
+}
+
+/// A mechanism and any bytes as the response of a login: what is taken says all of the response. The same bytes
+/// as the text of a hash: what is taken is written so that it is read equal.
+pub fn sasl(data: &[u8]) {
+    let Some((which, response)) = data.split_first() else {
+        return;
+    };
+    let mechanisms = [
+        AuthMechanism::Plain,
+        AuthMechanism::AmqPlain,
+        AuthMechanism::RabbitCrDemo,
+        AuthMechanism::External,
+        AuthMechanism::Anonymous,
+    ];
+    let mechanism = mechanisms[usize::from(*which) % mechanisms.len()];
+    match (mechanism, sasl::claim(mechanism, response)) {
+        (AuthMechanism::Plain, Some(Claim::Password(login))) => {
+            assert_eq!(
+                response,
+                [b"\0", login.name, b"\0", login.password].concat()
+            );
+            shows_no_password(&login);
+        }
+        (AuthMechanism::AmqPlain, Some(Claim::Password(login))) => {
+            for part in [login.name, login.password] {
+                assert!(part.is_empty() || response.windows(part.len()).any(|one| one == part));
+            }
+            shows_no_password(&login);
+        }
+        (AuthMechanism::Plain | AuthMechanism::AmqPlain, None) => {}
+        (AuthMechanism::RabbitCrDemo, Some(Claim::Name(name))) => assert_eq!(name, response),
+        (AuthMechanism::External, Some(Claim::Certificate))
+        | (AuthMechanism::Anonymous, Some(Claim::Anybody)) => {}
+        (_, other) => panic!("{other:?}"),
+    }
+    if let Some(password) = sasl::demo_answer(response) {
+        assert!(response.ends_with(password));
+    }
+    if let Some(hash) = str::from_utf8(response)
+        .ok()
+        .and_then(|text| PasswordHash::from_text(text, None))
+    {
+        for text in [hash.to_text(), hash.to_base64()] {
+            let again = PasswordHash::from_text(&text, Some(hash.algorithm()));
+            assert!(again.expect("what was written is read") == hash);
+        }
+    }
+}
+
+fn shows_no_password(login: &Credentials<'_>) {
+    let masked = Credentials {
+        password: b"",
+        ..*login
+    };
+    assert_eq!(format!("{login:?}"), format!("{masked:?}"));
 }
 
 /// Entries as length, key, length, value, with lengths of one and two octets.

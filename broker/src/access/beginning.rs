@@ -14,7 +14,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::config::{Config, Password, UserConfig, VhostConfig};
+use crate::config::{Config, Password, PasswordHashing, Salt, UserConfig, VhostConfig};
 
 /// The users and vhosts that belong to the configuration.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -114,18 +114,18 @@ impl Beginning {
     }
 
     /// Hashes the passwords that are to be kept.
-    pub(crate) fn hash_passwords(&mut self, salt: impl Fn() -> [u8; 4]) {
+    pub(crate) fn hash_passwords(&mut self, hashing: PasswordHashing, salt: impl Fn() -> Salt) {
         let configured = &self.configured.users;
         let users = self.users.iter_mut();
         for user in users.filter(|user| !configured.contains(&user.name)) {
-            user.password = hashed(&user.password, salt());
+            user.password = hashed(&user.password, hashing, salt());
         }
     }
 }
 
 /// A password as it is kept: never in clear text.
-pub(crate) fn hashed(password: &Password, salt: [u8; 4]) -> Password {
-    let hash = password.to_hash(salt);
+pub(crate) fn hashed(password: &Password, hashing: PasswordHashing, salt: Salt) -> Password {
+    let hash = password.to_hash(hashing, salt);
     hash.map(Password::hashed).unwrap_or_default()
 }
 

@@ -8,8 +8,8 @@
 //!                                     └──▶ logins, vhosts that are opened, channels that are opened
 //! ```
 //!
-//! What it is not: it decodes no field table (AMQPLAIN is for the front end), counts no connection or channel,
-//! writes nothing down and reads no clock. The caller enforces the limits, waits before it closes a refused
+//! What it is not: it counts no connection or channel, writes nothing down and, but for the threads of the
+//! verifier, reads no clock. The caller enforces the limits, waits before it closes a refused
 //! connection, and tells the client.
 //!
 //! Invariants: an empty password is never right. A user bound to loopback is refused elsewhere
@@ -23,9 +23,13 @@ pub mod operation;
 mod permissions;
 pub mod request;
 mod rules;
+pub mod sasl;
 mod topics;
 mod user;
 mod variables;
+mod verified;
+pub(crate) mod verifier;
+pub(crate) mod waiting_line;
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
@@ -36,7 +40,8 @@ use thiserror::Error;
 use crate::config::{Config, UserConfig, VhostConfig};
 
 pub(crate) use beginning::{Beginning, Configured, Kept, hashed};
-pub use login::{DEMO_CHALLENGE, LoginRefused};
+pub use login::LoginRefused;
+pub(crate) use login::PendingLogin;
 pub use permissions::{PATTERN_BYTES_MAX, Pattern, PatternError, Permissions, permission_name};
 pub use rules::AccountError;
 pub(crate) use rules::{check_name, user_noun, vhost_noun};

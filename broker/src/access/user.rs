@@ -9,7 +9,7 @@ use std::sync::Arc;
 use super::permissions::{PatternError, Permissions};
 use super::topics::TopicPermissions;
 use super::{AccessError, UserLimits};
-use crate::config::{PermissionConfig, TopicPermissionConfig, UserConfig};
+use crate::config::{Password, PermissionConfig, TopicPermissionConfig, UserConfig};
 
 /// Tells a user from one of the same name that was deleted before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,6 +73,10 @@ impl User {
     #[must_use]
     pub fn has_tag(&self, tag: &str) -> bool {
         self.config.tags.iter().any(|own| own == tag)
+    }
+
+    pub(super) fn password(&self) -> &Password {
+        &self.config.password
     }
 
     /// Connections of this user at once (CONN-22). `None` means no limit and 0 allows none.

@@ -11,8 +11,8 @@
 //! The task reads when the outbox has room for answers, so a peer that never reads is held up and
 //! nobody else is; deliveries stop earlier, at the outbox's high-water mark. It does not read what
 //! publishes far ahead of the store. While an answer is parked, it reads what its buffer holds, which
-//! shows whether the peer is still there, and handles it later. After a few turns in a row, or one in
-//! which it has read much, it lets other connections run.
+//! shows whether the peer is still there, and handles it later; while a password is looked at, it reads
+//! nothing. After a few turns in a row, or one in which it has read much, it lets other connections run.
 
 use std::future::{Future, poll_fn};
 use std::io;
@@ -153,6 +153,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> ConnectionTask<S> {
         if notices.committed {
             self.session.on_commit();
         }
+        if let Some(is_right) = notices.verdict {
+            self.session.on_verdict(is_right);
+        }
         self.session.get_if_rung();
         self.session.replies_wait = notices.replies_wait;
         if let Some(fault) = notices.close {
@@ -167,7 +170,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> ConnectionTask<S> {
             return Ok(Step::End);
         }
         let freed = written == Step::Did && self.has_work();
-        let told = notices.alarm_changed || notices.committed;
+        let told = notices.alarm_changed || notices.committed || notices.verdict.is_some();
         self.session.account(self.received.len());
         let did = read == Step::Did || freed || told || resumed;
         Ok(if did { Step::Did } else { Step::Waits })
@@ -188,7 +191,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> ConnectionTask<S> {
         self.session.block_if_alarmed();
         self.reading_stopped = self.session.outbox.len() >= OUTBOX_READ_STOP_BYTES;
         let parked = self.session.parked.is_some();
-        let is_buffer_full = parked && self.received.len() >= READ_TURN_BYTES_MAX;
+        // A stranger is not read further until it is known who it is.
+        let is_buffer_full =
+            parked && (self.session.awaits_verdict() || self.received.len() >= READ_TURN_BYTES_MAX);
         let waits_for_store = is_buffer_full || self.session.must_wait_for_commit();
         self.listening = !self.session.blocked && !waits_for_store;
         if !self.listening || self.reading_stopped {
@@ -255,6 +260,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> ConnectionTask<S> {
             (is_in_step && self.session.only_publishes()).then(|| Arc::clone(&self.session.node));
         let held = node.as_ref().and_then(|node| node.hold_commits());
         let used = self.session.on_bytes(received);
+        if let Some(work) = self.session.login_work.take() {
+            tokio::task::spawn_blocking(|| work.run());
+        }
         // Before the commit, which may be all that the rest of the input waits for.
         self.unhandled = self.session.holds_input();
         let was_asked = self.session.commit_asked;

@@ -15,6 +15,7 @@ use leveret_protocol::server::{Connection, Event, Failure, Input};
 use leveret_protocol::{Fault, Method, MethodId, ReplyCode, ShortStr};
 use rustc_hash::FxHashMap;
 
+use crate::access::verifier::Work;
 use crate::access::{Permissions, User};
 use crate::amqp::channel::Channel;
 use crate::amqp::deliver::Addressee;
@@ -57,6 +58,8 @@ pub(crate) struct Session {
     pub(crate) user: Option<Arc<User>>,
     /// The name whose password was asked for (CONN-14).
     pub(crate) asked_for_password: Option<Box<[u8]>>,
+    /// What somebody who may block has to do for the login.
+    pub(crate) login_work: Option<Work>,
     pub(crate) open: Option<OpenVhost>,
     /// What it holds of the broker's reserve, but for its channels, consumers and transactions.
     pub(crate) share: Share,
@@ -128,6 +131,7 @@ impl Session {
             mailbox,
             user: None,
             asked_for_password: None,
+            login_work: None,
             open: None,
             permissions_of: Moment::default(),
             heard_at: Moment::default(),
@@ -347,7 +351,16 @@ impl Session {
     /// connection is released first (CHAN-15, CONN-38), then the close frame is written.
     pub(crate) fn fail(&mut self, failure: Failure) {
         let Failure { channel, fault } = &failure;
-        tracing::debug!(connection = self.id.0, channel, %fault, "closing for a fault");
+        // The octets of a frame that came where none should are for its sender: they may be a password's.
+        let explanation = fault.explanation.split("octets = <<").next();
+        let (connection, code) = (self.id.0, fault.code.number());
+        tracing::debug!(
+            connection,
+            channel,
+            code,
+            explanation,
+            "closing for a fault"
+        );
         self.finish_input();
         if *channel == 0 || fault.code.is_connection_error() {
             self.release_all();

@@ -8,9 +8,8 @@
 use std::sync::Arc;
 
 use super::Broker;
-use crate::access::{AccountChange, AccountError, User, UserLimits, check_name, hashed};
+use crate::access::{AccountChange, AccountError, User, UserLimits, check_name};
 use crate::config::{Password, PermissionConfig, TopicPermissionConfig, UserConfig};
-use crate::definitions::salt;
 
 /// What is to become of a user. What is `None` stays as it is; a new user has no password and no tags.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -43,12 +42,16 @@ impl Broker {
         for tag in change.tags.iter().flatten() {
             check_name("tag", tag)?;
         }
+        // What is refused is not worth the time that hashing takes.
+        self.inside.node.access.changeable_or_new_user(name)?;
+        let password = match change.password {
+            Some(password) => Some(self.hashed(password).await),
+            None => None,
+        };
         let epoch = {
             let changing = self.inside.node.change_accounts();
             let mut user = self.inside.node.access.changeable_or_new_user(name)?;
-            if let Some(password) = &change.password {
-                user.password = hashed(password, salt());
-            }
+            user.password = password.unwrap_or(user.password);
             user.tags = change.tags.unwrap_or(user.tags);
             changing.apply(&[AccountChange::PutUser(user)])?
         };

@@ -7,6 +7,7 @@
 //!   leveret perf [CASE] [options]    how fast is a broker, or a disk?
 //!   leveret definitions export       what would `serve` begin with, as RabbitMQ's JSON?
 //!   leveret definitions check FILE   what would importing this do?
+//!   leveret hash-password           what is to be kept of a password?
 //!   leveret store verify DIR         is this data directory as it was written?
 //!   leveret store dump DIR           what is in it?
 //! ```
@@ -23,6 +24,7 @@ mod certificates;
 mod changes;
 mod definitions;
 mod environment;
+mod hash_password;
 mod log;
 mod one_line;
 mod perf;
@@ -31,6 +33,7 @@ mod serve;
 mod signals;
 mod sources;
 mod store;
+mod terminal;
 mod threads;
 
 use std::io;
@@ -47,6 +50,7 @@ use leveret_storage::disk::DiskOpenError;
 use thiserror::Error;
 
 use arguments::{Arguments, Command, ConfigCommand, DefinitionsCommand, StoreCommand};
+use hash_password::HashPasswordError;
 use perf::PerfError;
 use sources::Sources;
 
@@ -76,6 +80,7 @@ fn dispatch(arguments: Arguments) -> Result<(), Fatal> {
             definitions::export(&config, output.as_deref())
         }
         Command::Definitions(DefinitionsCommand::Check { file }) => definitions::check(&file),
+        Command::HashPassword(arguments) => hash_password::hash_password(&arguments),
         Command::Perf(arguments) => perf::run(&arguments),
         Command::Store(StoreCommand::Verify { directory }) => store::verify(&directory),
         Command::Store(StoreCommand::Dump { directory }) => store::dump(&directory),
@@ -93,8 +98,8 @@ enum Fatal {
     UnknownVariable { name: String },
     #[error("environment variable {name}: the value is not UTF-8")]
     VariableNotText { name: String },
-    #[error("option --set {text}: expected KEY=VALUE")]
-    Set { text: String },
+    #[error("option --set {key}: expected KEY=VALUE")]
+    Set { key: String },
     #[error("options --data-dir and --ephemeral: only one of them")]
     KeepAndNot,
     #[error("{0}")]
@@ -116,6 +121,8 @@ enum Fatal {
     #[cfg(feature = "tls")]
     #[error("{0}")]
     Tls(#[from] TlsError),
+    #[error("{0}")]
+    HashPassword(#[from] HashPasswordError),
     #[error("{0}")]
     Perf(#[from] PerfError),
     #[error("cannot start the runtime: {0}")]

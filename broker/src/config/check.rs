@@ -23,6 +23,8 @@ const HOUR_MS: i64 = 3_600_000;
 /// What each number may be.
 const RANGES: &[Range] = &[
     Range::new("worker_threads", 0, 1_024),
+    // Each may take 19 MiB and a core.
+    Range::new("login_threads", 0, 64),
     Range::new("channel_max", 0, 65_535),
     // The least is the protocol's frame-min-size. The most bounds what one frame can make a
     // connection hold; "no limit" (0) is therefore not on offer.

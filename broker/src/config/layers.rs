@@ -176,7 +176,7 @@ const WORDS: [(&str, &str); 10] = [
     ("u32", "a whole number from 0 to 4294967295"),
     ("a sequence", "a list"),
     ("struct VhostConfig", "a table"),
-    ("struct UserConfig", "a table"),
+    ("struct UserKeys", "a table"),
     ("struct PermissionConfig", "a table"),
     ("struct TopicPermissionConfig", "a table"),
     ("struct LogConfig", "a table"),
@@ -214,7 +214,7 @@ fn bare(value: &str) -> &str {
 
 fn may_be_secret(path: &str) -> bool {
     let last = path.rsplit('.').next().unwrap_or(path);
-    matches!(last, "password" | "default_pass") || last.starts_with("users")
+    matches!(last, "password" | "password_hash" | "default_pass") || last.starts_with("users")
 }
 
 /// The document that has nothing but this key.

@@ -10,6 +10,7 @@
 //! Invariant: a `Config` that came out of this module satisfies [`Config::validate`]; one that was
 //! put together by hand is checked when a broker starts with it.
 
+mod argon2id;
 mod check;
 mod error;
 mod identity;
@@ -19,11 +20,14 @@ mod locate;
 mod mechanism;
 mod network;
 mod password;
+mod password_hash;
+mod password_hashing;
 mod proxy_protocol;
 mod queue_type;
 mod storage;
 mod tls;
 mod user;
+mod user_keys;
 mod workers;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -32,6 +36,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize};
 
+pub(crate) use argon2id::HashingMemory;
 pub use check::NAME_BYTES_MAX;
 pub use error::{ConfigError, Origin};
 pub use identity::{Capabilities, Identity};
@@ -39,7 +44,9 @@ pub use key::{Key, keys};
 pub use layers::Layers;
 pub use mechanism::AuthMechanism;
 pub use network::{Network, NotANetwork};
-pub use password::{HashingAlgorithm, Password, PasswordHash};
+pub use password::Password;
+pub use password_hash::{PasswordHash, Salt};
+pub use password_hashing::{HashingAlgorithm, PasswordHashing};
 pub use proxy_protocol::ProxyProtocolConfig;
 pub use queue_type::DefaultQueueType;
 pub use storage::{StorageConfig, StorageSync};
@@ -118,6 +125,12 @@ pub struct Config {
     pub default_user: String,
     /// The password of that user.
     pub default_pass: Password,
+    /// How passwords are hashed that are new: those of users who are made or changed while the broker runs, of
+    /// the default user, and of definitions that have them in clear text.
+    pub password_hashing: PasswordHashing,
+    /// Threads that check the passwords of logins, beside those that serve connections; 0 means half as many as
+    /// there are cores, at least one.
+    pub login_threads: u32,
     /// How clients may log in, in the order in which it is offered (CONN-03).
     pub auth_mechanisms: Vec<AuthMechanism>,
     /// As whom ANONYMOUS logs in; in TOML the empty string is nobody.
@@ -175,6 +188,8 @@ impl Default for Config {
             default_vhost: "/".to_owned(),
             default_user: "guest".to_owned(),
             default_pass: Password::new("guest"),
+            password_hashing: PasswordHashing::default(),
+            login_threads: 0,
             tls: TlsConfig::default(),
             proxy_protocol: ProxyProtocolConfig::default(),
             storage: StorageConfig::default(),

@@ -66,7 +66,7 @@ pub struct UserDefinition {
     pub place: Place,
     /// The name, 1 to 255 bytes.
     pub name: String,
-    /// The password's hash; none means that no password is right.
+    /// The password's hash, or the password until it is imported; none means that no password is right.
     pub password: Password,
     /// What the user may do beyond messaging.
     pub tags: Vec<String>,

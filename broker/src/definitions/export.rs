@@ -11,16 +11,20 @@ use super::document::{
 };
 use super::policies::definitions_of;
 use crate::access::VhostLimits;
-use crate::config::{Password, UserConfig, VhostConfig};
+use crate::config::{Password, PasswordHashing, Salt, UserConfig, VhostConfig};
 use crate::core::binding::{Binding, Destination};
 use crate::core::topology::{Topology, is_reserved};
 
 /// The definitions of these users and vhosts, without what is in the vhosts. A password in clear text is
-/// hashed with a salt of `random`.
-pub(crate) fn export(accounts: &Accounts, random: impl Fn() -> [u8; 4]) -> Definitions {
+/// hashed in this way with a salt of `random`.
+pub(crate) fn export(
+    accounts: &Accounts,
+    hashing: PasswordHashing,
+    random: impl Fn() -> Salt,
+) -> Definitions {
     let mut definitions = Definitions::default();
     for user in &accounts.users {
-        definitions.users.push(self::user(user, &random));
+        definitions.users.push(self::user(user, hashing, random()));
         definitions.permissions.extend(permissions(user));
         definitions
             .topic_permissions
@@ -33,8 +37,8 @@ pub(crate) fn export(accounts: &Accounts, random: impl Fn() -> [u8; 4]) -> Defin
     definitions
 }
 
-fn user(user: &UserConfig, random: impl Fn() -> [u8; 4]) -> UserDefinition {
-    let hash = user.password.to_hash(random());
+fn user(user: &UserConfig, hashing: PasswordHashing, salt: Salt) -> UserDefinition {
+    let hash = user.password.to_hash(hashing, salt);
     UserDefinition {
         place: Place::default(),
         name: user.name.clone(),

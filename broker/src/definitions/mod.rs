@@ -24,6 +24,7 @@ mod export;
 mod import;
 mod load;
 mod offline;
+mod passwords;
 mod policies;
 mod problem;
 mod read;

@@ -16,7 +16,7 @@ use super::problem::{DefinitionsError, Problems};
 use super::report::Report;
 use super::scratch::{copy_of, make_nothing};
 use crate::access::{Beginning, Kept};
-use crate::config::Config;
+use crate::config::{Config, Salt};
 use crate::core::topology::{Ids, Topology};
 use crate::durable::catalog::BadEntry;
 use crate::durable::restore::restore;
@@ -64,7 +64,7 @@ pub fn of_configuration(
         tried(&definitions, &mut accounts, &topologies)?;
         add(&definitions, &mut topologies);
     }
-    let mut exported = export(&accounts, salt);
+    let mut exported = export(&accounts, config.password_hashing, salt);
     topologies
         .values()
         .for_each(|topology| exported.add_topology(topology));
@@ -114,8 +114,8 @@ fn add(definitions: &Definitions, topologies: &mut BTreeMap<Arc<str>, Topology>)
 }
 
 /// Random, or all zero should the system have no random bytes: an export is no login.
-pub(crate) fn salt() -> [u8; 4] {
-    let mut salt = [0; 4];
+pub(crate) fn salt() -> Salt {
+    let mut salt = Salt::default();
     let _ = getrandom::fill(&mut salt);
     salt
 }

@@ -83,7 +83,7 @@ fn every_culprit_is_named_at_once_and_nothing_is_applied() {
         }),
     );
     let expected = [
-        "users[0] 'ada': password_hash is not the base64 of a salt and a hash of this algorithm",
+        "users[0] 'ada': password_hash is not a hash of this algorithm",
         "queues[1] in vhost '/': name: expected a string, found a number",
         "queues[1] in vhost '/': durable: expected true or false, found a string",
         "bindings: expected a list, found a string",

@@ -154,12 +154,10 @@ fn texts(texts: &[&str]) -> Vec<u8> {
 }
 
 fn user_value(user: &UserConfig) -> Vec<u8> {
-    // A password that is kept is a hash already, so the salt is of no account.
-    let hash = user.password.to_hash([0; 4]);
-    let algorithm = hash.as_ref().map_or("", |hash| hash.algorithm().name());
-    let hash = hash
-        .as_ref()
-        .map_or_else(String::new, PasswordHash::to_base64);
+    // A password that is kept is a hash already.
+    let hash = user.password.hash();
+    let algorithm = hash.map_or("", |hash| hash.algorithm().name());
+    let hash = hash.map_or_else(String::new, PasswordHash::to_base64);
     let limits = [
         (CHANNELS_MAX, user.channels_max),
         (CONNECTIONS_MAX, user.connections_max),

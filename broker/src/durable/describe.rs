@@ -135,7 +135,7 @@ fn account(entry: &AccountEntry) -> String {
     match entry {
         AccountEntry::Begun => "accounts begun".to_owned(),
         AccountEntry::User(user) => {
-            let hash = user.password.to_hash([0; 4]);
+            let hash = user.password.hash();
             let password = hash.map_or("none", |hash| hash.algorithm().name());
             let (name, tags) = (&user.name, &user.tags);
             let limits = limits(&[
@@ -215,7 +215,7 @@ mod tests {
     use leveret_protocol::content::Body;
 
     use super::*;
-    use crate::config::{Password, PasswordHash, UserConfig, VhostConfig};
+    use crate::config::{Password, PasswordHash, PasswordHashing, UserConfig, VhostConfig};
     use crate::core::queue_handle::QueueHandle;
     use crate::core::topology::tests::{allow, counting, queue, to_queue};
     use crate::core::topology::{Applied, Change, QueueDeclare};
@@ -280,7 +280,7 @@ mod tests {
 
     #[test]
     fn accounts_are_told_without_passwords() {
-        let hash = PasswordHash::of("hush", [7; 4]);
+        let hash = PasswordHash::of("hush", PasswordHashing::Sha256, [7; 16]).unwrap();
         let secret = hash.to_base64();
         let user = UserConfig {
             password: Password::hashed(hash),

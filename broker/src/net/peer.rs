@@ -4,7 +4,7 @@
 //! address, and that of the proxy between. Whoever's address is not known is not local.
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use crate::access::is_loopback;
 use crate::net::proxy_protocol::Origin;
@@ -60,6 +60,15 @@ impl Place {
         }
     }
 
+    /// The nearest to the client of the addresses that are known.
+    fn address(&self) -> Option<IpAddr> {
+        match self {
+            Self::InProcess => None,
+            Self::At(address) => Some(address.ip()),
+            Self::Behind { proxy, client } => Some(client.as_ref().unwrap_or(proxy).ip()),
+        }
+    }
+
     fn is_local(&self) -> bool {
         match self {
             Self::InProcess => true,
@@ -80,6 +89,11 @@ impl Peer {
             place,
             certificate_name: None,
         }
+    }
+
+    /// Where it comes from, as far as that is known; a pipe inside this process has no address.
+    pub(crate) fn address(&self) -> Option<IpAddr> {
+        self.place.address()
     }
 
     /// Whether it is on this machine, or in this process.
