@@ -30,6 +30,7 @@ use crate::definitions::salt;
 use crate::durable::keeping::{self, Keeping};
 use crate::durable::{Health, start};
 use crate::importing::StartDefinitions;
+use crate::net::complaints::Complaints;
 use crate::timers::Timers;
 use crate::vhosts::{VhostMaker, Vhosts};
 
@@ -44,6 +45,8 @@ pub(crate) struct Node {
     pub(crate) access: Access,
     pub(crate) clock: Clock,
     pub(crate) connections: Arc<Connections>,
+    /// About strangers who are turned away.
+    pub(crate) complaints: Complaints,
     pub(crate) timers: Timers,
     pub(crate) alarm: Arc<Alarm>,
     commits: Option<Arc<Commits>>,
@@ -118,6 +121,7 @@ impl Node {
             access,
             clock,
             connections: Arc::new(Connections::new(config.connections_max)),
+            complaints: Complaints::default(),
             timers,
             alarm: Arc::default(),
             commits: keeping
