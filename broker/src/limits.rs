@@ -46,6 +46,9 @@ pub const ACCEPT_BACKOFF_MS: u64 = 100;
 /// Deliveries are held against the consumer timeouts at least this often (DELIV-13): a timeout that has
 /// become shorter meanwhile is noticed.
 pub const CONSUMER_TIMEOUT_CHECK_MS: u64 = 60_000;
+/// Lines of the log in one second about strangers who are turned away before they are connections. Ten show
+/// what goes on; a flood of them, told of one by one, would fill a disk.
+pub const COMPLAINTS_PER_S_MAX: u32 = 10;
 /// Sockets beyond the limit on open connections that may be in their handshake, so that strangers
 /// who never log in cannot use up all file descriptors.
 pub const HANDSHAKES_MAX: usize = 1_024;

@@ -31,7 +31,7 @@ use crate::definitions::salt;
 use crate::durable::keeping::{self, Keeping};
 use crate::durable::{Health, start};
 use crate::importing::StartDefinitions;
-use crate::limits::REFUSED_LOGINS_LOGGED;
+use crate::limits::{COMPLAINTS_PER_S_MAX, REFUSED_LOGINS_LOGGED};
 use crate::log_limit::LogLimit;
 use crate::timers::Timers;
 use crate::vhosts::{VhostMaker, Vhosts};
@@ -50,6 +50,8 @@ pub(crate) struct Node {
     pub(crate) refusals_log: LogLimit,
     pub(crate) clock: Clock,
     pub(crate) connections: Arc<Connections>,
+    /// About strangers who are turned away.
+    pub(crate) complaints: LogLimit,
     pub(crate) timers: Timers,
     pub(crate) alarm: Arc<Alarm>,
     commits: Option<Arc<Commits>>,
@@ -126,6 +128,7 @@ impl Node {
             refusals_log: LogLimit::new(REFUSED_LOGINS_LOGGED),
             clock,
             connections: Arc::new(Connections::new(config.connections_max)),
+            complaints: LogLimit::new(COMPLAINTS_PER_S_MAX),
             timers,
             alarm: Arc::default(),
             commits: keeping

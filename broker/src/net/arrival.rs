@@ -106,10 +106,15 @@ impl Arrival {
             done = tokio::time::timeout_at(deadline.into(), doing) => done,
             () = self.node.connections.closing() => return None,
         };
-        match done {
+        let refused = match done {
             Ok(Ok(done)) => return Some(done),
-            Ok(Err(error)) => tracing::warn!(peer = %place, %error, "{step} refused"),
-            Err(_) => tracing::warn!(peer = %place, "{step} not done in time"),
+            Ok(Err(error)) => Some(error),
+            Err(_) => None,
+        };
+        let untold = self.node.complaints.admit(Instant::now())?;
+        match refused {
+            Some(error) => tracing::warn!(peer = %place, %error, untold, "{step} refused"),
+            None => tracing::warn!(peer = %place, untold, "{step} not done in time"),
         }
         None
     }

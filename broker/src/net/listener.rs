@@ -49,7 +49,9 @@ fn accept(
     peer: SocketAddr,
 ) {
     let Some(place) = node.connections.take_place() else {
-        tracing::warn!(%peer, "too many connections: refused");
+        if let Some(untold) = node.complaints.admit(Instant::now()) {
+            tracing::warn!(%peer, untold, "too many connections: refused");
+        }
         return;
     };
     // Small messages must not wait for an answer to the last packet.

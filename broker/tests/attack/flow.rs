@@ -1,9 +1,8 @@
-//! Numbers 38 to 42, 44 and 85: floods, clients that do not read, churn, and things deleted meanwhile.
+//! Numbers 38 to 42 and 44: floods, clients that do not read, churn, and things deleted meanwhile.
 
 use std::time::Duration;
 
 use bytes::{BufMut as _, BytesMut};
-use leveret::AlarmResource;
 use leveret_protocol::client::{write_method, write_publish};
 use leveret_protocol::method::{basic, channel, confirm, connection, exchange, queue};
 use leveret_protocol::{MethodId, Properties, ShortStr, TableBuf};
@@ -16,7 +15,7 @@ use crate::process::BrokerProcess;
 /// A write that makes no progress for this long is not being read.
 const HELD_UP: Duration = Duration::from_secs(1);
 
-fn consume(queue: &str, no_ack: bool) -> basic::Consume<'_> {
+pub(crate) fn consume(queue: &str, no_ack: bool) -> basic::Consume<'_> {
     basic::Consume {
         queue: ShortStr(queue.as_bytes()),
         no_ack,
@@ -25,7 +24,11 @@ fn consume(queue: &str, no_ack: bool) -> basic::Consume<'_> {
 }
 
 /// Sends this again and again until the broker does not take it any more; says whether that came.
-async fn flood_until_held_up(attacker: &mut Attacker, bytes: &[u8], rounds: usize) -> bool {
+pub(crate) async fn flood_until_held_up(
+    attacker: &mut Attacker,
+    bytes: &[u8],
+    rounds: usize,
+) -> bool {
     for _ in 0..rounds {
         let sent = timeout(HELD_UP, attacker.shout(bytes)).await;
         if sent.is_err() {
@@ -143,33 +146,6 @@ async fn n040_who_never_reads_is_given_up_and_loses_nothing_of_others() {
     drop(deaf);
     drop(publisher);
     arena.still_serves().await;
-    arena.ends_empty().await;
-}
-
-#[tokio::test]
-async fn n040_an_alarm_tells_who_reads_and_waits_for_nobody() {
-    let mut arena = Arena::new().await;
-    let mut deaf = Attacker::on_channel(arena.address).await;
-    deaf.declare("alarmed", &TableBuf::new()).await;
-    deaf.publish("alarmed", &Properties::default(), b"before")
-        .await;
-    deaf.goes_on(1).await;
-    let mut reader = Attacker::on_channel(arena.address).await;
-    arena.broker.raise_alarm(AlarmResource::Memory);
-    // The deaf one is told and does not read it; the reader has no part in it.
-    deaf.publish("alarmed", &Properties::default(), b"during")
-        .await;
-    assert_eq!(reader.get("alarmed").await.unwrap(), b"before");
-    reader
-        .publish("alarmed", &Properties::default(), b"mine")
-        .await;
-    reader.expect(connection::Blocked::ID).await;
-    arena.broker.clear_alarm(AlarmResource::Memory);
-    reader.expect(connection::Unblocked::ID).await;
-    reader.goes_on(1).await;
-    arena.still_serves().await;
-    drop(deaf);
-    drop(reader);
     arena.ends_empty().await;
 }
 
@@ -440,83 +416,4 @@ async fn n044_deleting_what_others_use_is_404_at_most() {
     last.goes_on(1).await;
     drop(last);
     arena.ends_empty().await;
-}
-
-/// Reads until this is among what was heard.
-async fn hear(attacker: &mut Attacker, heard: &mut Vec<MethodId>, id: MethodId) {
-    while !heard.contains(&id) {
-        let frame = attacker.next().await.unwrap();
-        heard.push(frame.method().unwrap().id());
-    }
-}
-
-#[tokio::test]
-async fn n085_an_alarm_that_comes_and_goes_loses_nothing_and_lets_consumers_go_on() {
-    let mut arena = Arena::new().await;
-    let mut consumer = Attacker::on_channel(arena.address).await;
-    consumer.declare("drained", &TableBuf::new()).await;
-    consumer
-        .call(1, consume("drained", true), basic::ConsumeOk::ID)
-        .await;
-    let mut bystander = Attacker::on_channel(arena.address).await;
-    let mut publisher = Attacker::on_channel(arena.address).await;
-    publisher
-        .call(1, confirm::Select::default(), confirm::SelectOk::ID)
-        .await;
-    for round in 0..50_u8 {
-        arena.broker.raise_alarm(AlarmResource::Disk);
-        publisher
-            .publish("drained", &Properties::default(), &[round])
-            .await;
-        let mut heard: Vec<MethodId> = Vec::new();
-        hear(&mut publisher, &mut heard, connection::Blocked::ID).await;
-        // Others are served while publishers wait.
-        bystander.goes_on(1).await;
-        arena.broker.clear_alarm(AlarmResource::Disk);
-        hear(&mut publisher, &mut heard, connection::Unblocked::ID).await;
-        hear(&mut publisher, &mut heard, basic::Ack::ID).await;
-        assert_eq!(heard.len(), 3, "{heard:?}");
-        assert_eq!(consumer.message().await.1, [round]);
-    }
-    arena.still_serves().await;
-    drop(bystander);
-    drop(consumer);
-    drop(publisher);
-    arena.ends_empty().await;
-}
-
-/// A large body is kept as a part of the buffer that it was read into, and keeps all of that alive. What
-/// is counted must still be near what is held, or the watermark would be no bound.
-#[tokio::test]
-#[ignore = "waits for: counting the buffers that shared bodies keep alive"]
-async fn n085_bodies_hold_little_more_than_they_are_counted_for() {
-    const WATERMARK: u64 = 64 << 20;
-    let watermark = format!("memory_high_watermark_bytes={WATERMARK}");
-    let broker = BrokerProcess::start(&[&watermark]).await;
-    let before = broker.memory_peak_bytes();
-    let mut attacker = Attacker::on_channel(broker.address).await;
-    attacker.declare("held", &TableBuf::new()).await;
-    // In each read one body that is just large enough, and much that is gone once it is read.
-    let mut flood = BytesMut::new();
-    let body = [7; 22_000];
-    let nothing = frame(8, 0, &[]).repeat(5_400);
-    for _ in 0..16 {
-        let properties = Properties::default();
-        write_publish(
-            1,
-            publish("", "held"),
-            &properties,
-            &body,
-            FRAME_MAX,
-            &mut flood,
-        );
-        flood.put_slice(&nothing);
-    }
-    let is_held_up = flood_until_held_up(&mut attacker, &flood, 2_000).await;
-    assert!(is_held_up, "half a gigabyte passes a watermark of 64 MiB");
-    let grown = broker.memory_peak_bytes() - before;
-    assert!(
-        grown < 2 * WATERMARK,
-        "{grown} bytes are held where {WATERMARK} are counted"
-    );
 }

@@ -10,9 +10,12 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod alarms;
 mod arena;
 mod attacker;
 mod before_login;
+mod bugs_of_others;
+mod data_directory;
 mod flow;
 mod frames;
 mod handshake;
@@ -21,6 +24,7 @@ mod lock_file;
 mod methods;
 mod others;
 mod outside;
+mod patterns;
 mod process;
 mod properties;
 mod rust;

@@ -1,4 +1,4 @@
-//! What went wrong in other brokers, where no other test holds it already; `list.rs` has all of it.
+//! What went wrong in other brokers, where no other test holds it already; `bugs_of_others.rs` has all of it.
 
 use std::time::Duration;
 

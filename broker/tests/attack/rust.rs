@@ -161,8 +161,9 @@ fn n095_the_deepest_values_are_read_on_a_very_small_stack() {
 #[test]
 fn n095_room_is_made_for_what_is_there_and_not_for_what_is_announced() {
     let reserving = set([
-        // A pattern that is configured, with names put in; a line of the log.
+        // A pattern of an operator, which is there.
         "broker/src/access/variables.rs",
+        // A line of the log, which is there.
         "broker/src/cli/one_line.rs",
         // The entries of a read that is there; a block's constant.
         "broker/src/core/stored_message.rs",

@@ -47,7 +47,8 @@ impl Serving {
             address: SocketAddr::from(([127, 0, 0, 1], 0)),
             log: String::new(),
         };
-        serving.address.set_port(serving.port());
+        let port = serving.port();
+        serving.address.set_port(port);
         serving
     }
 
