@@ -10,7 +10,7 @@ use leveret_protocol::method::queue;
 
 use crate::attacker::Attacker;
 use crate::process::BrokerProcess;
-use crate::storage::{confirming, durable, empty_directory, files, keep};
+use crate::storage::{Forgery, confirming, durable, empty_directory, files, keep};
 
 /// The end of a start on this directory, which must come by itself and name what is wrong.
 fn refused(data_dir: &Path, because: &str) {

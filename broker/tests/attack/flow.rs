@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::{BufMut as _, BytesMut};
 use leveret_protocol::client::{write_method, write_publish};
 use leveret_protocol::method::{basic, channel, confirm, connection, exchange, queue};
-use leveret_protocol::{MethodId, Properties, ShortStr, TableBuf};
+use leveret_protocol::{Properties, ShortStr, TableBuf};
 use tokio::time::timeout;
 
 use crate::arena::{Arena, impatient};

@@ -35,10 +35,10 @@ fn keeping(data_dir: &Path) -> Config {
     }
 }
 
-/// The smallest that is allowed, so that little fills many.
 /// What somebody does to a file.
-type Forgery = dyn Fn(&mut Vec<u8>);
+pub(crate) type Forgery = dyn Fn(&mut Vec<u8>);
 
+/// The smallest that is allowed, so that little fills many.
 const SEGMENT_BYTES: u64 = 65_536;
 
 fn persistent() -> Properties<'static> {
