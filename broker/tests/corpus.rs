@@ -27,6 +27,11 @@ fn sasl() {
 }
 
 #[test]
+fn proxy() {
+    replay("proxy", targets::proxy, MUTATIONS);
+}
+
+#[test]
 fn configuration() {
     replay("configuration", targets::configuration, MUTATIONS);
 }

@@ -11,6 +11,7 @@ use leveret::Config;
 use leveret::access::sasl::{self, Claim, Credentials};
 use leveret::config::{AuthMechanism, PasswordHash};
 use leveret::definitions::{Definitions, dry_run, of_configuration};
+use leveret::proxy_protocol::{PROXY_HEADER_BYTES_MAX, Progress, ProxyError, progress};
 
 /// What a key or a value of the catalog is at most, so that lengths are short in the input.
 type Entries = Vec<(Vec<u8>, Vec<u8>)>;
@@ -48,6 +49,35 @@ pub fn configuration(data: &[u8]) {
     if let Ok(config) = Config::from_toml(text) {
         assert!(config.validate().is_ok());
         assert!(!format!("{config:?}").contains("canary"));
+    }
+}
+
+/// How much is read at a time, and any bytes as what a proxy sends first: in whatever pieces they come, the same
+/// header is found or the same refusal, and not one byte behind it is read.
+pub fn proxy(data: &[u8]) {
+    let Some((piece, sent)) = data.split_first() else {
+        return;
+    };
+    let at_once = header(sent, usize::MAX);
+    assert_eq!(at_once, header(sent, 1));
+    assert_eq!(at_once, header(sent, usize::from(*piece).max(1)));
+}
+
+/// Reads as a listener does, never more than is wanted, and never more than so much at a time. What is found is
+/// `Complete` or the last wish.
+fn header(sent: &[u8], piece_max: usize) -> Result<Option<Progress>, ProxyError> {
+    let mut read = 0;
+    loop {
+        let found = progress(&sent[..read])?;
+        let Progress::Wants(wanted) = found else {
+            assert!(matches!(found, Progress::Complete { bytes, .. } if bytes == read));
+            return Ok(Some(found));
+        };
+        assert!(wanted > 0 && read + wanted <= PROXY_HEADER_BYTES_MAX);
+        if read == sent.len() {
+            return Ok(None);
+        }
+        read = (read + wanted.min(piece_max)).min(sent.len());
     }
 }
 

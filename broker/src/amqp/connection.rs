@@ -21,7 +21,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use leveret_protocol::Fault;
 use leveret_protocol::heartbeat::Traffic;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -30,10 +30,10 @@ use tokio::time::Sleep;
 use tokio_util::io::{poll_read_buf, poll_write_buf};
 
 use crate::amqp::lockstep::Lockstep;
+use crate::amqp::read_buffer::ReadBuffer;
 use crate::amqp::session::Session;
 use crate::limits::{
-    IDLE_BUFFER_BYTES_MAX, OUTBOX_READ_STOP_BYTES, READ_BEFORE_OTHERS_BYTES, READ_BUFFER_BYTES_MIN,
-    READ_TURN_BYTES_MAX, TURNS_IN_A_ROW_MAX,
+    OUTBOX_READ_STOP_BYTES, READ_BEFORE_OTHERS_BYTES, READ_TURN_BYTES_MAX, TURNS_IN_A_ROW_MAX,
 };
 use crate::net::peer::{Peer, Place};
 use crate::node::Node;
@@ -49,9 +49,7 @@ where
     let mut task = ConnectionTask {
         stream,
         session,
-        received: BytesMut::new(),
-        wanted: 0,
-        read_size: READ_BUFFER_BYTES_MIN,
+        received: ReadBuffer::new(),
         read_last: 0,
         traffic: Traffic::default(),
         timer: Box::pin(tokio::time::sleep_until(accepted_at.into())),
@@ -83,11 +81,7 @@ async fn end(stream: &mut (impl AsyncWrite + Unpin)) {
 struct ConnectionTask<S> {
     stream: S,
     session: Session,
-    received: BytesMut,
-    /// How many received bytes there must be before they are worth looking at.
-    wanted: usize,
-    /// How much room the next read gets; grows while reads fill it.
-    read_size: usize,
+    received: ReadBuffer,
     /// How many bytes the last turn has read.
     read_last: usize,
     traffic: Traffic,
@@ -199,9 +193,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> ConnectionTask<S> {
         if !self.listening || self.reading_stopped {
             return Ok(Step::Waits);
         }
-        let room = self.read_size.max(self.wanted.min(READ_TURN_BYTES_MAX));
-        self.received.reserve(room);
-        let read = match poll_read_buf(Pin::new(&mut self.stream), cx, &mut self.received) {
+        let room = self.received.make_room();
+        let read = match poll_read_buf(Pin::new(&mut self.stream), cx, room) {
             Poll::Pending => {
                 self.lockstep.on_silence();
                 return Ok(Step::Waits);
@@ -214,12 +207,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> ConnectionTask<S> {
         self.traffic.received += read as u64;
         self.read_last = read;
         self.lockstep.on_bytes(self.session.awaits_commit());
-        if read >= self.read_size && self.read_size < READ_TURN_BYTES_MAX {
-            self.read_size *= 2;
-        }
+        self.received.note_read(read);
         if parked {
             self.unhandled = true;
-        } else if self.received.len() >= self.wanted {
+        } else if self.received.is_worth_handling() {
             self.process();
         }
         Ok(Step::Did)
@@ -237,29 +228,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> ConnectionTask<S> {
     /// Lends the received bytes to the session. Large bodies may keep a part of them; otherwise the
     /// buffer comes back as it was and is used again.
     fn process(&mut self) {
-        let received: Bytes = std::mem::take(&mut self.received).freeze();
-        let (consumed, wanted) = self.handle(&received);
-        self.wanted = wanted;
-        self.received = match received.try_into_mut() {
-            Ok(mut buffer) => {
-                bytes::Buf::advance(&mut buffer, consumed);
-                if buffer.is_empty() {
-                    buffer.clear();
-                }
-                buffer
-            }
-            Err(shared) => BytesMut::from(&shared[consumed..]),
-        };
+        let (received, allocated) = self.received.lend();
+        let (consumed, wanted) = self.handle(&received, allocated);
+        self.received.take_back(received, consumed, wanted);
     }
 
     /// Has the session handle what was received. For a client that waits for every commit, it is made here:
     /// the runtime gives the other tasks of this thread to another one meanwhile.
-    fn handle(&mut self, received: &Bytes) -> (usize, usize) {
+    fn handle(&mut self, received: &Bytes, allocated: usize) -> (usize, usize) {
         let is_in_step = self.may_block && self.lockstep.is_in_step();
         let node =
             (is_in_step && self.session.only_publishes()).then(|| Arc::clone(&self.session.node));
         let held = node.as_ref().and_then(|node| node.hold_commits());
-        let used = self.session.on_bytes(received);
+        let used = self.session.on_bytes(received, allocated);
         if let Some(work) = self.session.login_work.take() {
             tokio::task::spawn_blocking(|| work.run());
         }
@@ -359,10 +340,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> ConnectionTask<S> {
     /// a busy connection would take it again at once.
     fn give_back_buffers(&mut self) {
         self.session.outbox.shrink();
-        if self.received.is_empty() && self.received.capacity() > IDLE_BUFFER_BYTES_MAX {
-            self.received = BytesMut::new();
-            self.read_size = READ_BUFFER_BYTES_MIN;
-        }
+        self.received.shrink();
     }
 }
 

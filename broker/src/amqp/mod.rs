@@ -37,6 +37,7 @@ mod outbox;
 mod parking;
 mod publish;
 mod pull;
+mod read_buffer;
 mod replies;
 pub(crate) mod reply_box;
 mod session;

@@ -198,11 +198,11 @@ impl Session {
         self.parked.is_some() || self.has_published
     }
 
-    /// Handles what `received` holds, all of it or until input is held. Says how many bytes were
-    /// used and how many must be there before it is worth calling again.
-    pub(crate) fn on_bytes(&mut self, received: &Bytes) -> (usize, usize) {
+    /// Handles what `received` holds, which takes so many bytes of memory: all of it, or until input is held. Says
+    /// how many bytes were used and how many must be there before it is worth calling again.
+    pub(crate) fn on_bytes(&mut self, received: &Bytes, allocated: usize) -> (usize, usize) {
         self.note_input();
-        let mut input = Input::new(received);
+        let mut input = Input::allocated(received, allocated);
         while !self.holds_input() {
             if let Some(event) = self.machine.next_usual(&mut input) {
                 if let Err(failure) = self.on_event(event) {

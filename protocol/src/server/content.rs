@@ -18,7 +18,7 @@ use crate::content::{BASIC_CLASS_ID, Body, ContentHeader, FRAME_BODY, FRAME_HEAD
 use crate::framer::{self, Cut, Frame};
 use crate::method::basic;
 use crate::reply::{Fault, MethodId, ReplyCode};
-use crate::server::ServerOptions;
+use crate::server::{Input, ServerOptions};
 
 /// A complete `basic.publish` with its content.
 ///
@@ -92,9 +92,12 @@ impl Publish<'_> {
     }
 }
 
-/// A piece of a body that is at least this part (one in four) of its read buffer is shared instead of
-/// copied, so that what a connection holds is at most four times what is counted.
-const SHARED_PART_OF_BUFFER: usize = 4;
+/// Whether so many bytes fill at least three quarters of the memory that they are in. Only then is a piece of a
+/// body kept as a slice of what it was read into, which stays in memory for it: what is held is at most a third more
+/// than what is counted.
+fn fill(bytes: usize, allocated: usize) -> bool {
+    bytes.saturating_mul(4) >= allocated.saturating_mul(3)
+}
 
 const PUBLISH: MethodId = basic::Publish::ID;
 
@@ -221,11 +224,11 @@ impl Assembly {
         self.held_bytes
     }
 
-    /// Takes the next frame of the channel; `buffer` is what the frame was cut from.
+    /// Takes the next frame of the channel, which was cut from `input`.
     pub(super) fn take(
         &mut self,
         frame: Frame<'_>,
-        buffer: &Bytes,
+        input: &Input<'_>,
         options: &ServerOptions,
     ) -> Result<Assembled, Fault> {
         match &mut self.waiting_for {
@@ -236,7 +239,7 @@ impl Assembly {
                 tail,
                 ..
             } => {
-                take_body(frame, buffer, options, remaining, parts, tail)?;
+                take_body(frame, input, options, remaining, parts, tail)?;
                 self.held_bytes += frame.payload.len() as u64;
                 if *remaining > 0 {
                     Ok(Assembled::NotYet)
@@ -325,7 +328,7 @@ fn check_size(body_size: u64, options: &ServerOptions) -> Result<(), Fault> {
 
 fn take_body(
     frame: Frame<'_>,
-    buffer: &Bytes,
+    input: &Input<'_>,
     options: &ServerOptions,
     remaining: &mut u64,
     parts: &mut Vec<Bytes>,
@@ -340,19 +343,23 @@ fn take_body(
         return Err(Fault::new(ReplyCode::FrameError, text).caused_by(PUBLISH));
     };
     *remaining = left;
-    // A slice keeps the whole read buffer alive, so it must be a good part of it.
-    let worth_sharing = frame.payload.len() * SHARED_PART_OF_BUFFER >= buffer.len();
-    if frame.payload.len() <= options.borrowed_body_max_bytes || !worth_sharing {
-        tail.extend_from_slice(frame.payload);
-    } else {
+    let is_large = frame.payload.len() > options.borrowed_body_max_bytes;
+    if is_large && fill(frame.payload.len(), input.allocated) {
         push_tail(parts, tail);
-        parts.push(buffer.slice_ref(frame.payload));
+        parts.push(input.buffer.slice_ref(frame.payload));
+    } else {
+        tail.extend_from_slice(frame.payload);
     }
     Ok(())
 }
 
+/// What was copied becomes a part of the body. It has grown in steps that double it.
 fn push_tail(parts: &mut Vec<Bytes>, tail: &mut BytesMut) {
-    if !tail.is_empty() {
-        parts.push(tail.split().freeze());
+    let copied = std::mem::take(tail);
+    if !copied.is_empty() {
+        parts.push(match fill(copied.len(), copied.capacity()) {
+            true => copied.freeze(),
+            false => Bytes::copy_from_slice(&copied),
+        });
     }
 }

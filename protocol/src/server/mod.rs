@@ -142,15 +142,23 @@ pub struct ClientCapabilities {
 #[derive(Clone, Debug)]
 pub struct Input<'a> {
     buffer: &'a Bytes,
+    allocated: usize,
     at: usize,
     wanted: usize,
 }
 
 impl<'a> Input<'a> {
-    /// Starts at the beginning of `buffer`.
+    /// Starts at the beginning of `buffer`, which takes as much memory as is in it.
     pub fn new(buffer: &'a Bytes) -> Self {
+        Self::allocated(buffer, buffer.len())
+    }
+
+    /// Starts at the beginning of `buffer`, which takes so many bytes of memory. Who keeps a slice of it keeps
+    /// all of them.
+    pub fn allocated(buffer: &'a Bytes, allocated: usize) -> Self {
         Self {
             buffer,
+            allocated,
             at: 0,
             wanted: 0,
         }

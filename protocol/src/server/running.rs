@@ -139,7 +139,7 @@ impl Connection {
         }
         match self.channels.state(frame.channel) {
             Some(ChannelState::Open(None)) => self.on_open_channel(frame),
-            Some(ChannelState::Open(Some(_))) => self.on_content_frame(frame, input.buffer),
+            Some(ChannelState::Open(Some(_))) => self.on_content_frame(frame, input),
             Some(_) => self.on_closing_channel(frame, out),
             None => self.on_unused_channel(frame),
         }
@@ -176,7 +176,7 @@ impl Connection {
     fn on_content_frame<'a>(
         &mut self,
         frame: Frame<'a>,
-        buffer: &Bytes,
+        input: &Input<'_>,
     ) -> Result<Option<Event<'a>>, Fault> {
         let options = Arc::clone(&self.options);
         let Some(ChannelState::Open(slot)) = self.channels.state(frame.channel) else {
@@ -186,7 +186,7 @@ impl Connection {
             return Ok(None);
         };
         let held_before = assembly.held_bytes();
-        let assembled = assembly.take(frame, buffer, &options)?;
+        let assembled = assembly.take(frame, input, &options)?;
         self.assembling_bytes += assembly.held_bytes() - held_before;
         match assembled {
             Assembled::Whole(publish) => {
