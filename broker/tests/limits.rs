@@ -1,5 +1,5 @@
 //! Limits that a test of any broker cannot show, because they have to be set: how long a delivery may
-//! wait for its ack, and how many consumers a channel may have.
+//! wait for its ack, how much may be unsettled, and how many consumers a channel may have.
 //!
 //! The client is a socket that blocks, so that what the broker does by itself is seen as it comes.
 
@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use bytes::{Buf as _, BytesMut};
 use leveret::{Broker, Config};
+use leveret_protocol::client::write_publish;
 use leveret_protocol::content::{ContentHeader, FRAME_HEADER};
 use leveret_protocol::framer::{self, Cut};
 use leveret_protocol::method::connection::{self, Method as Connection};
@@ -21,6 +22,9 @@ use tokio::runtime::Runtime;
 /// Longest wait for a frame, so that a broken broker fails a test instead of holding it up.
 const PATIENCE: Duration = Duration::from_secs(20);
 const FRAME_MAX: usize = 131_072;
+/// How the payloads of these methods begin.
+const DELIVER: [u8; 4] = [0, 60, 0, 60];
+const DECLARE_OK: [u8; 4] = [0, 50, 0, 11];
 const QUEUE: ShortStr<'static> = ShortStr(b"q");
 
 /// A broker with a client on it; both end with the test.
@@ -104,6 +108,44 @@ impl Bench {
         let mut frame = BytesMut::new();
         header.write_frame(1, &mut frame);
         self.socket.write_all(&frame).unwrap();
+    }
+
+    /// Publishes to the queue a body of so many bytes.
+    fn publish(&mut self, body_bytes: usize) {
+        let publish = basic::Publish {
+            routing_key: QUEUE,
+            ..Default::default()
+        };
+        let body = vec![7; body_bytes];
+        let mut bytes = BytesMut::new();
+        write_publish(
+            1,
+            publish,
+            &Properties::default(),
+            &body,
+            FRAME_MAX as u32,
+            &mut bytes,
+        );
+        self.socket.write_all(&bytes).unwrap();
+    }
+
+    /// Waits for so many deliveries, with which none comes that is one too many.
+    #[track_caller]
+    fn expect_deliveries(&mut self, deliveries: usize, channel: u16) {
+        (0..deliveries).for_each(|_| while !self.next_frame().2.starts_with(&DELIVER) {});
+        let ask = queue::Declare {
+            queue: QUEUE,
+            passive: true,
+            ..Default::default()
+        };
+        self.send(channel, ask);
+        loop {
+            let (_, _, payload) = self.next_frame();
+            assert!(!payload.starts_with(&DELIVER), "one more is delivered");
+            if payload.starts_with(&DECLARE_OK) {
+                return;
+            }
+        }
     }
 
     fn consume(&mut self, number: u16) {
@@ -214,6 +256,62 @@ fn deliv_13_gets_are_timed_as_well() {
     bench.send(1, get);
     bench.expect_message(basic::GetOk::ID);
     assert_eq!(bench.expect_close(), (1, timed_out(1)));
+}
+
+/// A queue with so many messages of 40 KiB, of which 100 KiB may be unsettled.
+fn with_unsettled_bytes_max(messages: usize) -> Bench {
+    let mut bench = Bench::new(Config {
+        unsettled_bytes_max: 100 << 10,
+        ..Config::default()
+    });
+    bench.open_channel(1);
+    bench.fill_queue();
+    let purge = queue::Purge {
+        queue: QUEUE,
+        ..Default::default()
+    };
+    bench.send(1, purge);
+    bench.expect(queue::PurgeOk::ID);
+    (0..messages).for_each(|_| bench.publish(40 << 10));
+    bench
+}
+
+#[test]
+fn no_more_than_so_many_bytes_wait_to_be_settled() {
+    let mut bench = with_unsettled_bytes_max(10);
+    bench.consume(1);
+    // The third takes it beyond the limit.
+    bench.expect_deliveries(3, 1);
+    let ack = |delivery_tag, multiple| basic::Ack {
+        delivery_tag,
+        multiple,
+    };
+    bench.send(1, ack(1, false));
+    bench.expect_deliveries(1, 1);
+    bench.send(1, ack(0, true));
+    bench.expect_deliveries(3, 1);
+    // It is the connection's limit, not the channel's; and what a channel leaves when it is closed makes room.
+    bench.open_channel(2);
+    bench.consume(2);
+    bench.expect_deliveries(0, 2);
+    bench.send(1, channel::Close::default());
+    bench.expect_deliveries(3, 2);
+}
+
+#[test]
+fn one_message_is_delivered_however_large_and_what_needs_no_ack_always() {
+    let mut bench = with_unsettled_bytes_max(0);
+    bench.publish(300 << 10);
+    bench.consume(1);
+    bench.expect_deliveries(1, 1);
+    let consume = basic::Consume {
+        queue: QUEUE,
+        no_ack: true,
+        ..Default::default()
+    };
+    bench.send(1, consume);
+    (0..10).for_each(|_| bench.publish(1));
+    bench.expect_deliveries(10, 1);
 }
 
 #[test]

@@ -12,7 +12,7 @@ use crate::amqp::deliver::write_get_ok;
 use crate::amqp::parking::Parked;
 use crate::amqp::pull::token;
 use crate::amqp::session::{Session, internal_error};
-use crate::amqp::unacked::{SourceIndex, Waiting};
+use crate::amqp::unacked::{BodySize, SourceIndex, Waiting};
 use crate::core::consumer_arguments::ConsumerArguments;
 use crate::core::delivery_count::with_delivery_count;
 use crate::core::queue::arguments::QueueType;
@@ -212,6 +212,7 @@ impl Session {
             id: delivery.id,
             // Gets do not count against the channel's limit (QOS-08).
             counted: false,
+            size: BodySize::of(&delivery.message),
         });
         let grew = channel.account_unacked();
         self.unacked_grew |= grew;

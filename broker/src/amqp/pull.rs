@@ -8,6 +8,7 @@
 //!   rung ──▶ pull ──▶ took some, room left ──▶ rung again, behind the others
 //!                 ├─▶ nothing more ──────────▶ waits for the queue's bell
 //!                 ├─▶ no credit ─────────────▶ waits for an ack on the channel
+//!                 ├─▶ too much unsettled ────▶ waits until enough of the connection's deliveries are settled
 //!                 ├─▶ outbox full ───────────▶ stalled, until the outbox has drained
 //!                 └─▶ the queue is gone ─────▶ ends; the client is told if it asked to be
 //! ```
@@ -20,7 +21,7 @@ use leveret_protocol::method::basic;
 use crate::amqp::channel::SourceKind;
 use crate::amqp::deliver::write_delivery;
 use crate::amqp::session::Session;
-use crate::amqp::unacked::{SourceIndex, Waiting};
+use crate::amqp::unacked::{BodySize, SourceIndex, Waiting};
 use crate::core::delivery_count::with_delivery_count;
 use crate::core::queue::{Delivery, Pulled, Room};
 use crate::limits::{OUTBOX_HIGH_BYTES, OUTBOX_LOW_BYTES, PULL_MESSAGES_MAX, RUNG_DUPLICATES_MAX};
@@ -89,6 +90,7 @@ impl Session {
 
     /// Pulls for the consumers that were rung, in turn, until nothing is left or the outbox is full.
     pub(super) fn pull_for_rung(&mut self) {
+        self.ring_who_waited_for_settles();
         if self.outbox.len() <= OUTBOX_LOW_BYTES {
             self.rung.append(&mut self.stalled);
         }
@@ -181,10 +183,14 @@ impl Session {
     /// Pulls once for a consumer, with as much room as is left beside what is held.
     fn pull_into(&mut self, token: u64, held: Held, out: &mut Vec<Delivery>) -> AfterPull {
         let (number, index) = from_token(token);
+        let unsettled_room = self.unsettled_room();
         let Some(channel) = self.channels.get_mut(&number) else {
             return AfterPull::Wait;
         };
-        let credit = channel.credit().saturating_sub(held.messages);
+        let credit = match unsettled_room {
+            0 => 0,
+            _ => channel.credit().saturating_sub(held.messages),
+        };
         let Some(source) = channel.source(index) else {
             return AfterPull::Wait;
         };
@@ -192,8 +198,12 @@ impl Session {
             return AfterPull::Wait;
         }
         let (queue, slot) = (Arc::clone(&source.queue), source.slot);
-        let credit = if source.no_ack { u32::MAX } else { credit };
-        let room = self.room(credit, held.bytes);
+        let (credit, bytes) = match source.no_ack {
+            true => (u32::MAX, usize::MAX),
+            false => (credit, unsettled_room),
+        };
+        self.waits_for_settles |= bytes == 0;
+        let room = self.room(credit, bytes, held.bytes);
         let body = queue.body();
         let pulled = body.pull(slot, room, self.moment, out, &mut self.effects);
         self.carry_out(&queue);
@@ -217,8 +227,31 @@ impl Session {
         }
     }
 
-    fn room(&self, credit: u32, held_bytes: usize) -> Room {
-        let bytes = OUTBOX_HIGH_BYTES.saturating_sub(self.outbox.len() + held_bytes);
+    /// How many bytes more the client may have to settle. The last message may be larger.
+    fn unsettled_room(&self) -> usize {
+        let most = self.node.config.unsettled_bytes_max;
+        if most == 0 {
+            return usize::MAX;
+        }
+        let channels = self.channels.values();
+        let unsettled: u64 = channels.map(|channel| channel.unacked.body_bytes()).sum();
+        usize::try_from(most.saturating_sub(unsettled)).unwrap_or(usize::MAX)
+    }
+
+    /// Looks at all consumers again once enough has been settled, or its channel is closed.
+    fn ring_who_waited_for_settles(&mut self) {
+        if self.waits_for_settles && self.unsettled_room() > 0 {
+            self.waits_for_settles = false;
+            let numbers: Vec<u16> = self.channels.keys().copied().collect();
+            numbers
+                .into_iter()
+                .for_each(|number| self.ring_consumers(number));
+        }
+    }
+
+    fn room(&self, credit: u32, bytes: usize, held_bytes: usize) -> Room {
+        let unsent = OUTBOX_HIGH_BYTES.saturating_sub(self.outbox.len());
+        let bytes = unsent.min(bytes).saturating_sub(held_bytes);
         let messages = if bytes == 0 {
             0
         } else {
@@ -259,6 +292,7 @@ impl Session {
                     source: index,
                     id: delivery.id,
                     counted,
+                    size: BodySize::of(&delivery.message),
                 })
             };
             let Delivery {

@@ -93,6 +93,8 @@ pub(crate) struct Session {
     pub(crate) rung: Vec<u64>,
     /// Consumers that wait for the outbox to drain.
     pub(crate) stalled: Vec<u64>,
+    /// True while consumers wait until the client has settled enough.
+    pub(crate) waits_for_settles: bool,
     /// Consumers whose queue has gone while an answer was parked; they are told behind it.
     pub(crate) cancelled_behind_answer: Vec<u64>,
     /// True once the client has published during an alarm: only those are held up (FLOW-01), and nothing
@@ -149,6 +151,7 @@ impl Session {
             unsettled: Vec::new(),
             rung: Vec::new(),
             stalled: Vec::new(),
+            waits_for_settles: false,
             cancelled_behind_answer: Vec::new(),
             has_published: false,
             blocked: false,

@@ -8,6 +8,7 @@
 
 use std::collections::VecDeque;
 
+use crate::core::Message;
 use crate::core::queue::DeliveryId;
 
 /// Where a delivery came from: an index into the channel's sources.
@@ -21,6 +22,23 @@ pub(crate) struct Waiting {
     pub(crate) id: DeliveryId,
     /// True when the channel-wide prefetch limit counts it (QOS-08).
     pub(crate) counted: bool,
+    /// How large its body is.
+    pub(crate) size: BodySize,
+}
+
+/// The size of a body in whole KiB, one at least and 64 MiB at most. It fits into what a [`Waiting`] leaves free.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct BodySize(u16);
+
+impl BodySize {
+    pub(crate) fn of(message: &Message) -> Self {
+        let kib = message.body_len().div_ceil(1_024).max(1);
+        Self(u16::try_from(kib).unwrap_or(u16::MAX))
+    }
+
+    fn bytes(self) -> u64 {
+        u64::from(self.0) << 10
+    }
 }
 
 /// A channel's unsettled deliveries.
@@ -31,6 +49,7 @@ pub(crate) struct Unacked {
     ring: VecDeque<Option<Waiting>>,
     count: usize,
     counted: usize,
+    body_bytes: u64,
 }
 
 impl Default for Unacked {
@@ -40,6 +59,7 @@ impl Default for Unacked {
             ring: VecDeque::new(),
             count: 0,
             counted: 0,
+            body_bytes: 0,
         }
     }
 }
@@ -66,6 +86,11 @@ impl Unacked {
         self.counted
     }
 
+    /// The bytes of their bodies, each as [`BodySize`] has it.
+    pub(crate) fn body_bytes(&self) -> u64 {
+        self.body_bytes
+    }
+
     /// The oldest delivery's tag.
     pub(crate) fn oldest_tag(&self) -> Option<u64> {
         (self.count > 0).then_some(self.oldest_tag)
@@ -81,8 +106,7 @@ impl Unacked {
     pub(crate) fn push(&mut self, waiting: Waiting) -> u64 {
         let tag = self.next_tag();
         self.ring.push_back(Some(waiting));
-        self.count += 1;
-        self.counted += usize::from(waiting.counted);
+        self.note(waiting);
         tag
     }
 
@@ -148,8 +172,7 @@ impl Unacked {
         let index = (tag - self.oldest_tag) as usize;
         if let Some(place) = self.ring.get_mut(index) {
             *place = Some(waiting);
-            self.count += 1;
-            self.counted += usize::from(waiting.counted);
+            self.note(waiting);
         }
         self.trim();
     }
@@ -163,9 +186,16 @@ impl Unacked {
         self.counted = self.count;
     }
 
+    fn note(&mut self, waiting: Waiting) {
+        self.count += 1;
+        self.counted += usize::from(waiting.counted);
+        self.body_bytes += waiting.size.bytes();
+    }
+
     fn forget(&mut self, waiting: Waiting) {
         self.count -= 1;
         self.counted -= usize::from(waiting.counted);
+        self.body_bytes -= waiting.size.bytes();
     }
 
     fn trim(&mut self) {
@@ -185,6 +215,7 @@ mod tests {
             source: SourceIndex(0),
             id: DeliveryId(id),
             counted: true,
+            size: BodySize(id as u16),
         }
     }
 
@@ -252,5 +283,25 @@ mod tests {
             .for_each(|(tag, waiting)| unacked.restore(tag, waiting));
         assert_eq!((unacked.len(), unacked.next_tag()), (5, 6));
         assert_eq!(tags_up_to(&mut unacked, 5), Some(vec![1, 2, 3, 4, 5]));
+    }
+
+    #[test]
+    fn a_delivery_takes_no_more_room_for_knowing_its_size() {
+        assert_eq!(size_of::<Option<Waiting>>(), 16);
+    }
+
+    #[test]
+    fn the_bytes_of_bodies_are_those_of_what_waits() {
+        let mut unacked = five();
+        assert_eq!(unacked.body_bytes(), 15 << 10);
+        let third = unacked.take(3).unwrap();
+        assert_eq!(unacked.body_bytes(), 12 << 10);
+        let mut taken = Vec::new();
+        assert!(unacked.take_up_to(2, &mut taken));
+        assert_eq!(unacked.body_bytes(), 9 << 10);
+        unacked.restore(3, third);
+        assert_eq!(unacked.body_bytes(), 12 << 10);
+        unacked.take_all(&mut taken);
+        assert_eq!(unacked.body_bytes(), 0);
     }
 }

@@ -34,6 +34,7 @@ const RANGES: &[Range] = &[
     Range::new("max_message_size_bytes", 1, 536_870_912),
     Range::new("connections_max", 1, 4_294_967_295),
     Range::new("consumers_per_channel_max", 1, 4_294_967_295),
+    Range::new("unsettled_bytes_max", 0, i64::MAX),
     Range::new("memory_high_watermark_bytes", 0, i64::MAX),
     Range::new("memory_reserve_bytes", 0, i64::MAX),
     // A handshake without a deadline would let silent peers use up all connections.

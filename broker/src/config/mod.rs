@@ -92,6 +92,10 @@ pub struct Config {
     /// Consumers one channel may hold (CONS-13). A client with ten thousand on one channel has
     /// lost count of them.
     pub consumers_per_channel_max: u32,
+    /// Bytes of bodies that one connection may have been sent and not settled; its consumers get nothing more until
+    /// it settles some. Each counts in whole KiB. 0: no limit, as in RabbitMQ: what is unsettled is counted by the
+    /// watermark anyhow, and a prefetch is how a client says what it can take.
+    pub unsettled_bytes_max: u64,
     /// What queues are that are declared without a type (QARG-35), in vhosts that say nothing else.
     pub default_queue_type: DefaultQueueType,
     /// Bytes of messages in memory above which publishers are held back; 0 never holds them back.
@@ -172,6 +176,7 @@ impl Default for Config {
             max_message_size_bytes: 134_217_728,
             connections_max: 65_536,
             consumers_per_channel_max: 10_000,
+            unsettled_bytes_max: 0,
             default_queue_type: DefaultQueueType::default(),
             memory_high_watermark_bytes: 2 << 30,
             memory_reserve_bytes: 1 << 30,

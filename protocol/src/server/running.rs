@@ -4,7 +4,7 @@
 //! there is a short way, [`Connection::next_usual`], which is tried first. Whatever is unusual about a
 //! frame, or wrong, is found on the long way.
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use std::sync::Arc;
 
 use super::channels::ChannelState;
