@@ -208,6 +208,8 @@ impl Unacked {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use super::*;
 
     fn waiting(id: u64) -> Waiting {
