@@ -1,17 +1,23 @@
 //! [`Broker`]: a running broker, to be held by a program, a test, or the `leveret` binary.
 
+mod passwords;
 mod policies;
+mod users;
+mod vhosts;
 
 use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use leveret_protocol::{Fault, ReplyCode};
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
+
+#[cfg(not(feature = "tls"))]
+use std::convert::Infallible as Tls;
 
 use crate::access::AccessError;
 use crate::alarm::AlarmResource;
@@ -21,9 +27,14 @@ use crate::definitions::{Definitions, DefinitionsError, Report};
 use crate::durable::{Health, KeepError};
 use crate::importing::Committed;
 use crate::net::listener::accept_all;
+use crate::net::peer::Peer;
 use crate::net::workers::Workers;
 use crate::node::Node;
+#[cfg(feature = "tls")]
+use crate::tls::Tls;
 pub use policies::NoPolicy;
+pub use users::UserChange;
+pub use vhosts::VhostSettings;
 
 /// A running broker. Clones are handles to the same one.
 ///
@@ -106,6 +117,13 @@ impl Broker {
         })
     }
 
+    /// The bytes that are taken of `memory_reserve_bytes` now: what connections, channels, consumers,
+    /// incomplete messages, transactions, queues, exchanges and bindings hold, as estimated.
+    #[must_use]
+    pub fn reserved_bytes(&self) -> u64 {
+        self.inside.node.reserve.held_bytes()
+    }
+
     /// Listens on one more address and returns it, with the port that the system chose for port 0.
     ///
     /// # Errors
@@ -124,12 +142,35 @@ impl Broker {
         address: SocketAddr,
         workers: &Workers,
     ) -> Result<SocketAddr, ListenError> {
+        self.accept_on(address, None, workers).await
+    }
+
+    /// As [`Broker::listen_with`], for clients that speak TLS.
+    ///
+    /// # Errors
+    /// The system refuses the address.
+    #[cfg(feature = "tls")]
+    pub async fn listen_tls(
+        &self,
+        address: SocketAddr,
+        tls: &Tls,
+        workers: &Workers,
+    ) -> Result<SocketAddr, ListenError> {
+        self.accept_on(address, Some(tls.clone()), workers).await
+    }
+
+    async fn accept_on(
+        &self,
+        address: SocketAddr,
+        tls: Option<Tls>,
+        workers: &Workers,
+    ) -> Result<SocketAddr, ListenError> {
         let refused = |source| ListenError { address, source };
         let listener = TcpListener::bind(address).await.map_err(refused)?;
         let bound = listener.local_addr().map_err(refused)?;
         self.start_tasks();
         let node = Arc::clone(&self.inside.node);
-        let accepting = tokio::spawn(accept_all(node, listener, workers.clone()));
+        let accepting = tokio::spawn(accept_all(node, listener, tls, workers.clone()));
         let mut tasks = self.inside.lock();
         if tasks.stopped {
             accepting.abort();
@@ -143,22 +184,24 @@ impl Broker {
     /// the connection ends. Such a client counts as local.
     pub async fn serve(&self, stream: impl AsyncRead + AsyncWrite + Unpin + Send) {
         self.start_tasks();
-        serve(Arc::clone(&self.inside.node), stream, None).await;
+        let node = Arc::clone(&self.inside.node);
+        serve(node, stream, Peer::default(), Instant::now()).await;
     }
 
     /// Adds what definitions say to a running broker, all of it or nothing: users are replaced, with
-    /// effect from their next connection on, and their permissions from their next channel on; exchanges,
-    /// queues and bindings are declared. When this returns, what is durable is safe.
+    /// effect from their next connection on, and their permissions after a second at most of use; vhosts are
+    /// made or changed; exchanges, queues and bindings are declared. What is said of users and vhosts of the
+    /// configuration has no effect and is reported. When this returns, what is durable is safe.
     ///
     /// # Errors
-    /// Everything that stands against it, for instance a queue that exists with other arguments, or a
-    /// vhost that does not exist: vhosts come with a start.
+    /// Everything that stands against it, for instance a queue that exists with other arguments.
     pub async fn import_definitions(
         &self,
         definitions: &Definitions,
     ) -> Result<Report, ImportError> {
         let node = &self.inside.node;
-        let (report, durable_at) = crate::importing::import(node, definitions)?;
+        let definitions = self.with_hashed_passwords(definitions).await;
+        let (report, durable_at) = crate::importing::import(node, &definitions)?;
         match (durable_at, node.commits()) {
             (Some(epoch), Some(commits)) if !Committed::new(commits, epoch).await => {
                 Err(ImportError::StoreFailed)
@@ -178,6 +221,19 @@ impl Broker {
     #[must_use]
     pub fn health(&self) -> Health {
         self.inside.node.health()
+    }
+
+    /// How many clients are connected, in their handshakes or after.
+    #[must_use]
+    pub fn connection_count(&self) -> usize {
+        self.inside.node.connections.count()
+    }
+
+    /// Waits until no client is connected and nothing is held for one any more. It waits for as long as
+    /// somebody is connected: it asks nobody to go, as [`Broker::shutdown`] does.
+    pub async fn all_disconnected(&self) {
+        let connections = &self.inside.node.connections;
+        poll_fn(|cx| connections.poll_all_ended(cx)).await;
     }
 
     /// Raises an operator's alarm: whoever publishes is held up, as if this were short, until
@@ -229,15 +285,24 @@ impl Broker {
 
     /// The disk may take its time, so it gets a thread that may wait for it.
     async fn close_store(&self) {
-        let node = Arc::clone(&self.inside.node);
-        let closed = tokio::task::spawn_blocking(move || {
+        let closed = self.off_the_runtime(|node| {
             if let Some(keeping) = node.keeping() {
                 keeping.close();
             }
         });
-        if closed.await.is_err() {
+        if closed.await.is_none() {
             tracing::error!("the data directory was not closed in good order");
         }
+    }
+
+    /// Works on a thread that may take its time; `None` if the work has panicked.
+    async fn off_the_runtime<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Node) -> T + Send + 'static,
+    ) -> Option<T> {
+        let node = Arc::clone(&self.inside.node);
+        let worked = tokio::task::spawn_blocking(move || work(&node));
+        worked.await.ok()
     }
 
     /// Starts the tasks that the whole broker shares; they need a runtime, which `start` does not.
@@ -285,3 +350,6 @@ impl Drop for Inside {
         }
     }
 }
+
+#[cfg(test)]
+mod account_tests;

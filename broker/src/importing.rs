@@ -1,8 +1,8 @@
 //! Definitions and a node: what is imported at its start, what while it runs, and what it exports.
 //!
 //! ```text
-//!   start    load ─▶ check ─▶ into the configuration ─▶ judge the data directory ─▶ node ─▶ apply, log
-//!   running  check ─▶ locks ─▶ try ─▶ users, then topology ─▶ leases begin
+//!   start    load ─▶ data directory ─▶ check, judge, lay accounts over it ─▶ node ─▶ apply, log
+//!   running  check ─▶ locks ─▶ try ─▶ users and vhosts, then topology ─▶ leases begin
 //! ```
 //!
 //! What it is not: the rules (see [`crate::definitions`]).
@@ -17,14 +17,15 @@ use std::time::Instant;
 
 use leveret_storage::{CommitBell, CommitState, Commits, Epoch};
 
-use crate::config::{Config, DefaultQueueType};
+use crate::access::{AccountChange, Beginning};
+use crate::config::Config;
 use crate::core::effects::carry_out;
 use crate::core::policy::change::tell;
 use crate::core::queue::Effects;
 use crate::core::topology::Topology;
 use crate::definitions::{
     self, Accounts, Definitions, DefinitionsError, Imported, Problems, Report, check,
-    check_topologies, import_all, own_type, salt,
+    check_topologies, import_all, salt,
 };
 use crate::node::Node;
 
@@ -36,45 +37,45 @@ pub(crate) struct StartDefinitions {
 }
 
 impl StartDefinitions {
-    /// Reads what the configuration names and lays users, vhosts and limits over it.
+    /// Reads what the configuration names.
     ///
     /// # Errors
-    /// Everything that can be told without the data directory; each thing is logged.
-    pub(crate) fn load(config: &mut Config) -> Result<Option<Self>, DefinitionsError> {
+    /// Everything that is wrong with the text; each thing is logged.
+    pub(crate) fn load(config: &Config) -> Result<Option<Self>, DefinitionsError> {
         let Some(path) = &config.load_definitions else {
             return Ok(None);
         };
         let loaded = definitions::load(path, &config.default_vhost);
         let definitions = loaded.inspect_err(log)?;
-        let mut accounts = Accounts::of_config(config);
-        let mut problems = Problems::default();
-        check(
-            &definitions,
-            &accounts.user_names(),
-            &accounts.vhost_names(),
-            &mut problems,
-        );
-        problems.verdict().inspect_err(log)?;
         let mut report = Report::default();
         report
             .not_honoured
             .extend_from_slice(definitions.not_honoured());
-        accounts.add(&definitions, &mut report);
-        (config.users, config.vhosts) = (accounts.users, accounts.vhosts);
         Ok(Some(Self {
             definitions,
             report,
         }))
     }
 
-    /// Holds the definitions against what a data directory has.
+    /// Holds the definitions against what the configuration and a data directory have, and lays users, vhosts
+    /// and limits over it.
     ///
     /// # Errors
     /// Everything that contradicts it; each thing is logged.
     pub(crate) fn judge(
-        &self,
+        &mut self,
         topologies: &BTreeMap<Arc<str>, Topology>,
+        beginning: &mut Beginning,
     ) -> Result<(), DefinitionsError> {
+        let mut problems = Problems::default();
+        let mut accounts = Accounts::of_beginning(beginning);
+        check(
+            &self.definitions,
+            &accounts.user_names(),
+            &accounts.vhost_names(),
+            &mut problems,
+        );
+        problems.verdict().inspect_err(log)?;
         let (mut problems, mut report) = (Problems::default(), Report::default());
         check_topologies(
             &self.definitions,
@@ -82,7 +83,10 @@ impl StartDefinitions {
             &mut problems,
             &mut report,
         );
-        problems.verdict().inspect_err(log)
+        problems.verdict().inspect_err(log)?;
+        accounts.add(&self.definitions, &mut self.report);
+        (beginning.users, beginning.vhosts) = (accounts.users, accounts.vhosts);
+        Ok(())
     }
 
     /// Brings exchanges, queues and bindings into the node's vhosts.
@@ -113,71 +117,61 @@ pub(crate) fn import(
     node: &Node,
     definitions: &Definitions,
 ) -> Result<(Report, Option<Epoch>), DefinitionsError> {
-    // Users are read, changed and written as a whole.
-    let one_at_a_time = node
-        .importing
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner);
-    let mut accounts = accounts(node);
+    let definitions = &*definitions.with_hashed_passwords(node.config.password_hashing);
+    let changing = node.change_accounts();
+    let mut accounts = Accounts::of_access(&node.access);
     let mut problems = Problems::default();
     let (users, vhosts) = (accounts.user_names(), accounts.vhost_names());
     check(definitions, &users, &vhosts, &mut problems);
-    for new in definitions
-        .vhosts
-        .iter()
-        .filter(|one| !vhosts.contains(&*one.name))
-    {
-        let text = "there is no such vhost, and a running broker cannot be given one";
-        problems.add(&new.place, text);
-    }
     let mut report = Report::default();
     report
         .not_honoured
         .extend_from_slice(definitions.not_honoured());
     accounts.add(definitions, &mut report);
     let find = |name: &str| node.vhost(name);
+    let changes = changes(node, accounts);
+    let mut changed_at = None;
     let replace = || {
         // The patterns have passed their check.
-        if let Err(error) = node.access.replace(&accounts.users, &accounts.vhosts) {
-            tracing::error!(%error, "users and permissions were not imported");
+        match changing.apply(&changes) {
+            Ok(epoch) => changed_at = epoch,
+            Err(error) => tracing::error!(%error, "users and permissions were not imported"),
         }
     };
     let imported = import_all(definitions, find, problems, &mut report, replace)?;
-    let durable_at = imported.durable_at;
-    for definition in &definitions.vhosts {
-        if let (Some(vhost), Some(queue_type)) =
-            (node.vhost(&definition.name), own_type(definition))
-        {
-            vhost.set_default_queue_type(queue_type.into());
-        }
-    }
+    changing.tell_vhosts(&changes);
+    let durable_at = imported.durable_at.max(changed_at);
     tell_queues(node, imported);
-    drop(one_at_a_time);
+    drop(changing);
     report.log();
     Ok((report, durable_at))
 }
 
+/// The users and vhosts that are to be others than they are.
+fn changes(node: &Node, accounts: Accounts) -> Vec<AccountChange> {
+    let access = &node.access;
+    let vhosts = accounts.vhosts.into_iter();
+    let vhosts = vhosts.filter(|to| access.vhost(&to.name).is_none_or(|is| *is != *to));
+    let users = accounts.users.into_iter();
+    let users = users.filter(|to| {
+        let is = access.user(&to.name);
+        is.is_none_or(|is| is.config() != to)
+    });
+    let vhosts = vhosts.map(AccountChange::PutVhost);
+    vhosts.chain(users.map(AccountChange::PutUser)).collect()
+}
+
 /// What the node has.
 pub(crate) fn export(node: &Node) -> Definitions {
-    let mut exported = definitions::export(&accounts(node), salt);
-    let mut vhosts: Vec<_> = node.vhosts().collect();
-    vhosts.sort_by(|one, other| one.name().cmp(other.name()));
-    for vhost in vhosts {
+    let mut exported = definitions::export(
+        &Accounts::of_access(&node.access),
+        node.config.password_hashing,
+        salt,
+    );
+    for vhost in node.vhosts() {
         exported.add_topology(&vhost.topology());
     }
     exported
-}
-
-fn accounts(node: &Node) -> Accounts {
-    let names = node.vhosts().map(|vhost| &**vhost.name());
-    let mut accounts = Accounts::of_access(&node.access, names);
-    for one in &mut accounts.vhosts {
-        let vhost = node.vhost(&one.name);
-        let queue_type = vhost.map(|vhost| vhost.topology().default_queue_type());
-        let own = queue_type.filter(|own| *own != node.config.default_queue_type.into());
-        one.default_queue_type = own.and_then(|own| DefaultQueueType::from_name(own.as_str()));
-    }
-    accounts
 }
 
 /// Queues that were there learn what the policies say now. A declared queue that expires does so from now

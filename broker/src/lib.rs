@@ -8,6 +8,8 @@
 //! | [`core`] | the routing core: exchanges, bindings, queues, messages; no I/O |
 //! | `amqp` | the front end for AMQP 0-9-1: one task per connection |
 //! | `net` | sockets, and the workers that serve them |
+//! | [`proxy_protocol`] | what a proxy says of a client, as pure rules |
+//! | `tls` | certificates, keys and who is asked for them; the feature `tls` |
 //! | [`broker`] | [`Broker`]: start, listen, shut down |
 //! | [`durable`] | what outlives a restart: the catalog, and the way to the store |
 //! | [`definitions`] | users, vhosts, queues and so on as RabbitMQ's JSON, in and out |
@@ -19,6 +21,7 @@
 extern crate self as leveret;
 
 pub mod access;
+mod accounts;
 mod alarm;
 mod amqp;
 #[cfg(feature = "bench-parts")]
@@ -33,16 +36,26 @@ pub mod definitions;
 pub mod durable;
 mod importing;
 pub mod limits;
+mod log_limit;
 mod memory;
 mod names;
 mod net;
 mod node;
 mod timers;
+#[cfg(feature = "tls")]
+pub mod tls;
+mod vhosts;
 
+pub use access::AccountError;
 pub use alarm::AlarmResource;
-pub use broker::{Broker, ImportError, ListenError, NoPolicy, StartError};
+pub use broker::{
+    Broker, ImportError, ListenError, NoPolicy, StartError, UserChange, VhostSettings,
+};
 pub use config::Config;
 pub use core::policy::{ApplyTo, Policy, PolicyError, PolicyKind, PolicyValue};
 pub use definitions::{Definitions, DefinitionsError, Report};
 pub use durable::{Health, Problem};
+pub use net::proxy_protocol;
 pub use net::workers::Workers;
+#[cfg(feature = "tls")]
+pub use tls::{Tls, TlsError};

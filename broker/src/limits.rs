@@ -46,9 +46,31 @@ pub const ACCEPT_BACKOFF_MS: u64 = 100;
 /// Deliveries are held against the consumer timeouts at least this often (DELIV-13): a timeout that has
 /// become shorter meanwhile is noticed.
 pub const CONSUMER_TIMEOUT_CHECK_MS: u64 = 60_000;
+/// Lines of the log in one second about strangers who are turned away before they are connections. Ten show
+/// what goes on; a flood of them, told of one by one, would fill a disk.
+pub const COMPLAINTS_PER_S_MAX: u32 = 10;
 /// Sockets beyond the limit on open connections that may be in their handshake, so that strangers
 /// who never log in cannot use up all file descriptors.
 pub const HANDSHAKES_MAX: usize = 1_024;
+/// Failed logins of one address within the time that a refused login takes before its further ones are put
+/// off. Many more than a client that was given a wrong password causes, and few for who guesses: some thirty
+/// a second with the default of three seconds.
+pub const FAILED_LOGINS_AT_ONCE: u32 = 100;
+/// Addresses whose failed logins are remembered; beyond it the one that is forgiven next is forgotten. Who has
+/// more addresses than that is not to be stopped by them, and must not fill the memory.
+pub const FAILED_ADDRESSES_MAX: usize = 4_096;
+/// How long a password that was right is remembered, in seconds: until everybody who was cut off is back.
+pub const VERIFIED_LOGINS_S: u64 = 60;
+/// How many are remembered, of less than 100 bytes each; the oldest goes first.
+pub const VERIFIED_LOGINS_MAX: usize = 4_096;
+/// While logins are put off, it is looked this often, in milliseconds, whether anybody still waits for them.
+pub const PUT_OFF_LOGINS_CHECK_MS: u64 = 100;
+/// Refused logins that are logged at once, and so many more in each second: enough to see what goes on, and
+/// not enough to fill a disk. The next line tells how many were left out.
+pub const REFUSED_LOGINS_LOGGED: u32 = 10;
+/// TLS sessions that clients may resume, each of some hundred bytes: enough for those that reconnect after
+/// a failure, and no more than a few hundred kilobytes.
+pub const TLS_SESSIONS_MAX: usize = 1_024;
 /// What a queued message costs beside its body: its allocation's head, the queue's entry, the
 /// allocator's own share.
 pub const MESSAGE_OVERHEAD_BYTES: u64 = 128;
@@ -80,3 +102,20 @@ pub const COMMIT_HERE_HEARTBEAT_MIN: Duration = Duration::from_secs(30);
 /// Above this much that is not committed over all connections, those that publish into the store are
 /// not read until their own publishes are, so that thousands of them cannot fill the memory together.
 pub const PENDING_BYTES_MAX: u64 = 67_108_864;
+/// What an open connection costs: its task, its machine, its buffers while they are empty. Measured: 6 KiB
+/// with one channel.
+pub const CONNECTION_BYTES: u64 = 8_192;
+/// What a connection holds is brought to account when it has changed by this much.
+pub const ACCOUNT_STEP_BYTES: u64 = 4_096;
+/// What an open channel costs. Measured: 0.75 KiB.
+pub const CHANNEL_BYTES: u64 = 1_024;
+/// What a consumer, or what a channel remembers of a queue it gets from, costs beside its tag. Measured:
+/// 0.56 KiB.
+pub const CONSUMER_BYTES: u64 = 640;
+/// What a queue costs beside its name and arguments. Measured: 0.8 KiB.
+pub const QUEUE_BYTES: u64 = 1_024;
+/// What an exchange costs beside its name and arguments. Measured: 0.56 KiB.
+pub const EXCHANGE_BYTES: u64 = 640;
+/// What a binding costs beside its key and arguments. Measured on a topic exchange with keys of 14 bytes, where
+/// it is most: 0.64 KiB.
+pub const BINDING_BYTES: u64 = 640;

@@ -34,6 +34,7 @@ pub(crate) async fn watch(node: &Node) {
         let (found, mut cost) = look_at_all(node).await;
         let start = Instant::now();
         let held = found.iter().map(|found| found.held_bytes).sum::<u64>();
+        let held = held + remembered_bytes(node);
         set(node, held >= watermark, held);
         share = give_shares(node, &found, share);
         // With very many queues the looking itself costs time, so it is done less often.
@@ -52,15 +53,15 @@ fn pause_ms(watermark: u64, held: u64) -> u64 {
 }
 
 /// A queue and what it holds in memory.
-struct Found<'n> {
-    vhost: &'n Arc<Vhost>,
+struct Found {
+    vhost: Arc<Vhost>,
     queue: Arc<QueueHandle>,
     held_bytes: u64,
 }
 
 /// Looks at every queue, and lets connections have their turns in between: there may be hundreds of
 /// thousands. Says how long the looking itself took.
-async fn look_at_all(node: &Node) -> (Vec<Found<'_>>, Duration) {
+async fn look_at_all(node: &Node) -> (Vec<Found>, Duration) {
     let (mut found, mut cost) = (Vec::new(), Duration::ZERO);
     for vhost in node.vhosts() {
         let start = Instant::now();
@@ -74,7 +75,7 @@ async fn look_at_all(node: &Node) -> (Vec<Found<'_>>, Duration) {
         cost += start.elapsed();
         for some in queues.chunks(QUEUES_PER_LOOK_MAX) {
             let start = Instant::now();
-            found.extend(some.iter().map(|queue| look(vhost, queue)));
+            found.extend(some.iter().map(|queue| look(&vhost, queue)));
             cost += start.elapsed();
             tokio::task::yield_now().await;
         }
@@ -82,9 +83,22 @@ async fn look_at_all(node: &Node) -> (Vec<Found<'_>>, Duration) {
     (found, cost)
 }
 
-fn look<'n>(vhost: &'n Arc<Vhost>, queue: &Arc<QueueHandle>) -> Found<'n> {
+/// What exchanges remember of messages. There are few that do.
+fn remembered_bytes(node: &Node) -> u64 {
+    let vhosts = node.vhosts();
+    let of_vhost = |vhost: &Arc<Vhost>| {
+        let topology = vhost.topology();
+        let exchanges = topology.exchanges().into_iter();
+        exchanges
+            .map(|exchange| exchange.rules().held_bytes())
+            .sum::<u64>()
+    };
+    vhosts.iter().map(of_vhost).sum()
+}
+
+fn look(vhost: &Arc<Vhost>, queue: &Arc<QueueHandle>) -> Found {
     Found {
-        vhost,
+        vhost: Arc::clone(vhost),
         held_bytes: held_bytes(&queue.body().status()),
         queue: Arc::clone(queue),
     }
@@ -96,11 +110,11 @@ fn held_bytes(status: &QueueStatus) -> u64 {
 
 /// Tells durable queues their share if it has changed, or if they hold more and may not know of it: a
 /// new queue begins with the largest. Returns the share.
-fn give_shares(node: &Node, found: &[Found<'_>], before: u64) -> u64 {
+fn give_shares(node: &Node, found: &[Found], before: u64) -> u64 {
     let durable = || found.iter().filter(|found| found.queue.spec().is_kept());
     let busy = durable().filter(|found| found.held_bytes > SHARE_BYTES_MIN);
     let share = share_bytes(node.config.memory_high_watermark_bytes, busy.count() as u64);
-    let is_concerned = |found: &&Found<'_>| share != before || found.held_bytes > share;
+    let is_concerned = |found: &&Found| share != before || found.held_bytes > share;
     if share == before && share == RESIDENT_BYTES_MAX {
         return share;
     }
@@ -144,7 +158,6 @@ fn set(node: &Node, raised: bool, held: u64) {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::access::Access;
     use crate::config::Config;
     use crate::core::queue::testing::{NotedBell, consumer, message_of, port};
     use crate::core::topology::QueueDeclare;
@@ -169,8 +182,7 @@ mod tests {
             ..Config::default()
         };
         let opened = open_on(Arc::new(FakeDisk::new()), &config.storage).unwrap();
-        let access = Access::new(&config).unwrap();
-        let node = Node::with(config, access, Some(opened)).unwrap();
+        let node = Node::with(config, Some(opened)).unwrap();
         let (vhost, now) = (node.vhost("/").unwrap(), node.clock.moment(Instant::now()));
         let mut effects = Effects::default();
         for name in ["a", "b", "c", "d", "e", "f", "g", "h"] {

@@ -3,45 +3,64 @@
 //! Plain data behind the small locks of its parts. Two brokers in one process have two nodes and
 //! nothing in common.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use leveret_protocol::server::ServerOptions;
 use leveret_protocol::{TableBuf, Value};
 use leveret_storage::{CommitState, Commits, Epoch, Held, LogId, Recovered, RecoveredLog, Store};
 
-use crate::access::Access;
+use crate::access::verifier::Verifier;
+use crate::access::{Access, Beginning, Kept};
 use crate::alarm::Alarm;
 use crate::broker::StartError;
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{AuthMechanism, Config, VhostConfig};
 use crate::connections::Connections;
 use crate::core::deduplication::Deduplication;
 use crate::core::message::COPY_BODY_BYTES_MAX;
 use crate::core::queue::arguments::QueueArguments;
 use crate::core::queue::{ClassicOptions, ClassicQueue, DelayQueue, Queue};
 use crate::core::queue_handle::QueueSpec;
-use crate::core::topology::{Ids, MakeQueue, Topology};
+use crate::core::reserve::Reserve;
+#[cfg(test)]
+use crate::core::topology::MakeQueue;
+use crate::core::topology::{Ids, Topology, TopologyLimits};
 use crate::core::vhost::Vhost;
+use crate::definitions::salt;
 use crate::durable::keeping::{self, Keeping};
 use crate::durable::{Health, start};
 use crate::importing::StartDefinitions;
+use crate::limits::{COMPLAINTS_PER_S_MAX, REFUSED_LOGINS_LOGGED};
+use crate::log_limit::LogLimit;
 use crate::timers::Timers;
+use crate::vhosts::{VhostMaker, Vhosts};
 
 /// The shared part of a broker.
 #[derive(Debug)]
 pub(crate) struct Node {
     pub(crate) config: Config,
     pub(crate) options: Arc<ServerOptions>,
+    /// For who comes over TLS: EXTERNAL is offered to nobody else. Who has shown no certificate is
+    /// offered it too, so that the refusal can say what is missing, as the reference does.
+    pub(crate) options_over_tls: Arc<ServerOptions>,
     pub(crate) access: Access,
+    pub(crate) verifier: Verifier,
+    /// Of logins that were refused.
+    pub(crate) refusals_log: LogLimit,
     pub(crate) clock: Clock,
     pub(crate) connections: Arc<Connections>,
+    /// About strangers who are turned away.
+    pub(crate) complaints: LogLimit,
     pub(crate) timers: Timers,
     pub(crate) alarm: Arc<Alarm>,
     commits: Option<Arc<Commits>>,
-    vhosts: HashMap<String, Arc<Vhost>>,
+    pub(crate) vhosts: Vhosts,
+    /// The memory for everything but queued messages.
+    pub(crate) reserve: Arc<Reserve>,
     keeping: Option<Keeping>,
-    pub(crate) importing: Mutex<()>,
+    /// Held by whoever changes users and vhosts.
+    pub(crate) changing_accounts: Mutex<()>,
 }
 
 impl Node {
@@ -50,68 +69,80 @@ impl Node {
     ///
     /// # Errors
     /// The users cannot be served, the data directory cannot be used, or the definitions not be imported.
-    pub(crate) fn new(mut config: Config) -> Result<Self, StartError> {
+    pub(crate) fn new(config: Config) -> Result<Self, StartError> {
         // What can be refused without touching the disk comes first.
-        let definitions = StartDefinitions::load(&mut config)?;
-        let access = Access::new(&config)?;
+        let definitions = StartDefinitions::load(&config)?;
+        Access::new(&config)?;
         let opened = match &config.data_dir {
             Some(directory) => Some(keeping::open(directory, &config.storage)?),
             None => None,
         };
-        Self::with_definitions(config, access, opened, definitions)
+        Self::with_definitions(config, opened, definitions)
     }
 
     /// Builds a node on an open store.
     #[cfg(test)]
     pub(crate) fn with(
         config: Config,
-        access: Access,
         opened: Option<(Store, Recovered)>,
     ) -> Result<Self, StartError> {
-        Self::with_definitions(config, access, opened, None)
+        Self::with_definitions(config, opened, None)
     }
 
     fn with_definitions(
         config: Config,
-        access: Access,
         opened: Option<(Store, Recovered)>,
-        definitions: Option<StartDefinitions>,
+        mut definitions: Option<StartDefinitions>,
     ) -> Result<Self, StartError> {
         let clock = Clock::start();
-        let mut judge = |topologies: &BTreeMap<Arc<str>, Topology>| match &definitions {
-            Some(definitions) => definitions.judge(topologies).map_err(StartError::from),
-            None => Ok(()),
+        let mut judge = |topologies: &BTreeMap<Arc<str>, Topology>, kept: Kept| {
+            let mut beginning = Beginning::of(&config, kept);
+            if let Some(definitions) = &mut definitions {
+                definitions.judge(topologies, &mut beginning)?;
+            }
+            beginning.hash_passwords(config.password_hashing, salt);
+            beginning.log();
+            Ok(Access::with(&config, beginning)?)
         };
-        let (vhosts, timers, keeping) = match opened {
+        let reserve = Reserve::new(config.memory_reserve_bytes);
+        let (access, vhosts, timers, keeping) = match opened {
             None => {
-                judge(&BTreeMap::new())?;
-                (vhosts_in_memory(&config), Timers::default(), None)
+                let access = judge(&BTreeMap::new(), Kept::default())?;
+                let vhosts = vhosts_in_memory(&access, Arc::clone(&reserve));
+                (access, vhosts, Timers::default(), None)
             }
             Some(opened) => {
-                let started = start::start(&config, clock, make_body, opened, &mut judge)?;
-                (started.vhosts, started.timers, Some(started.keeping))
+                let started =
+                    start::start(&config, clock, make_body, opened, &reserve, &mut judge)?;
+                let keeping = Some(started.keeping);
+                (started.access, started.vhosts, started.timers, keeping)
             }
         };
-        for vhost in vhosts.values() {
-            let own = config.vhosts.iter().find(|one| *one.name == **vhost.name());
-            let own = own.and_then(|one| one.default_queue_type);
-            vhost.set_default_queue_type(own.unwrap_or(config.default_queue_type).into());
-        }
         let node = Self {
             vhosts,
-            options: Arc::new(server_options(&config)),
+            reserve,
+            options: Arc::new(server_options(&config, false)),
+            options_over_tls: Arc::new(server_options(&config, true)),
             access,
+            verifier: Verifier::new(&config),
+            refusals_log: LogLimit::new(REFUSED_LOGINS_LOGGED),
             clock,
             connections: Arc::new(Connections::new(config.connections_max)),
+            complaints: LogLimit::new(COMPLAINTS_PER_S_MAX),
             timers,
             alarm: Arc::default(),
             commits: keeping
                 .as_ref()
                 .map(|keeping| Arc::clone(keeping.commits())),
             keeping,
-            importing: Mutex::default(),
+            changing_accounts: Mutex::default(),
             config,
         };
+        for one in node.access.vhosts() {
+            if let Some(vhost) = node.vhost(&one.name) {
+                node.set_up(&vhost, &one);
+            }
+        }
         node.timers.reply_through(&node.connections);
         if let Some(keeping) = &node.keeping {
             keeping.watch(&node.alarm, &node.connections);
@@ -133,25 +164,39 @@ impl Node {
         self.keeping.as_ref()
     }
 
-    /// All vhosts.
-    pub(crate) fn vhosts(&self) -> impl Iterator<Item = &Arc<Vhost>> {
-        self.vhosts.values()
+    /// All vhosts, by name.
+    pub(crate) fn vhosts(&self) -> Vec<Arc<Vhost>> {
+        self.vhosts.all()
     }
 
     /// The vhost of exactly this name (CONN-20).
     pub(crate) fn vhost(&self, name: &str) -> Option<Arc<Vhost>> {
-        self.vhosts.get(name).cloned()
+        self.vhosts.get(name)
+    }
+
+    /// Tells a vhost what queues are that are declared without a type, and how much it may have.
+    pub(crate) fn set_up(&self, vhost: &Vhost, config: &VhostConfig) {
+        let own = config.default_queue_type;
+        vhost.set_default_queue_type(own.unwrap_or(self.config.default_queue_type).into());
+        vhost.set_limits(TopologyLimits {
+            exchanges_max: config.exchanges_max,
+            bindings_max: config.bindings_max,
+        });
     }
 }
 
-fn vhosts_in_memory(config: &Config) -> HashMap<String, Arc<Vhost>> {
-    let ids = Ids::default();
-    let make_queue: MakeQueue = Arc::new(|spec, arguments| make_body(spec, arguments, None));
-    let vhosts = config.vhost_names().map(|name| {
-        let topology = Topology::new(name, ids.clone(), Arc::clone(&make_queue));
-        (name.to_owned(), Arc::new(Vhost::with(topology, None)))
-    });
-    vhosts.collect()
+fn vhosts_in_memory(access: &Access, reserve: Arc<Reserve>) -> Vhosts {
+    let maker = VhostMaker {
+        ids: Ids::default(),
+        make_queue: Arc::new(|spec, arguments| make_body(spec, arguments, None)),
+        sink: None,
+        reserve,
+    };
+    let vhosts = access.vhosts().into_iter();
+    let vhosts: Vec<_> = vhosts
+        .map(|vhost| maker.vhost(maker.topology(&vhost.name)))
+        .collect();
+    Vhosts::new(maker, vhosts)
 }
 
 /// The body of a queue: one that is kept goes on with its log.
@@ -190,10 +235,10 @@ fn make_delay_queue(
     }
 }
 
-fn server_options(config: &Config) -> ServerOptions {
+fn server_options(config: &Config, over_tls: bool) -> ServerOptions {
     ServerOptions {
         server_properties: server_properties(config),
-        mechanisms: mechanisms(config),
+        mechanisms: mechanisms(config, over_tls),
         channel_max: config.channel_max,
         frame_max: config.frame_max,
         heartbeat_s: config.heartbeat_s,
@@ -206,11 +251,10 @@ fn server_options(config: &Config) -> ServerOptions {
 }
 
 /// Separated by spaces (CONN-03).
-fn mechanisms(config: &Config) -> String {
-    let names = config
-        .auth_mechanisms
-        .iter()
-        .map(|offered| offered.as_str());
+fn mechanisms(config: &Config, over_tls: bool) -> String {
+    let offered = config.auth_mechanisms.iter();
+    let offered = offered.filter(|one| over_tls || **one != AuthMechanism::External);
+    let names = offered.map(|offered| offered.as_str());
     names.collect::<Vec<_>>().join(" ")
 }
 
@@ -273,7 +317,7 @@ impl Node {
             panic!("not an allowed configuration");
         };
         let vhost = Arc::new(Vhost::new("/", make_queue));
-        node.vhosts = HashMap::from([("/".to_owned(), vhost)]);
+        node.vhosts.insert(vhost);
         node.commits = Some(commits);
         Arc::new(node)
     }

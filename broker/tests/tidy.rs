@@ -91,10 +91,15 @@ fn the_protocol_and_the_core_do_no_io_and_read_no_clock() {
 #[test]
 fn only_the_shell_knows_tokio() {
     let shell = [
+        "arrival.rs",
         "broker.rs",
+        "certificates.rs",
+        "changes.rs",
         "connection.rs",
+        "handshake.rs",
         "listener.rs",
         "memory.rs",
+        "passwords.rs",
         "serve.rs",
         "signals.rs",
         "threads.rs",

@@ -243,14 +243,8 @@ impl LogRun {
 pub(crate) fn read_index(file: &dyn DiskFile, at: u64, count: u64) -> io::Result<Vec<IndexEntry>> {
     let damaged = || io::Error::new(io::ErrorKind::InvalidData, "an index that makes no sense");
     let len = count.checked_mul(INDEX_ENTRY_LEN).ok_or_else(damaged)?;
-    if at
-        .checked_add(len)
-        .is_none_or(|end| file.len().is_ok_and(|has| end > has))
-    {
-        return Err(damaged());
-    }
-    let mut bytes = vec![0; len as usize];
-    file.read_at(&mut bytes, at)?;
+    let end = at.checked_add(len).ok_or_else(damaged)?;
+    let bytes = read_within(file, at, end)?;
     let mut reader = Reader(&bytes);
     (0..count)
         .map(|_| IndexEntry::read(&mut reader).map_err(|_| damaged()))
@@ -367,6 +361,16 @@ fn together(entries: &[IndexEntry]) -> usize {
     1 + entries.iter().skip(1).take_while(fits).count()
 }
 
+/// Reads these bytes. Memory is taken for what the file has, not for what an entry says.
+fn read_within(file: &dyn DiskFile, begin: u64, end: u64) -> io::Result<Vec<u8>> {
+    if end > file.len()? {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    let mut bytes = vec![0; (end - begin) as usize];
+    file.read_at(&mut bytes, begin)?;
+    Ok(bytes)
+}
+
 fn read_span(
     file: &dyn DiskFile,
     part: &Part,
@@ -379,14 +383,16 @@ fn read_span(
     };
     let begin = u64::from(first.offset);
     let end = u64::from(last.offset) + u64::from(last.len);
-    let mut bytes = vec![0; (end - begin) as usize];
-    if let Err(error) = file.read_at(&mut bytes, begin) {
-        for entry in span {
-            report(part.id, entry, log, &error.to_string());
-            read.unreadable.push(entry.index);
+    let bytes = match read_within(file, begin, end) {
+        Ok(bytes) => bytes,
+        Err(error) => {
+            for entry in span {
+                report(part.id, entry, log, &error.to_string());
+                read.unreadable.push(entry.index);
+            }
+            return Ok(());
         }
-        return Ok(());
-    }
+    };
     for entry in span {
         let from = (u64::from(entry.offset) - begin) as usize;
         let record = bytes

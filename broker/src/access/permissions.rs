@@ -3,10 +3,13 @@
 //! Patterns are regular expressions that run in time linear in the name, so a pattern cannot be
 //! made slow by a name. Look-around and back-references do not exist for that reason.
 
+use std::sync::Arc;
+
 use regex::{Regex, RegexBuilder};
 use thiserror::Error;
 
 use super::topics::TopicPermissions;
+use super::variables::filled_in;
 
 /// Longest pattern in bytes. Lists of names joined by `|` stay far below.
 pub const PATTERN_BYTES_MAX: usize = 16_384;
@@ -37,6 +40,18 @@ impl Permissions {
             configure: compile("configure", configure)?,
             write: compile("write", write)?,
             read: compile("read", read)?,
+            topics: TopicPermissions::default(),
+        })
+    }
+
+    /// Allows nothing: no exchange and no queue goes by the empty name, which is all that these match.
+    #[must_use]
+    pub fn nothing() -> Arc<Self> {
+        let nothing = || Pattern(None);
+        Arc::new(Self {
+            configure: nothing(),
+            write: nothing(),
+            read: nothing(),
             topics: TopicPermissions::default(),
         })
     }
@@ -116,6 +131,15 @@ impl Pattern {
         compiled.map(|regex| Self(Some(regex))).map_err(refused)
     }
 
+    /// Compiles a pattern for the keys of a topic exchange, in which `{username}` and `{vhost}` stand for these
+    /// names.
+    ///
+    /// # Errors
+    /// As [`Pattern::new`], and a variable where a name cannot stand for itself.
+    pub fn of_keys(pattern: &str, user: &str, vhost: &str) -> Result<Self, PatternError> {
+        Self::new(&filled_in(pattern, user, vhost)?)
+    }
+
     /// Whether the pattern matches this name.
     #[must_use]
     pub fn matches(&self, name: &str) -> bool {
@@ -132,6 +156,9 @@ pub enum PatternError {
     /// Longer than [`PATTERN_BYTES_MAX`].
     #[error("at most {PATTERN_BYTES_MAX} bytes")]
     TooLong,
+    /// `{username}` or `{vhost}` where the name would be taken apart.
+    #[error("no variable within a class or right behind a backslash")]
+    Variable,
     /// Its repetitions multiply beyond what is worth building.
     #[error("a pattern that takes at most {COMPILED_BYTES_MAX} bytes when it is compiled")]
     TooLarge,

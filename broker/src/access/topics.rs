@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 
 use super::permissions::{Pattern, PatternError};
-use crate::config::UserConfig;
+use crate::config::TopicPermissionConfig;
 
 /// The topic permissions of one user in one vhost, by exchange.
 #[derive(Clone, Debug, Default)]
@@ -20,15 +20,16 @@ struct Keys {
 }
 
 impl TopicPermissions {
-    /// Compiles what the user has in this vhost; an error comes with the name of the permission.
-    pub(super) fn new(user: &UserConfig, vhost: &str) -> Result<Self, (String, PatternError)> {
-        let all = user.topic_permissions.iter();
-        let here = all.filter(|entry| entry.vhost == vhost);
-        let compiled = here.map(|entry| {
+    /// Compiles what a user has in one vhost; an error comes with the name of the permission.
+    pub(super) fn new(
+        user: &str,
+        here: &[&TopicPermissionConfig],
+    ) -> Result<Self, (String, PatternError)> {
+        let compiled = here.iter().map(|entry| {
             let exchange = &entry.exchange;
             let compile = |which: &str, pattern: &str| {
                 let named = |error| (format!("topic {which} on exchange {exchange:?}"), error);
-                Pattern::new(&filled_in(pattern, &user.name, vhost)).map_err(named)
+                Pattern::of_keys(pattern, user, &entry.vhost).map_err(named)
             };
             let keys = Keys {
                 write: compile("write", &entry.write)?,
@@ -55,11 +56,4 @@ impl TopicPermissions {
         let record = self.0.get(exchange);
         record.is_none_or(|keys| which(keys).matches(&String::from_utf8_lossy(key)))
     }
-}
-
-/// The pattern with the names in their places. They stand for themselves: what is special to patterns in
-/// them is escaped.
-pub(crate) fn filled_in(pattern: &str, user: &str, vhost: &str) -> String {
-    let pattern = pattern.replace("{username}", &regex::escape(user));
-    pattern.replace("{vhost}", &regex::escape(vhost))
 }

@@ -19,6 +19,8 @@ use crate::amqp::unacked::{SourceIndex, Unacked, Waiting};
 use crate::core::Moment;
 use crate::core::queue::{DeliveryId, QueueId, SlotId, Verdict};
 use crate::core::queue_handle::QueueHandle;
+use crate::core::reserve::{Exhausted, Reserve, Share};
+use crate::limits::CHANNEL_BYTES;
 
 /// A place from which a channel takes messages.
 #[derive(Debug)]
@@ -34,6 +36,9 @@ pub(crate) struct Source {
     pub(crate) staged_verdict: Verdict,
     /// True once the channel had another consumer of the same queue.
     pub(crate) has_siblings: bool,
+    /// What it holds of the broker's reserve, for as long as it is there.
+    #[expect(dead_code, reason = "it returns when it is dropped")]
+    pub(crate) share: Share,
 }
 
 /// What a source is.
@@ -76,6 +81,8 @@ pub(crate) struct Channel {
     /// The name that an empty queue name stands for (QUEUE-16).
     pub(crate) last_queue: Option<Arc<str>>,
     pub(crate) ages: Ages,
+    /// What it holds of the broker's reserve, itself and its unsettled deliveries. Channels of tests have none.
+    pub(crate) share: Option<Share>,
 }
 
 /// What became of a settlement that was to be staged.
@@ -90,6 +97,25 @@ pub(crate) enum Staged {
 }
 
 impl Channel {
+    /// An open channel without anything in it.
+    pub(crate) fn within(reserve: &Arc<Reserve>) -> Result<Self, Exhausted> {
+        Ok(Self {
+            share: Some(reserve.take(CHANNEL_BYTES)?),
+            ..Self::default()
+        })
+    }
+
+    /// Counts what the ring of unsettled deliveries has taken; says whether that is more than before.
+    pub(crate) fn account_unacked(&self) -> bool {
+        let Some(share) = &self.share else {
+            return false;
+        };
+        let held = CHANNEL_BYTES + self.unacked.held_bytes();
+        let more = held.saturating_sub(share.bytes());
+        share.cover(more);
+        more > 0
+    }
+
     /// Puts a settlement with the others of its source. One whose source has gone has nobody to be
     /// told of it.
     #[inline]

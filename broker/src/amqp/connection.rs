@@ -11,12 +11,11 @@
 //! The task reads when the outbox has room for answers, so a peer that never reads is held up and
 //! nobody else is; deliveries stop earlier, at the outbox's high-water mark. It does not read what
 //! publishes far ahead of the store. While an answer is parked, it reads what its buffer holds, which
-//! shows whether the peer is still there, and handles it later. After a few turns in a row, or one in
-//! which it has read much, it lets other connections run.
+//! shows whether the peer is still there, and handles it later; while a password is looked at, it reads
+//! nothing. After a few turns in a row, or one in which it has read much, it lets other connections run.
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::io;
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -36,17 +35,18 @@ use crate::limits::{
     IDLE_BUFFER_BYTES_MAX, OUTBOX_READ_STOP_BYTES, READ_BEFORE_OTHERS_BYTES, READ_BUFFER_BYTES_MIN,
     READ_TURN_BYTES_MAX, TURNS_IN_A_ROW_MAX,
 };
+use crate::net::peer::{Peer, Place};
 use crate::node::Node;
 
 /// Serves one client until its connection ends. The stream is any stream of bytes: a socket, TLS, or
-/// a pipe within the process.
-pub(crate) async fn serve<S>(node: Arc<Node>, stream: S, peer: Option<SocketAddr>)
+/// a pipe within the process. The time for its handshake counts from when it was accepted.
+pub(crate) async fn serve<S>(node: Arc<Node>, stream: S, peer: Peer, accepted_at: Instant)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send,
 {
-    let now = Instant::now();
-    let session = Session::new(node, peer, now);
-    let task = ConnectionTask {
+    let has_address = peer.place != Place::InProcess;
+    let session = Session::new(node, peer, accepted_at);
+    let mut task = ConnectionTask {
         stream,
         session,
         received: BytesMut::new(),
@@ -54,16 +54,29 @@ where
         read_size: READ_BUFFER_BYTES_MIN,
         read_last: 0,
         traffic: Traffic::default(),
-        timer: Box::pin(tokio::time::sleep_until(now.into())),
+        timer: Box::pin(tokio::time::sleep_until(accepted_at.into())),
         reading_stopped: false,
         listening: true,
         unhandled: false,
         lockstep: Lockstep::default(),
+        flushed: true,
         // Only tasks that the listener started are known not to be inside somebody's own task.
-        may_block: peer.is_some() && may_block(),
+        may_block: has_address && may_block(),
     };
-    if let Err(error) = task.await {
-        tracing::debug!(%error, peer = ?peer, "connection lost");
+    match (&mut task).await {
+        Ok(()) => end(&mut task.stream).await,
+        Err(error) => {
+            tracing::debug!(%error, connection = task.session.id.0, "connection lost");
+        }
+    }
+}
+
+/// Says that nothing more comes, which TLS does in words of its own: without them, the other side could
+/// not tell the end from a connection that was cut. It is sent if the socket takes it now.
+async fn end(stream: &mut (impl AsyncWrite + Unpin)) {
+    let ended = poll_fn(|cx| Poll::Ready(Pin::new(&mut *stream).poll_shutdown(cx)));
+    if let Poll::Ready(Err(error)) = ended.await {
+        tracing::trace!(%error, "gone before the end");
     }
 }
 
@@ -83,9 +96,11 @@ struct ConnectionTask<S> {
     reading_stopped: bool,
     /// False while we do not read for a reason of our own; then silence is no sign (HB-08).
     listening: bool,
-    /// True when received bytes wait for a parked answer or for the end of an alarm.
+    /// True when received bytes wait, or have waited, for a parked answer or for the end of an alarm.
     unhandled: bool,
     lockstep: Lockstep,
+    /// False while the stream has taken what it has not sent yet, as TLS does.
+    flushed: bool,
     /// Whether a thread of this runtime may block while others take its place.
     may_block: bool,
 }
@@ -138,6 +153,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> ConnectionTask<S> {
         if notices.committed {
             self.session.on_commit();
         }
+        if let Some(is_right) = notices.verdict {
+            self.session.on_verdict(is_right);
+        }
         self.session.get_if_rung();
         self.session.replies_wait = notices.replies_wait;
         if let Some(fault) = notices.close {
@@ -147,13 +165,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> ConnectionTask<S> {
         self.session.deliver_replies();
         self.session.pull_for_rung();
         let written = self.write(cx)?;
-        if self.session.machine.is_over()
-            && (self.session.outbox.is_empty() || written == Step::End)
-        {
+        let all_sent = self.session.outbox.is_empty() && self.flushed;
+        if self.session.machine.is_over() && (all_sent || written == Step::End) {
             return Ok(Step::End);
         }
         let freed = written == Step::Did && self.has_work();
-        let told = notices.alarm_changed || notices.committed;
+        let told = notices.alarm_changed || notices.committed || notices.verdict.is_some();
+        self.session.account(self.received.len());
         let did = read == Step::Did || freed || told || resumed;
         Ok(if did { Step::Did } else { Step::Waits })
     }
@@ -173,7 +191,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> ConnectionTask<S> {
         self.session.block_if_alarmed();
         self.reading_stopped = self.session.outbox.len() >= OUTBOX_READ_STOP_BYTES;
         let parked = self.session.parked.is_some();
-        let is_buffer_full = parked && self.received.len() >= READ_TURN_BYTES_MAX;
+        // A stranger is not read further until it is known who it is.
+        let is_buffer_full =
+            parked && (self.session.awaits_verdict() || self.received.len() >= READ_TURN_BYTES_MAX);
         let waits_for_store = is_buffer_full || self.session.must_wait_for_commit();
         self.listening = !self.session.blocked && !waits_for_store;
         if !self.listening || self.reading_stopped {
@@ -220,7 +240,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> ConnectionTask<S> {
         let received: Bytes = std::mem::take(&mut self.received).freeze();
         let (consumed, wanted) = self.handle(&received);
         self.wanted = wanted;
-        self.unhandled = self.session.holds_input();
         self.received = match received.try_into_mut() {
             Ok(mut buffer) => {
                 bytes::Buf::advance(&mut buffer, consumed);
@@ -241,6 +260,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> ConnectionTask<S> {
             (is_in_step && self.session.only_publishes()).then(|| Arc::clone(&self.session.node));
         let held = node.as_ref().and_then(|node| node.hold_commits());
         let used = self.session.on_bytes(received);
+        if let Some(work) = self.session.login_work.take() {
+            tokio::task::spawn_blocking(|| work.run());
+        }
+        // Before the commit, which may be all that the rest of the input waits for.
+        self.unhandled = self.session.holds_input();
         let was_asked = self.session.commit_asked;
         match held {
             Some(held) => self.session.finish_input_in_step(held, |commit| {
@@ -271,10 +295,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> ConnectionTask<S> {
             step = Step::Did;
         }
         let flushed = Pin::new(&mut self.stream).poll_flush(cx);
-        if let Poll::Ready(Err(error)) = flushed {
-            return Err(error);
+        self.flushed = flushed.is_ready();
+        match flushed {
+            Poll::Ready(Err(_)) if self.session.machine.is_over() => Ok(Step::End),
+            Poll::Ready(Err(error)) => Err(error),
+            Poll::Ready(Ok(())) | Poll::Pending => Ok(step),
         }
-        Ok(step)
     }
 
     /// A peer that is not read can only show that it lives by taking what it is sent (HB-08).

@@ -20,6 +20,8 @@ use crate::core::queue::{
     AttachRefused, Delivery, Got, Port, SlotId, SlotKind, SlotSpec, Unsettled, Verdict,
 };
 use crate::core::queue_handle::QueueHandle;
+use crate::core::reserve::Share;
+use crate::limits::CONSUMER_BYTES;
 
 impl Session {
     /// `basic.consume`, after name and permission were checked.
@@ -46,13 +48,10 @@ impl Session {
             },
             no_ack: consume.no_ack,
         };
+        let share = self.node.reserve.take(CONSUMER_BYTES + tag.len() as u64)?;
         let slot = self.attach(&queue, spec, token(number, index))?;
-        let source = new_source(
-            queue,
-            slot,
-            consume.no_ack,
-            SourceKind::Consumer(Box::from(tag)),
-        );
+        let kind = SourceKind::Consumer(Box::from(tag));
+        let source = new_source(queue, slot, consume.no_ack, kind, share);
         self.channel(number)?.add_source(index, source);
         if !consume.nowait {
             self.reply(
@@ -184,8 +183,9 @@ impl Session {
             kind: SlotKind::Getter,
             no_ack: false,
         };
+        let share = self.node.reserve.take(CONSUMER_BYTES)?;
         let slot = self.attach(queue, spec, token(number, index))?;
-        let source = new_source(Arc::clone(queue), slot, false, SourceKind::Getter);
+        let source = new_source(Arc::clone(queue), slot, false, SourceKind::Getter, share);
         self.channel(number)?.add_source(index, source);
         Ok(index)
     }
@@ -213,6 +213,8 @@ impl Session {
             // Gets do not count against the channel's limit (QOS-08).
             counted: false,
         });
+        let grew = channel.account_unacked();
+        self.unacked_grew |= grew;
         Ok(tag)
     }
 }
@@ -238,7 +240,13 @@ fn no_global_qos(queue: &str, vhost: &str) -> Fault {
     Fault::new(ReplyCode::NotImplemented, text)
 }
 
-fn new_source(queue: Arc<QueueHandle>, slot: SlotId, no_ack: bool, kind: SourceKind) -> Source {
+fn new_source(
+    queue: Arc<QueueHandle>,
+    slot: SlotId,
+    no_ack: bool,
+    kind: SourceKind,
+    share: Share,
+) -> Source {
     Source {
         queue,
         slot,
@@ -248,5 +256,6 @@ fn new_source(queue: Arc<QueueHandle>, slot: SlotId, no_ack: bool, kind: SourceK
         staged: Vec::new(),
         staged_verdict: Verdict::Ack,
         has_siblings: false,
+        share,
     }
 }

@@ -1,7 +1,7 @@
 //! [`Mailbox`]: how the rest of the broker reaches a connection.
 //!
 //! Queues ring it when a consumer has something to pull, the store when it has committed what was
-//! asked for; the broker leaves notices in it, and other connections direct replies. Whoever
+//! asked for, the verifier when it has looked at a password; the broker leaves notices in it, and other connections direct replies. Whoever
 //! writes into it holds its small lock for one push and wakes the connection after letting go.
 //!
 //! Bounded: a consumer's slot is rung at most once until it pulls, there are only a handful of
@@ -13,6 +13,7 @@ use std::task::Waker;
 use leveret_protocol::Fault;
 use leveret_storage::CommitBell;
 
+use crate::access::verifier::Asker;
 use crate::amqp::reply_box::{Reply, ReplyBox};
 use crate::core::direct_reply::ReplyAddress;
 use crate::core::queue::Bell;
@@ -26,6 +27,8 @@ pub(crate) struct Notices {
     pub(crate) alarm_changed: bool,
     /// The epoch that was asked for is committed, or never will be: look again.
     pub(crate) committed: bool,
+    /// Whether the password that was presented is right.
+    pub(crate) verdict: Option<bool>,
     /// There are replies to be taken with [`Mailbox::take_replies`].
     pub(crate) replies_wait: bool,
 }
@@ -159,5 +162,11 @@ impl Bell for Mailbox {
 impl CommitBell for Mailbox {
     fn on_commit(&self) {
         self.leave(|inside| inside.notices.committed = true);
+    }
+}
+
+impl Asker for Mailbox {
+    fn on_verdict(&self, is_right: bool) {
+        self.leave(|inside| inside.notices.verdict = Some(is_right));
     }
 }

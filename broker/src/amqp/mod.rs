@@ -21,6 +21,7 @@
 //! Architecture invariant: only `connection.rs` knows of sockets and tasks; everything else here is
 //! driven by plain calls with the time passed in.
 
+mod authorization;
 pub(crate) mod channel;
 mod commits;
 mod confirms;
@@ -42,7 +43,7 @@ mod session;
 mod settle;
 mod stage;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod transaction;
 mod unacked;
 mod uncommitted;

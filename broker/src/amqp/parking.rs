@@ -1,4 +1,5 @@
-//! Answers that have to wait: for a commit of the store, or for a message on its way from it.
+//! Answers that have to wait: for a commit of the store, for a message on its way from it, or for a verdict on
+//! a password.
 //!
 //! ```text
 //!   method ──▶ done, and answered ◀───────────── committed, or the slot's bell ──────┐
@@ -19,7 +20,9 @@ use leveret_protocol::method::{basic, write_frame};
 use leveret_protocol::{Fault, Method, MethodId, ReplyCode};
 use leveret_storage::{CommitState, Epoch};
 
+use crate::access::PendingLogin;
 use crate::amqp::session::{Session, failure};
+use crate::config::AuthMechanism;
 use crate::core::queue_handle::QueueHandle;
 
 /// An answer that waits.
@@ -42,12 +45,18 @@ pub(crate) enum Parked {
         queue: Arc<QueueHandle>,
         no_ack: bool,
     },
+    /// For a verdict on a password.
+    Login {
+        mechanism: AuthMechanism,
+        login: PendingLogin,
+    },
 }
 
 impl Parked {
     fn channel(&self) -> u16 {
         match self {
             Self::Reply { channel, .. } | Self::Get { channel, .. } => *channel,
+            Self::Login { .. } => 0,
         }
     }
 
@@ -55,7 +64,7 @@ impl Parked {
     pub(super) fn waits_for(&self) -> Option<Epoch> {
         match self {
             Self::Reply { epoch, .. } => Some(*epoch),
-            Self::Get { .. } => None,
+            Self::Get { .. } | Self::Login { .. } => None,
         }
     }
 }

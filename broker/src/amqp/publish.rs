@@ -9,8 +9,8 @@ use std::sync::Arc;
 use leveret_protocol::server::content::Publish;
 use leveret_protocol::{Fault, Properties, ReplyCode, ShortStr, Table};
 
-use crate::access::permission_name;
-use crate::amqp::channel::PublishMode;
+use crate::access::operation::Operation;
+use crate::amqp::channel::{Channel, PublishMode};
 use crate::amqp::deliver::write_return;
 use crate::amqp::session::{Session, internal_error};
 use crate::amqp::settle::settles_one_of;
@@ -18,7 +18,8 @@ use crate::amqp::stage::Ticket;
 use crate::amqp::transaction::PendingPublish;
 use crate::core::direct_reply::may_be_reply;
 use crate::core::exchange::{Routing, TOPIC};
-use crate::core::publishing::{Publisher, Publishing, distinct_routing_keys, usual};
+use crate::core::permission::{Part, Resource};
+use crate::core::publishing::{Publishing, distinct_routing_keys, usual};
 use crate::core::queue::Offered;
 use crate::core::queue_handle::QueueHandle;
 use crate::core::route::Targets;
@@ -67,7 +68,8 @@ impl Session {
             properties.reply_to = Some(ShortStr::from(&**name));
             asked.rewritten = Some(properties.to_bytes());
         }
-        asked.by(&Publishing::check(properties, self.publisher())?);
+        self.check_user_id(&properties)?;
+        asked.by(&Publishing::check(properties)?);
         let message = message(publish, &asked, &mut self.scratch);
         let copied = properties.headers.is_some_and(has_copies);
         if known && !copied {
@@ -173,7 +175,8 @@ impl Session {
         mandatory: bool,
     ) -> Result<(), Fault> {
         let mut sequence = 0;
-        match &mut self.channel(number)?.mode {
+        let Channel { mode, share, .. } = self.channel(number)?;
+        match mode {
             PublishMode::Plain => {}
             PublishMode::Confirm(confirms) => {
                 sequence = confirms.next();
@@ -181,10 +184,15 @@ impl Session {
             }
             PublishMode::Transaction(transaction) => {
                 // What waits for the commit costs memory even if it has no body.
-                transaction.bytes += message.body_len()
+                let bytes = message.body_len()
                     + message.properties().len()
                     + size_of::<PendingPublish>()
                     + size_of_val(targets);
+                if let Some(channel) = share {
+                    let held = transaction.share.get_or_insert_with(|| channel.sibling());
+                    held.take(bytes as u64)?;
+                }
+                transaction.bytes += bytes;
                 if transaction.bytes > TRANSACTION_BYTES_MAX {
                     let text = format!("more than {TRANSACTION_BYTES_MAX} bytes not committed");
                     return Err(Fault::new(ReplyCode::ResourceError, text));
@@ -293,9 +301,11 @@ impl Session {
             return Ok(());
         }
         let name = String::from_utf8_lossy(exchange);
-        if !open.permissions.may_write(permission_name(&name)) {
-            return Err(self.access_refused("exchange", permission_name(&name)));
-        }
+        self.permit(
+            Operation::Publish,
+            Part::Exchange,
+            Resource::Exchange(&name),
+        )?;
         if let Some(open) = &mut self.open {
             open.writable = Some(Box::from(exchange));
         }
@@ -311,23 +321,22 @@ impl Session {
             return Ok(());
         }
         let kind = open.vhost.check_publish(publish.exchange())?;
-        let key = publish.routing_key();
-        match *kind != TOPIC || open.permissions.may_write_topic(&exchange, key) {
-            true => Ok(()),
-            false => Err(self.topic_refused(&exchange, key)),
+        if *kind != TOPIC {
+            return Ok(());
         }
+        let (exchange, routing_key) = (&*exchange, publish.routing_key());
+        let topic = Resource::Topic {
+            exchange,
+            routing_key,
+        };
+        self.permit(Operation::Publish, Part::RoutingKey, topic)
     }
 
-    fn publisher(&self) -> Publisher<'_> {
-        match &self.user {
-            Some(user) => Publisher {
-                user: user.name(),
-                is_impersonator: self.impersonator,
-            },
-            None => Publisher {
-                user: "",
-                is_impersonator: false,
-            },
+    /// May the user publish in this user's name (PUB-06, PUB-07)? A name that is there but empty is one.
+    fn check_user_id(&self, properties: &Properties<'_>) -> Result<(), Fault> {
+        match properties.user_id {
+            Some(name) => self.permit(Operation::Publish, Part::UserId, Resource::User(name.0)),
+            None => Ok(()),
         }
     }
 

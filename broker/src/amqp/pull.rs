@@ -275,6 +275,7 @@ impl Session {
                 &message,
             );
         }
+        self.unacked_grew |= channel.account_unacked();
     }
 
     /// The queue was deleted: the consumer ends, and a client that asked to know is told (CANCEL-10,

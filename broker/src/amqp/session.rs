@@ -6,7 +6,6 @@
 //! Order within a connection is kept by one rule: any method other than publish, ack, nack and reject
 //! first hands over what is staged, so that its answer knows of everything sent before it (CHAN-19).
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -16,6 +15,7 @@ use leveret_protocol::server::{Connection, Event, Failure, Input};
 use leveret_protocol::{Fault, Method, MethodId, ReplyCode, ShortStr};
 use rustc_hash::FxHashMap;
 
+use crate::access::verifier::Work;
 use crate::access::{Permissions, User};
 use crate::amqp::channel::Channel;
 use crate::amqp::deliver::Addressee;
@@ -31,8 +31,11 @@ use crate::core::Moment;
 use crate::core::effects;
 use crate::core::queue::{Delivery, Effects, Unsettled};
 use crate::core::queue_handle::{ConnectionId, QueueHandle};
+use crate::core::reserve::Share;
 use crate::core::route_cache::RouteCache;
 use crate::core::vhost::Vhost;
+use crate::limits::{ACCOUNT_STEP_BYTES, CONNECTION_BYTES};
+use crate::net::peer::Peer;
 use crate::node::Node;
 
 /// The vhost that a client has opened, and what it may do there.
@@ -48,16 +51,24 @@ pub(crate) struct OpenVhost {
 pub(crate) struct Session {
     pub(crate) node: Arc<Node>,
     pub(crate) id: ConnectionId,
-    pub(crate) peer: Option<SocketAddr>,
+    pub(crate) peer: Peer,
     pub(crate) machine: Connection,
     pub(crate) outbox: Outbox,
     pub(crate) mailbox: Arc<Mailbox>,
     pub(crate) user: Option<Arc<User>>,
     /// The name whose password was asked for (CONN-14).
     pub(crate) asked_for_password: Option<Box<[u8]>>,
-    /// The user may set any user-id (PUB-07).
-    pub(crate) impersonator: bool,
+    /// What somebody who may block has to do for the login.
+    pub(crate) login_work: Option<Work>,
     pub(crate) open: Option<OpenVhost>,
+    /// What it holds of the broker's reserve, but for its channels, consumers and transactions.
+    pub(crate) share: Share,
+    /// A ring of unsettled deliveries has grown in this turn.
+    pub(crate) unacked_grew: bool,
+    /// When the permissions in it were last looked up.
+    pub(crate) permissions_of: Moment,
+    /// When the client was last heard of.
+    pub(crate) heard_at: Moment,
     pub(crate) channels: FxHashMap<u16, Channel>,
     pub(crate) routes: RouteCache,
     pub(crate) stage: Stage,
@@ -99,11 +110,20 @@ pub(crate) struct Session {
 }
 
 impl Session {
-    pub(crate) fn new(node: Arc<Node>, peer: Option<SocketAddr>, now: Instant) -> Self {
+    pub(crate) fn new(node: Arc<Node>, peer: Peer, now: Instant) -> Self {
+        let options = match peer.certificate_name {
+            Some(_) => &node.options_over_tls,
+            None => &node.options,
+        };
         let mailbox = Arc::new(Mailbox::default());
+        let share = node.reserve.share();
+        // Sockets have a limit of their own; see `check_open` for what becomes of one too many.
+        share.cover(CONNECTION_BYTES);
         Self {
+            share,
+            unacked_grew: false,
             id: node.connections.register(Arc::clone(&mailbox)),
-            machine: Connection::new(Arc::clone(&node.options), now),
+            machine: Connection::new(Arc::clone(options), now),
             moment: node.clock.moment(now),
             node,
             peer,
@@ -111,8 +131,10 @@ impl Session {
             mailbox,
             user: None,
             asked_for_password: None,
-            impersonator: false,
+            login_work: None,
             open: None,
+            permissions_of: Moment::default(),
+            heard_at: Moment::default(),
             channels: FxHashMap::default(),
             routes: RouteCache::new(),
             stage: Stage::default(),
@@ -179,6 +201,7 @@ impl Session {
     /// Handles what `received` holds, all of it or until input is held. Says how many bytes were
     /// used and how many must be there before it is worth calling again.
     pub(crate) fn on_bytes(&mut self, received: &Bytes) -> (usize, usize) {
+        self.note_input();
         let mut input = Input::new(received);
         while !self.holds_input() {
             if let Some(event) = self.machine.next_usual(&mut input) {
@@ -260,12 +283,16 @@ impl Session {
     }
 
     fn open_channel(&mut self, number: u16) -> Result<(), Failure> {
+        let channel = Channel::within(&self.node.reserve);
+        let channel = channel.map_err(|exhausted| of_connection(exhausted.into()))?;
         if let Some(user) = &self.user {
+            let user_now = self.node.access.user_now(user);
+            let user = user_now.as_ref().unwrap_or(user);
             let admitted = self.node.connections.admit_channel(user);
-            admitted.map_err(|fault| Failure { channel: 0, fault })?;
+            admitted.map_err(of_connection)?;
         }
         self.renew_permissions();
-        self.channels.insert(number, Channel::default());
+        self.channels.insert(number, channel);
         self.machine.accept_channel(number, self.outbox.buffer());
         Ok(())
     }
@@ -324,7 +351,16 @@ impl Session {
     /// connection is released first (CHAN-15, CONN-38), then the close frame is written.
     pub(crate) fn fail(&mut self, failure: Failure) {
         let Failure { channel, fault } = &failure;
-        tracing::debug!(connection = self.id.0, channel, %fault, "closing for a fault");
+        // The octets of a frame that came where none should are for its sender: they may be a password's.
+        let explanation = fault.explanation.split("octets = <<").next();
+        let (connection, code) = (self.id.0, fault.code.number());
+        tracing::debug!(
+            connection,
+            channel,
+            code,
+            explanation,
+            "closing for a fault"
+        );
         self.finish_input();
         if *channel == 0 || fault.code.is_connection_error() {
             self.release_all();
@@ -360,6 +396,21 @@ impl Session {
         }
     }
 
+    /// Brings what the connection holds to account, after a turn: what it is in the middle of sending, and what
+    /// it has not taken yet. `buffered` bytes are received and not handled. Who asks for more than there is
+    /// is closed, which frees what it holds.
+    pub(crate) fn account(&mut self, buffered: usize) {
+        let waiting = buffered as u64 + self.outbox.len() as u64;
+        let held = CONNECTION_BYTES + waiting + self.machine.assembling_bytes();
+        let is_as_before = held.abs_diff(self.share.bytes()) < ACCOUNT_STEP_BYTES;
+        if is_as_before && !std::mem::take(&mut self.unacked_grew) {
+            return;
+        }
+        if let Err(exhausted) = self.share.set(held).and_then(|()| self.share.check(0)) {
+            self.fail(of_connection(exhausted.into()));
+        }
+    }
+
     /// Ends everything that the connection holds: channels, exclusive queues, its place in the limits.
     pub(crate) fn release_all(&mut self) {
         self.finish_input();
@@ -370,9 +421,7 @@ impl Session {
             .for_each(|number| self.release_channel(number));
         if let Some(open) = self.open.take() {
             open.vhost.delete_exclusive_queues(self.id);
-            self.node
-                .connections
-                .leave(open.vhost.name(), self.user.as_deref());
+            self.node.connections.leave(self.id);
         }
         self.routes.clear();
         self.stage.clear();
@@ -399,6 +448,11 @@ pub(super) fn failure(channel: u16, fault: Fault, method: MethodId) -> Failure {
         fault.caused_by(method)
     };
     Failure { channel, fault }
+}
+
+/// A fault that ends the connection.
+fn of_connection(fault: Fault) -> Failure {
+    Failure { channel: 0, fault }
 }
 
 /// Something that cannot be, or that the peer's bytes made impossible (ERR-05).

@@ -11,6 +11,7 @@ use crate::amqp::unacked::Waiting;
 use crate::core::Message;
 use crate::core::queue::Verdict;
 use crate::core::queue_handle::QueueHandle;
+use crate::core::reserve::Share;
 
 /// A publish that waits for the commit.
 #[derive(Debug)]
@@ -41,4 +42,6 @@ pub(crate) struct Transaction {
     pub(crate) refused: bool,
     /// The epoch that covers the publishes of the commit under way, if the store has any of them.
     pub(crate) stored_at: Option<Epoch>,
+    /// What `publishes` hold of the broker's reserve.
+    pub(crate) share: Option<Share>,
 }

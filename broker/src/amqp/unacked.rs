@@ -50,6 +50,11 @@ impl Unacked {
         self.oldest_tag + self.ring.len() as u64
     }
 
+    /// The bytes that the ring has taken. With one delivery unsettled it grows by a place for each that comes.
+    pub(crate) fn held_bytes(&self) -> u64 {
+        (self.ring.capacity() * size_of::<Option<Waiting>>()) as u64
+    }
+
     /// How many deliveries wait.
     #[cfg(test)]
     pub(crate) fn len(&self) -> usize {

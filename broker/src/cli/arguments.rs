@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use super::hash_password::HashPassword;
 use super::perf::Perf;
 
 /// An AMQP 0-9-1 message broker.
@@ -31,6 +32,8 @@ pub(super) enum Command {
     /// Write and try definitions, RabbitMQ's JSON of users, vhosts, queues and so on
     #[command(subcommand)]
     Definitions(DefinitionsCommand),
+    /// Ask for a password, or read one from standard input, and print what to keep of it
+    HashPassword(HashPassword),
     /// Look into data directories, damaged ones too; changes nothing
     #[command(subcommand)]
     Store(StoreCommand),

@@ -13,6 +13,7 @@ use leveret_storage::disk::RealDisk;
 use leveret_storage::inspect;
 
 use super::Fatal;
+use super::one_line::line_by_line;
 
 /// Writes the definitions that `serve` would begin with.
 ///
@@ -25,6 +26,7 @@ pub(super) fn export(config: &Config, output: Option<&Path>) -> Result<(), Fatal
     };
     let definitions = of_configuration(config, &catalog)?;
     let text = definitions.to_json(&config.identity.product, &config.identity.version);
+    let text = line_by_line(&text);
     match output {
         None => io::stdout()
             .write_all(text.as_bytes())

@@ -5,6 +5,8 @@ use std::io::IsTerminal as _;
 use leveret::config::{LogConfig, LogFormat};
 use tracing_subscriber::EnvFilter;
 
+use super::one_line::OneLine;
+
 /// The levels that may stand alone in a filter.
 const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 const ALLOWED: &str =
@@ -24,10 +26,11 @@ pub(super) fn filter(text: &str) -> Result<EnvFilter, String> {
 /// Installs the log. When the process has one already, that one stays.
 pub(super) fn install(config: &LogConfig) {
     let filter = filter(&config.level).unwrap_or_default();
+    let is_coloured = std::io::stderr().is_terminal();
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal());
+        .with_writer(move || OneLine::new(std::io::stderr(), is_coloured))
+        .with_ansi(is_coloured);
     let _ = match config.format {
         LogFormat::Text => log.try_init(),
         LogFormat::Json => log.json().flatten_event(true).try_init(),

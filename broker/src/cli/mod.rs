@@ -7,6 +7,7 @@
 //!   leveret perf [CASE] [options]    how fast is a broker, or a disk?
 //!   leveret definitions export       what would `serve` begin with, as RabbitMQ's JSON?
 //!   leveret definitions check FILE   what would importing this do?
+//!   leveret hash-password           what is to be kept of a password?
 //!   leveret store verify DIR         is this data directory as it was written?
 //!   leveret store dump DIR           what is in it?
 //! ```
@@ -19,21 +20,28 @@
 //! usage text and exit code 2.
 
 mod arguments;
+mod certificates;
+mod changes;
 mod definitions;
 mod environment;
+mod hash_password;
 mod log;
+mod one_line;
 mod perf;
 mod print;
 mod serve;
 mod signals;
 mod sources;
 mod store;
+mod terminal;
 mod threads;
 
 use std::io;
 use std::process::ExitCode;
 
 use clap::Parser as _;
+#[cfg(feature = "tls")]
+use leveret::TlsError;
 use leveret::config::ConfigError;
 use leveret::definitions::OfflineError;
 use leveret::{ListenError, StartError};
@@ -42,6 +50,7 @@ use leveret_storage::disk::DiskOpenError;
 use thiserror::Error;
 
 use arguments::{Arguments, Command, ConfigCommand, DefinitionsCommand, StoreCommand};
+use hash_password::HashPasswordError;
 use perf::PerfError;
 use sources::Sources;
 
@@ -71,6 +80,7 @@ fn dispatch(arguments: Arguments) -> Result<(), Fatal> {
             definitions::export(&config, output.as_deref())
         }
         Command::Definitions(DefinitionsCommand::Check { file }) => definitions::check(&file),
+        Command::HashPassword(arguments) => hash_password::hash_password(&arguments),
         Command::Perf(arguments) => perf::run(&arguments),
         Command::Store(StoreCommand::Verify { directory }) => store::verify(&directory),
         Command::Store(StoreCommand::Dump { directory }) => store::dump(&directory),
@@ -88,8 +98,8 @@ enum Fatal {
     UnknownVariable { name: String },
     #[error("environment variable {name}: the value is not UTF-8")]
     VariableNotText { name: String },
-    #[error("option --set {text}: expected KEY=VALUE")]
-    Set { text: String },
+    #[error("option --set {key}: expected KEY=VALUE")]
+    Set { key: String },
     #[error("options --data-dir and --ephemeral: only one of them")]
     KeepAndNot,
     #[error("{0}")]
@@ -108,6 +118,11 @@ enum Fatal {
     Damaged { directory: String, count: usize },
     #[error("{0}")]
     Listen(#[from] ListenError),
+    #[cfg(feature = "tls")]
+    #[error("{0}")]
+    Tls(#[from] TlsError),
+    #[error("{0}")]
+    HashPassword(#[from] HashPasswordError),
     #[error("{0}")]
     Perf(#[from] PerfError),
     #[error("cannot start the runtime: {0}")]

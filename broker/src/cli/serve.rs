@@ -5,12 +5,15 @@
 //!                  │ refused                                    │ second signal
 //!                  └──▶ exit 1                                  └──▶ exit 1 at once
 //! ```
+//!
+//! Meanwhile the files of TLS are read again on SIGHUP and whenever one of them has changed.
 
 use leveret::config::WorkerScheduling;
 use leveret::{Broker, Config, Workers};
 use tokio::runtime::{Builder, Runtime};
 use tracing::info;
 
+use super::certificates::Certificates;
 use super::signals::Signals;
 use super::threads::{TURNS_BETWEEN_EVENTS, Threads};
 use super::{Fatal, log};
@@ -33,9 +36,14 @@ pub(super) fn serve(config: &Config) -> Result<(), Fatal> {
 
 async fn serve_until_signal(config: &Config, workers: &Workers) -> Result<(), Fatal> {
     let mut signals = Signals::install().map_err(Fatal::Runtime)?;
+    let mut certificates = Certificates::load(config)?;
     let broker = Broker::start(config.clone())?;
     listen(&broker, config, workers).await?;
-    let signal = signals.next().await;
+    certificates.listen(&broker, config, workers).await?;
+    let signal = tokio::select! {
+        signal = signals.next() => signal,
+        () = certificates.keep_current() => return Ok(()),
+    };
     info!(signal, "shutting down");
     tokio::select! {
         () = broker.shutdown(config.shutdown_timeout()) => Ok(()),

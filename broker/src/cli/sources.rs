@@ -107,12 +107,13 @@ impl Sources {
         options.set.iter().try_for_each(|text| self.push_set(text))
     }
 
-    /// An error names the key but not the value of `--set`, which may hold a password.
+    /// An error names the key but not the value of `--set`, which may hold a password, nor what may be meant as
+    /// one.
     fn push_set(&mut self, text: &str) -> Result<(), Fatal> {
         match text.split_once('=') {
             Some((key, value)) => self.push_option("--set", key.trim(), value),
             None => Err(Fatal::Set {
-                text: text.to_owned(),
+                key: key_in(text).to_owned(),
             }),
         }
     }
@@ -122,4 +123,11 @@ impl Sources {
         let origin = Origin::CommandLine { option };
         Ok(self.layers.push_value(origin, key, value)?)
     }
+}
+
+/// What of a text can be a key.
+fn key_in(text: &str) -> &str {
+    let is_of_key = |one: char| one.is_ascii_alphanumeric() || matches!(one, '_' | '.');
+    let end = text.find(|one| !is_of_key(one));
+    text.get(..end.unwrap_or(text.len())).unwrap_or_default()
 }

@@ -5,12 +5,13 @@
 
 use std::collections::HashSet;
 use std::fmt;
+use std::path::PathBuf;
 
 use toml::{Table, Value};
 
 use super::error::Problem;
-use super::{Config, PermissionConfig, UserConfig};
-use crate::access::{Pattern, filled_in};
+use super::{Config, PermissionConfig, TlsConfig, TlsVerify, UserConfig};
+use crate::access::{Pattern, PatternError};
 
 /// Longest name of a user or vhost and longest identity text in bytes. It is what a short string
 /// holds, and it keeps `connection.start` inside the 4096 bytes of a first frame.
@@ -22,6 +23,8 @@ const HOUR_MS: i64 = 3_600_000;
 /// What each number may be.
 const RANGES: &[Range] = &[
     Range::new("worker_threads", 0, 1_024),
+    // Each may take 19 MiB and a core.
+    Range::new("login_threads", 0, 64),
     Range::new("channel_max", 0, 65_535),
     // The least is the protocol's frame-min-size. The most bounds what one frame can make a
     // connection hold; "no limit" (0) is therefore not on offer.
@@ -32,6 +35,7 @@ const RANGES: &[Range] = &[
     Range::new("connections_max", 1, 4_294_967_295),
     Range::new("consumers_per_channel_max", 1, 4_294_967_295),
     Range::new("memory_high_watermark_bytes", 0, i64::MAX),
+    Range::new("memory_reserve_bytes", 0, i64::MAX),
     // A handshake without a deadline would let silent peers use up all connections.
     Range::new("handshake_timeout_ms", 1, HOUR_MS),
     Range::new("failed_login_delay_ms", 0, HOUR_MS),
@@ -39,6 +43,9 @@ const RANGES: &[Range] = &[
     // Ten years: some switch a timeout off by a very large number.
     Range::new("consumer_timeout_ms", 0, 3_653 * DAY_MS),
     Range::new("shutdown_timeout_ms", 0, DAY_MS),
+    // As with the other handshake.
+    Range::new("tls.handshake_timeout_ms", 1, HOUR_MS),
+    Range::new("tls.handshakes_max", 1, 65_536),
     // Smaller files would cost more in names than they hold; larger ones would give space back late.
     Range::new("storage.segment_bytes", 65_536, 1 << 30),
     Range::new("storage.disk_free_min_bytes", 0, i64::MAX),
@@ -51,6 +58,7 @@ pub(super) fn check(config: &Config) -> Result<(), Problem> {
     identity(config)?;
     auth_mechanisms(config)?;
     vhosts(config)?;
+    tls(&config.tls)?;
     config
         .users
         .iter()
@@ -134,8 +142,48 @@ fn auth_mechanisms(config: &Config) -> Result<(), Problem> {
     offered.try_for_each(|name| unique(seen.insert(name), key.clone(), name))
 }
 
+/// What listeners need; the files themselves are opened later.
+fn tls(tls: &TlsConfig) -> Result<(), Problem> {
+    let is_used = !tls.listeners.is_empty();
+    let verifies = tls.verify == TlsVerify::VerifyPeer;
+    ensure(!is_used || cfg!(feature = "tls"), || {
+        Problem::value("tls.listeners", "[…]", "none, in a build without TLS")
+    })?;
+    let needs = |key: &str, is_needed: bool, file: &Option<PathBuf>, why: &str| {
+        ensure(!is_needed || file.is_some(), || {
+            Problem::value(format!("tls.{key}"), Quoted(""), why)
+        })
+    };
+    needs(
+        "certfile",
+        is_used,
+        &tls.certfile,
+        "a file, since tls.listeners are set",
+    )?;
+    needs(
+        "keyfile",
+        is_used,
+        &tls.keyfile,
+        "a file, since tls.listeners are set",
+    )?;
+    let why = "a file, since tls.verify is \"verify_peer\"";
+    needs("cacertfile", is_used && verifies, &tls.cacertfile, why)?;
+    ensure(!tls.fail_if_no_peer_cert || verifies, || {
+        let why = "false, or tls.verify = \"verify_peer\"";
+        Problem::value("tls.fail_if_no_peer_cert", "true", why)
+    })?;
+    ensure(!tls.versions.is_empty(), || {
+        Problem::value("tls.versions", "[]", "at least one version")
+    })
+}
+
 fn vhosts(config: &Config) -> Result<(), Problem> {
     name("default_vhost".to_owned(), &config.default_vhost)?;
+    let default_user = &config.default_user;
+    ensure(default_user.len() <= NAME_BYTES_MAX, || {
+        let allowed = format!("at most {NAME_BYTES_MAX} bytes");
+        Problem::value("default_user", Quoted(default_user), allowed)
+    })?;
     let mut seen = HashSet::new();
     let vhosts = config.vhosts.iter().enumerate();
     vhosts.into_iter().try_for_each(|(index, vhost)| {
@@ -174,9 +222,11 @@ fn topic_permissions(config: &Config, index: usize, user: &UserConfig) -> Result
         let exchange = (&permission.vhost, &permission.exchange);
         let is_first = seen.insert(exchange);
         unique(is_first, format!("{key}.exchange"), &permission.exchange)?;
-        let filled = |pattern| filled_in(pattern, &user.name, &permission.vhost);
-        let (write, read) = (filled(&permission.write), filled(&permission.read));
-        compile(&key, [("write", &write), ("read", &read)])
+        let patterns = [("write", &permission.write), ("read", &permission.read)];
+        patterns.into_iter().try_for_each(|(name, pattern)| {
+            let compiled = Pattern::of_keys(pattern, &user.name, &permission.vhost);
+            checked(format!("{key}.{name}"), pattern, compiled)
+        })
     })
 }
 
@@ -200,11 +250,17 @@ fn patterns(key: &str, permission: &PermissionConfig) -> Result<(), Problem> {
 
 fn compile<const N: usize>(key: &str, patterns: [(&str, &String); N]) -> Result<(), Problem> {
     patterns.into_iter().try_for_each(|(name, pattern)| {
-        let compiled = Pattern::new(pattern);
-        compiled
-            .map(drop)
-            .map_err(|error| Problem::value(format!("{key}.{name}"), Quoted(pattern), error))
+        checked(format!("{key}.{name}"), pattern, Pattern::new(pattern))
     })
+}
+
+fn checked(
+    key: String,
+    pattern: &str,
+    compiled: Result<Pattern, PatternError>,
+) -> Result<(), Problem> {
+    let compiled = compiled.map(drop);
+    compiled.map_err(|error| Problem::value(key, Quoted(pattern), error))
 }
 
 fn name(key: String, name: &str) -> Result<(), Problem> {

@@ -29,8 +29,9 @@ impl Key {
     }
 
     fn holds_strings(&self) -> bool {
+        // Lists of tables that are empty by default are written as TOML, which is tried first.
         let items = self.default.as_array();
-        items.is_some_and(|items| items.iter().any(Value::is_str))
+        items.is_some_and(|items| items.iter().all(Value::is_str))
     }
 }
 

@@ -17,7 +17,6 @@ use toml::{Table, Value};
 
 use super::error::Problem;
 use super::key::{Key, keys};
-use super::user::UserConfig;
 use super::{Config, ConfigError, Origin, check, locate};
 
 /// Sources of one configuration, the weakest first.
@@ -71,15 +70,7 @@ impl Layers {
         for layer in &self.layers {
             merge(&mut merged, layer.table.clone());
         }
-        let names_users = merged.contains_key("users");
-        let mut config = self.typed(merged)?;
-        if !names_users {
-            // Definitions say who may log in, as in RabbitMQ.
-            config.users = match config.load_definitions {
-                Some(_) => Vec::new(),
-                None => vec![UserConfig::guest(&config.default_vhost)],
-            };
-        }
+        let config = self.typed(merged)?;
         check::check(&config).map_err(|problem| self.located(problem))?;
         Ok(config)
     }
@@ -185,7 +176,7 @@ const WORDS: [(&str, &str); 10] = [
     ("u32", "a whole number from 0 to 4294967295"),
     ("a sequence", "a list"),
     ("struct VhostConfig", "a table"),
-    ("struct UserConfig", "a table"),
+    ("struct UserKeys", "a table"),
     ("struct PermissionConfig", "a table"),
     ("struct TopicPermissionConfig", "a table"),
     ("struct LogConfig", "a table"),
@@ -223,7 +214,7 @@ fn bare(value: &str) -> &str {
 
 fn may_be_secret(path: &str) -> bool {
     let last = path.rsplit('.').next().unwrap_or(path);
-    last == "password" || last.starts_with("users")
+    matches!(last, "password" | "password_hash" | "default_pass") || last.starts_with("users")
 }
 
 /// The document that has nothing but this key.

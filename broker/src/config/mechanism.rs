@@ -18,10 +18,23 @@ pub enum AuthMechanism {
     /// where nobody listens; it serves to try clients that answer challenges.
     #[serde(rename = "RABBIT-CR-DEMO")]
     RabbitCrDemo,
+    /// Whoever has shown a good certificate is the user that it names, and needs no password (RFC 4422,
+    /// appendix A). Offered to nobody else.
+    #[serde(rename = "EXTERNAL")]
+    External,
+    /// Anybody is the user `anonymous_login_user` (RFC 4505).
+    #[serde(rename = "ANONYMOUS")]
+    Anonymous,
 }
 
 impl AuthMechanism {
-    const ALL: [Self; 3] = [Self::Plain, Self::AmqPlain, Self::RabbitCrDemo];
+    const ALL: [Self; 5] = [
+        Self::Plain,
+        Self::AmqPlain,
+        Self::RabbitCrDemo,
+        Self::External,
+        Self::Anonymous,
+    ];
 
     /// The mechanism of this name.
     #[must_use]
@@ -36,6 +49,8 @@ impl AuthMechanism {
             Self::Plain => "PLAIN",
             Self::AmqPlain => "AMQPLAIN",
             Self::RabbitCrDemo => "RABBIT-CR-DEMO",
+            Self::External => "EXTERNAL",
+            Self::Anonymous => "ANONYMOUS",
         }
     }
 }

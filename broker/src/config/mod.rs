@@ -10,6 +10,7 @@
 //! Invariant: a `Config` that came out of this module satisfies [`Config::validate`]; one that was
 //! put together by hand is checked when a broker starts with it.
 
+mod argon2id;
 mod check;
 mod error;
 mod identity;
@@ -17,10 +18,16 @@ mod key;
 mod layers;
 mod locate;
 mod mechanism;
+mod network;
 mod password;
+mod password_hash;
+mod password_hashing;
+mod proxy_protocol;
 mod queue_type;
 mod storage;
+mod tls;
 mod user;
+mod user_keys;
 mod workers;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -29,15 +36,21 @@ use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize};
 
+pub(crate) use argon2id::HashingMemory;
 pub use check::NAME_BYTES_MAX;
 pub use error::{ConfigError, Origin};
 pub use identity::{Capabilities, Identity};
 pub use key::{Key, keys};
 pub use layers::Layers;
 pub use mechanism::AuthMechanism;
-pub use password::{HashingAlgorithm, Password, PasswordHash};
+pub use network::{Network, NotANetwork};
+pub use password::Password;
+pub use password_hash::{PasswordHash, Salt};
+pub use password_hashing::{HashingAlgorithm, PasswordHashing};
+pub use proxy_protocol::ProxyProtocolConfig;
 pub use queue_type::DefaultQueueType;
 pub use storage::{StorageConfig, StorageSync};
+pub use tls::{CertLoginFrom, SanType, ServerNameConfig, TlsConfig, TlsVerify, TlsVersion};
 pub use user::{PermissionConfig, TopicPermissionConfig, UserConfig, VhostConfig};
 pub use workers::WorkerScheduling;
 
@@ -59,9 +72,8 @@ pub struct Config {
     #[serde(with = "storage::directory_or_file")]
     pub data_dir: Option<PathBuf>,
     /// A file of RabbitMQ's definitions, or a directory of such files, that is imported at every start
-    /// before anybody can connect. With it neither the default vhost nor the default user is made:
-    /// [`Config::with_definitions`] takes the latter away. `None`, in TOML the empty string, imports
-    /// nothing.
+    /// before anybody can connect. With it neither the default vhost nor the default user is made.
+    /// `None`, in TOML the empty string, imports nothing.
     #[serde(with = "storage::directory_or_file")]
     pub load_definitions: Option<PathBuf>,
 
@@ -86,6 +98,10 @@ pub struct Config {
     /// The default of 2 GiB is a plain number on purpose: a broker inside a test or an
     /// application must not size itself by the machine.
     pub memory_high_watermark_bytes: u64,
+    /// Bytes of memory for everything but messages in queues: connections, channels, consumers, incomplete
+    /// messages, transactions, queues, exchanges, bindings. Who asks for more is refused with 506. Zero: no
+    /// limit.
+    pub memory_reserve_bytes: u64,
 
     /// Time in milliseconds a client has from being accepted to an open connection (PROTO-09).
     pub handshake_timeout_ms: u64,
@@ -100,17 +116,37 @@ pub struct Config {
     /// Time in milliseconds connections get to end when the broker shuts down.
     pub shutdown_timeout_ms: u64,
 
-    /// The vhost that always exists.
+    /// The vhost that a broker on a blank data directory begins with. It can be deleted, unless one of
+    /// `users` has a permission on it or `vhosts` names it.
     pub default_vhost: String,
+    /// The user that a broker on a blank data directory begins with if `users` has none: an administrator
+    /// with all permissions on the default vhost, who can be changed and deleted. In TOML the empty string
+    /// makes none.
+    pub default_user: String,
+    /// The password of that user.
+    pub default_pass: Password,
+    /// How passwords are hashed that are new: those of users who are made or changed while the broker runs, of
+    /// the default user, and of definitions that have them in clear text.
+    pub password_hashing: PasswordHashing,
+    /// Threads that check the passwords of logins, beside those that serve connections; 0 means half as many as
+    /// there are cores, at least one.
+    pub login_threads: u32,
     /// How clients may log in, in the order in which it is offered (CONN-03).
     pub auth_mechanisms: Vec<AuthMechanism>,
+    /// As whom ANONYMOUS logs in; in TOML the empty string is nobody.
+    pub anonymous_login_user: String,
     /// Users who may log in from a loopback address only (CONN-13).
     pub loopback_users: Vec<String>,
-    /// Further vhosts; naming the default vhost here gives it limits.
+    /// Vhosts that belong to the configuration: they are as it says at every start, and are changed nowhere
+    /// else. Naming the default vhost here gives it limits.
     pub vhosts: Vec<VhostConfig>,
-    /// Who may log in. Without this key there is the user `guest` with the password `guest`.
+    /// Users who belong to the configuration, as with `vhosts`.
     pub users: Vec<UserConfig>,
 
+    /// AMQP over TLS.
+    pub tls: TlsConfig,
+    /// Proxies that tell whom they speak for.
+    pub proxy_protocol: ProxyProtocolConfig,
     /// How the data directory is written.
     pub storage: StorageConfig,
     /// What the broker says about itself.
@@ -123,7 +159,6 @@ pub struct Config {
 
 impl Default for Config {
     fn default() -> Self {
-        let default_vhost = "/".to_owned();
         Self {
             listeners: vec![SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 5672)],
             worker_threads: 0,
@@ -139,16 +174,24 @@ impl Default for Config {
             consumers_per_channel_max: 10_000,
             default_queue_type: DefaultQueueType::default(),
             memory_high_watermark_bytes: 2 << 30,
+            memory_reserve_bytes: 1 << 30,
             handshake_timeout_ms: 10_000,
             failed_login_delay_ms: 3_000,
             close_timeout_ms: 30_000,
             consumer_timeout_ms: 1_800_000,
             shutdown_timeout_ms: 10_000,
             auth_mechanisms: vec![AuthMechanism::Plain, AuthMechanism::AmqPlain],
+            anonymous_login_user: String::new(),
             loopback_users: vec!["guest".to_owned()],
             vhosts: Vec::new(),
-            users: vec![UserConfig::guest(&default_vhost)],
-            default_vhost,
+            users: Vec::new(),
+            default_vhost: "/".to_owned(),
+            default_user: "guest".to_owned(),
+            default_pass: Password::new("guest"),
+            password_hashing: PasswordHashing::default(),
+            login_threads: 0,
+            tls: TlsConfig::default(),
+            proxy_protocol: ProxyProtocolConfig::default(),
             storage: StorageConfig::default(),
             identity: Identity::default(),
             capabilities: Capabilities::default(),
@@ -158,8 +201,7 @@ impl Default for Config {
 }
 
 impl Config {
-    /// Reads one TOML document. What it leaves out keeps its default; without `users` the user
-    /// `guest` has all permissions on `default_vhost`.
+    /// Reads one TOML document. What it leaves out keeps its default.
     ///
     /// # Errors
     /// The first thing that is not allowed, with its key and line.
@@ -169,12 +211,10 @@ impl Config {
         layers.build()
     }
 
-    /// The same configuration with definitions to be imported, and without the user `guest` that a
-    /// configuration begins with: who may log in is for the definitions to say.
+    /// The same configuration with definitions to be imported.
     #[must_use]
     pub fn with_definitions(mut self, path: impl Into<PathBuf>) -> Self {
         self.load_definitions = Some(path.into());
-        self.users.clear();
         self
     }
 
@@ -195,6 +235,33 @@ impl Config {
         let first = has_default.then_some(self.default_vhost.as_str());
         let further = names.filter(move |name| !has_default || *name != self.default_vhost);
         first.into_iter().chain(further)
+    }
+
+    /// The vhosts that belong to the configuration, each once: those that have an entry, and the default
+    /// vhost if a user has a permission on it.
+    pub fn own_vhosts(&self) -> impl Iterator<Item = VhostConfig> + '_ {
+        let default = &self.default_vhost;
+        let speaks_of_default = |user: &UserConfig| {
+            let permissions = user.permissions.iter().map(|one| &one.vhost);
+            let topics = user.topic_permissions.iter().map(|one| &one.vhost);
+            permissions.chain(topics).any(|vhost| vhost == default)
+        };
+        let is_needed = self.vhost(default).is_none() && self.users.iter().any(speaks_of_default);
+        let needed = is_needed.then(|| VhostConfig::named(default));
+        needed.into_iter().chain(self.vhosts.iter().cloned())
+    }
+
+    /// The user that a blank broker begins with, if it is to have one.
+    #[must_use]
+    pub fn first_user(&self) -> Option<UserConfig> {
+        let is_wanted = self.users.is_empty() && !self.default_user.is_empty();
+        is_wanted.then(|| UserConfig {
+            name: self.default_user.clone(),
+            password: self.default_pass.clone(),
+            tags: vec!["administrator".to_owned()],
+            permissions: vec![PermissionConfig::all(&self.default_vhost)],
+            ..UserConfig::default()
+        })
     }
 
     /// The entry of a vhost that was given limits.

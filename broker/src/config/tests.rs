@@ -45,7 +45,7 @@ fn conn_03_mechanisms_are_a_list_of_known_names() {
     assert_eq!(
         error(r#"auth_mechanisms = ["plain"]"#),
         "line 1: auth_mechanisms[0]: `plain` is not allowed, expected one of `PLAIN`, `AMQPLAIN`, \
-         `RABBIT-CR-DEMO`"
+         `RABBIT-CR-DEMO`, `EXTERNAL`, `ANONYMOUS`"
     );
 }
 
@@ -92,6 +92,8 @@ fn names_of_entries() -> Vec<String> {
         name: "v".to_owned(),
         connections_max: Some(1),
         queues_max: Some(1),
+        exchanges_max: Some(1),
+        bindings_max: Some(1),
         description: "what for".to_owned(),
         tags: vec!["t".to_owned()],
         default_queue_type: Some(DefaultQueueType::Quorum),
@@ -106,7 +108,8 @@ fn names_of_entries() -> Vec<String> {
         connections_max: Some(1),
         channels_max: Some(1),
         topic_permissions: vec![topic],
-        ..UserConfig::guest("/")
+        permissions: vec![PermissionConfig::all("/")],
+        ..UserConfig::named("ada")
     };
     let tables = [
         toml::Table::try_from(vhost).unwrap(),
@@ -166,14 +169,42 @@ fn limits_on_the_default_vhost_do_not_make_it_two() {
 }
 
 #[test]
-fn the_default_user_follows_the_default_vhost() {
-    let config = Config::from_toml("default_vhost = 'orders'").unwrap();
-    assert_eq!(config.users, [UserConfig::guest("orders")]);
+fn the_first_user_may_do_everything_on_the_default_vhost_and_comes_only_where_nobody_else_is_named()
+{
+    let read = |text: &str| Config::from_toml(text).unwrap().first_user();
+    let guest = read("default_vhost = 'orders'").unwrap();
+    assert_eq!((&*guest.name, &*guest.tags[0]), ("guest", "administrator"));
+    assert!(guest.password.matches(b"guest"));
+    assert_eq!(guest.permissions, [PermissionConfig::all("orders")]);
+    let ada = read("default_user = 'ada'\ndefault_pass = 'hush'").unwrap();
+    assert!(ada.name == "ada" && ada.password.matches(b"hush"));
+    for none in ["default_user = ''", "users = [{ name = 'ada' }]"] {
+        assert_eq!(read(none), None, "{none}");
+    }
 }
 
 #[test]
-fn an_empty_list_of_users_stays_empty() {
-    assert!(Config::from_toml("users = []").unwrap().users.is_empty());
+fn the_default_vhost_belongs_to_the_configuration_where_it_speaks_of_it() {
+    let read = |text: &str| -> Vec<String> {
+        let config = Config::from_toml(text).unwrap();
+        config.own_vhosts().map(|one| one.name).collect()
+    };
+    assert_eq!(read(""), Vec::<String>::new());
+    assert_eq!(
+        read("vhosts = [{ name = 'v' }, { name = '/' }]"),
+        ["v", "/"]
+    );
+    let user = "users = [{ name = 'ada', permissions = [{ vhost = '/' }] }]";
+    assert_eq!(read(user), ["/"]);
+    assert_eq!(read(&format!("vhosts = [{{ name = '/' }}]\n{user}")), ["/"]);
+}
+
+#[test]
+fn the_default_password_is_in_no_error() {
+    let error = Config::from_toml("default_pass = 77")
+        .unwrap_err()
+        .to_string();
+    assert!(!error.contains("77"), "{error}");
 }
 
 #[test]
@@ -484,4 +515,29 @@ fn the_keys_of_the_storage_are_checked() {
         by_hand.validate().unwrap_err().key(),
         "storage.segment_bytes"
     );
+}
+
+#[test]
+fn the_page_of_limits_names_keys_that_there_are() {
+    let page = include_str!("../../docs/limits.md");
+    let rows = page.lines().filter(|line| line.starts_with("| "));
+    let named = rows.filter_map(|row| {
+        row.split(" | ")
+            .nth(1)?
+            .strip_prefix('`')?
+            .strip_suffix('`')
+    });
+    let mut count = 0;
+    for key in named {
+        let of_table = key
+            .strip_prefix("vhosts[].")
+            .or_else(|| key.strip_prefix("users[]."));
+        let is_known = match of_table {
+            Some(of_table) => EXAMPLE.contains(&format!("{of_table} = ")),
+            None => keys().iter().any(|known| known.path == key),
+        };
+        assert!(is_known, "limits.md names {key}");
+        count += 1;
+    }
+    assert!(count > 10, "{count} keys");
 }

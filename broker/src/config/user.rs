@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::password::Password;
 use super::queue_type::DefaultQueueType;
+use super::user_keys::UserKeys;
 
 /// One `[[vhosts]]` entry.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -19,6 +20,12 @@ pub struct VhostConfig {
     /// Queues in this vhost (QUEUE-30); 0 allows none, absent means no limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub queues_max: Option<u32>,
+    /// Exchanges in this vhost, the seven predeclared ones included; absent means no limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exchanges_max: Option<u32>,
+    /// Bindings in this vhost; 0 allows none, absent means no limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bindings_max: Option<u32>,
     /// What it is for, in the operator's words.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub description: String,
@@ -32,42 +39,58 @@ pub struct VhostConfig {
 
 /// One `[[users]]` entry.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(try_from = "UserKeys")]
 pub struct UserConfig {
     /// The name, 1 to 255 bytes.
     pub name: String,
-    /// The password; absent or empty means that no password is right.
-    #[serde(default)]
+    /// The password, or its hash: the keys `password`, or `password_hash` and `hashing_algorithm`. Absent or
+    /// empty means that no password is right.
     pub password: Password,
     /// What the user may do beyond messaging, for instance `administrator`.
-    #[serde(default)]
     pub tags: Vec<String>,
     /// Connections of this user at once (CONN-22); 0 allows none, absent means no limit.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub connections_max: Option<u32>,
     /// Channels of this user at once (TUNE-09); 0 allows none, absent means no limit.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub channels_max: Option<u32>,
     /// At most one entry per vhost; the user may open no other vhost (CONN-19).
-    #[serde(default)]
     pub permissions: Vec<PermissionConfig>,
     /// At most one entry per vhost and exchange; without one every key is allowed (PERM-14).
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub topic_permissions: Vec<TopicPermissionConfig>,
 }
 
+impl VhostConfig {
+    /// A vhost of this name without limits.
+    #[must_use]
+    pub fn named(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            ..Self::default()
+        }
+    }
+}
+
 impl UserConfig {
-    /// The user of a fresh broker: `guest`, who may do everything on `vhost`.
+    /// `guest` with the password `guest`, who may do everything on `vhost`: the user of a blank broker, for those
+    /// who have other users beside it.
     #[must_use]
     pub fn guest(vhost: &str) -> Self {
         Self {
-            name: "guest".to_owned(),
             password: Password::new("guest"),
             tags: vec!["administrator".to_owned()],
-            connections_max: None,
-            channels_max: None,
             permissions: vec![PermissionConfig::all(vhost)],
-            topic_permissions: Vec::new(),
+            ..Self::named("guest")
+        }
+    }
+
+    /// A user of this name without a password, who may open no vhost.
+    #[must_use]
+    pub fn named(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            ..Self::default()
         }
     }
 }

@@ -12,7 +12,7 @@
 //! What it is not: an index for routing (each exchange has its own), or the check whether a binding
 //! may be made (see [`crate::core::topology`]).
 //!
-//! Invariants: both indexes hold the same bindings; no entry is an empty set; taking away what leads
+//! Invariants: both indexes hold the same bindings, as many as are counted; no entry is an empty set; taking away what leads
 //! to one destination costs in proportion to just that.
 
 use std::cmp::Ordering;
@@ -138,6 +138,7 @@ type Index<K> = BTreeMap<K, BTreeSet<Arc<Binding>>>;
 pub struct Bindings {
     by_source: Index<ExchangeId>,
     by_destination: Index<Destination>,
+    count: usize,
 }
 
 impl Bindings {
@@ -147,6 +148,7 @@ impl Bindings {
         if !from.insert(Arc::clone(&binding)) {
             return false;
         }
+        self.count += 1;
         let to = self.by_destination.entry(binding.destination).or_default();
         to.insert(binding)
     }
@@ -154,7 +156,14 @@ impl Bindings {
     /// Takes a binding away and returns it as it was added; `None` if there was none (BIND-10).
     pub fn remove(&mut self, binding: &Binding) -> Option<Arc<Binding>> {
         remove_from(&mut self.by_source, binding.source, binding);
-        remove_from(&mut self.by_destination, binding.destination, binding)
+        let removed = remove_from(&mut self.by_destination, binding.destination, binding);
+        self.count -= usize::from(removed.is_some());
+        removed
+    }
+
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.count
     }
 
     /// The binding that equals this one, as it was added.
@@ -178,6 +187,7 @@ impl Bindings {
         for binding in &removed {
             remove_from(&mut self.by_destination, binding.destination, binding);
         }
+        self.count -= removed.len();
         removed
     }
 
@@ -187,6 +197,7 @@ impl Bindings {
         for binding in &removed {
             remove_from(&mut self.by_source, binding.source, binding);
         }
+        self.count -= removed.len();
         removed
     }
 

@@ -27,6 +27,7 @@ pub mod publishing;
 pub mod queue;
 pub mod queue_handle;
 mod released;
+pub mod reserve;
 pub mod route;
 pub mod route_cache;
 pub mod stored_message;

@@ -1,11 +1,11 @@
 //! What a publisher may put into a message's properties, and what the broker reads out of them.
 //!
 //! ```text
-//! user-id is the user's? ▶ expiration a time? ▶ CC, BCC arrays? ▶ delivery-mode known? ▶ Publishing
+//! expiration a time? ▶ CC, BCC arrays? ▶ delivery-mode known? ▶ Publishing
 //! ```
 //!
-//! That is RabbitMQ 3.x's order (PUB-04); size, permissions, exchange and reply-to come before it
-//! and are judged elsewhere.
+//! That is RabbitMQ 3.x's order (PUB-04); size, permissions, exchange, reply-to and user-id come
+//! before it and are judged elsewhere.
 //!
 //! What it is not: a router. It says which keys to route with, not where they lead.
 
@@ -14,15 +14,6 @@ use leveret_protocol::{Array, Fault, Outline, Properties, ShortStr, Table, Table
 use crate::core::argument_checks::{EXPIRY_MS_MAX, Why, precondition_failed};
 use crate::core::erlang_text::{pair, string};
 use crate::core::message::{Message, Usual};
-
-/// Who publishes.
-#[derive(Clone, Copy, Debug)]
-pub struct Publisher<'a> {
-    /// The name of the authenticated user.
-    pub user: &'a str,
-    /// The user has the tag `impersonator` and may set any user-id (PUB-07).
-    pub is_impersonator: bool,
-}
 
 /// Properties that have passed their checks, and what queues ask of them.
 #[derive(Clone, Copy, Debug)]
@@ -41,10 +32,9 @@ impl<'a> Publishing<'a> {
     /// Judges a message's properties.
     ///
     /// # Errors
-    /// 406 for a foreign user-id, an expiration that is no time, a CC or BCC header that is no array,
-    /// and an unknown delivery mode (PUB-05 to PUB-11).
-    pub fn check(properties: Properties<'a>, publisher: Publisher<'_>) -> Result<Self, Fault> {
-        check_user_id(&properties, publisher)?;
+    /// 406 for an expiration that is no time, a CC or BCC header that is no array,
+    /// and an unknown delivery mode (PUB-05, PUB-08, PUB-11).
+    pub fn check(properties: Properties<'a>) -> Result<Self, Fault> {
         let expiration_ms = check_expiration(&properties)?;
         key_array(properties.headers, CC).map_err(invalid_message)?;
         let blind = key_array(properties.headers, BCC).map_err(invalid_message)?;
@@ -143,19 +133,6 @@ fn without(headers: Table<'_>, name: &str) -> TableBuf {
     )
 }
 
-/// PUB-06, PUB-07. A user-id that is there but empty is set.
-fn check_user_id(properties: &Properties<'_>, publisher: Publisher<'_>) -> Result<(), Fault> {
-    match properties.user_id {
-        Some(claimed) if !publisher.is_impersonator && claimed.0 != publisher.user.as_bytes() => {
-            Err(precondition_failed(format!(
-                "user_id property set to '{claimed}' but authenticated user was '{}'",
-                publisher.user
-            )))
-        }
-        _ => Ok(()),
-    }
-}
-
 /// PUB-05
 fn check_expiration(properties: &Properties<'_>) -> Result<Option<u64>, Fault> {
     let Some(text) = properties.expiration else {
@@ -241,15 +218,8 @@ mod tests {
     use leveret_protocol::content::Body;
     use leveret_protocol::{ArrayBuf, ShortStr};
 
-    const GUEST: Publisher<'_> = Publisher {
-        user: "guest",
-        is_impersonator: false,
-    };
-
     fn said(properties: Properties<'_>) -> String {
-        Publishing::check(properties, GUEST)
-            .unwrap_err()
-            .reply_text()
+        Publishing::check(properties).unwrap_err().reply_text()
     }
 
     fn expiring(text: &str) -> Properties<'_> {
@@ -273,16 +243,13 @@ mod tests {
     }
 
     #[test]
-    fn pub_04_user_id_then_expiration_then_copies_then_delivery_mode() {
+    fn pub_04_expiration_then_copies_then_delivery_mode() {
         let headers = TableBuf::from_entries([("CC", Value::I8(1))]);
         let mut properties = Properties {
-            user_id: Some("x".into()),
             delivery_mode: Some(3),
             expiration: Some("z".into()),
             ..with_headers(&headers)
         };
-        assert!(said(properties).contains("user_id"));
-        properties.user_id = None;
         assert!(said(properties).contains("expiration"));
         properties.expiration = None;
         assert!(said(properties).contains("unacceptable_type_in_header"));
@@ -324,8 +291,7 @@ mod tests {
                 return Ok(());
             };
             assert_ne!(reply_to.as_deref(), Some(REPLY_QUEUE));
-            let nobody = Publisher { user: "\u{0}", is_impersonator: false };
-            let checked = Publishing::check(properties, nobody).unwrap();
+            let checked = Publishing::check(properties).unwrap();
             assert_eq!(usual.persistent, checked.persistent);
             assert_eq!(usual.priority, checked.priority);
             assert_eq!(checked.expiration_ms, None);
@@ -346,11 +312,7 @@ mod tests {
 
     #[test]
     fn pub_05_what_is_a_time() {
-        let read = |text| {
-            Publishing::check(expiring(text), GUEST)
-                .unwrap()
-                .expiration_ms
-        };
+        let read = |text| Publishing::check(expiring(text)).unwrap().expiration_ms;
         assert_eq!(read("+5"), Some(5));
         assert_eq!(read("007"), Some(7));
         assert_eq!(read("-0"), Some(0));
@@ -389,37 +351,6 @@ mod tests {
     }
 
     #[test]
-    fn pub_06_a_user_id_is_the_users_own() {
-        let claiming = |user: &'static str| Properties {
-            user_id: Some(user.into()),
-            ..Properties::default()
-        };
-        assert!(Publishing::check(claiming("guest"), GUEST).is_ok());
-        for user in ["root", ""] {
-            assert_eq!(
-                said(claiming(user)),
-                format!(
-                    "PRECONDITION_FAILED - user_id property set to '{user}' but authenticated \
-                     user was 'guest'"
-                )
-            );
-        }
-    }
-
-    #[test]
-    fn pub_07_an_impersonator_claims_any_user_id() {
-        let properties = Properties {
-            user_id: Some("root".into()),
-            ..Properties::default()
-        };
-        let publisher = Publisher {
-            is_impersonator: true,
-            ..GUEST
-        };
-        assert!(Publishing::check(properties, publisher).is_ok());
-    }
-
-    #[test]
     fn pub_08_copies_are_arrays() {
         for name in ["CC", "BCC"] {
             let headers = TableBuf::from_entries([(name, Value::LongStr(b"key"))]);
@@ -432,7 +363,7 @@ mod tests {
             );
         }
         let lower = TableBuf::from_entries([("cc", Value::I8(1)), ("Bcc", Value::I8(1))]);
-        assert!(Publishing::check(with_headers(&lower), GUEST).is_ok());
+        assert!(Publishing::check(with_headers(&lower)).is_ok());
     }
 
     #[test]
@@ -445,7 +376,7 @@ mod tests {
             ("BCC", Value::Array(blind.view())),
             ("CC", Value::Array(copies.view())),
         ]);
-        let publishing = Publishing::check(with_headers(&headers), GUEST).unwrap();
+        let publishing = Publishing::check(with_headers(&headers)).unwrap();
         let properties = publishing.rewritten_properties().unwrap();
         let parts = MessageParts {
             exchange: b"x",
@@ -477,7 +408,7 @@ mod tests {
             message_id: Some("m".into()),
             ..with_headers(&headers)
         };
-        let publishing = Publishing::check(properties, GUEST).unwrap();
+        let publishing = Publishing::check(properties).unwrap();
         let bytes = publishing.rewritten_properties().unwrap();
         let rest = TableBuf::from_entries([("z", Value::I32(1)), ("a", Value::Bool(true))]);
         let expected = Properties {
@@ -491,7 +422,7 @@ mod tests {
     fn table_07_a_header_table_that_only_had_bcc_stays_as_an_empty_one() {
         let blind = keys(&["hidden"]);
         let headers = TableBuf::from_entries([("BCC", Value::Array(blind.view()))]);
-        let publishing = Publishing::check(with_headers(&headers), GUEST).unwrap();
+        let publishing = Publishing::check(with_headers(&headers)).unwrap();
         let bytes = publishing.rewritten_properties().unwrap();
         assert_eq!(bytes, [0x20, 0, 0, 0, 0, 0]);
     }
@@ -499,9 +430,9 @@ mod tests {
     #[test]
     fn pub_14_properties_without_bcc_are_left_as_they_came() {
         let headers = TableBuf::from_entries([("CC", Value::Array(keys(&["c"]).view()))]);
-        let publishing = Publishing::check(with_headers(&headers), GUEST).unwrap();
+        let publishing = Publishing::check(with_headers(&headers)).unwrap();
         assert_eq!(publishing.rewritten_properties(), None);
-        let publishing = Publishing::check(Properties::default(), GUEST).unwrap();
+        let publishing = Publishing::check(Properties::default()).unwrap();
         assert_eq!(publishing.rewritten_properties(), None);
     }
 
@@ -512,7 +443,7 @@ mod tests {
             ..Properties::default()
         };
         for (given, persistent) in [(None, false), (Some(1), false), (Some(2), true)] {
-            let publishing = Publishing::check(mode(given), GUEST).unwrap();
+            let publishing = Publishing::check(mode(given)).unwrap();
             assert_eq!(publishing.persistent, persistent);
         }
         for wrong in [0, 3] {

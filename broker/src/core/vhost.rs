@@ -19,8 +19,13 @@
 //!
 //! What it is not: a keeper of rules; those are in [`crate::core::topology`].
 //!
-//! Invariant: a queue that has left the topology is retired, or is about to be by who removed it.
+//! Invariants: a queue that has left the topology is retired, or is about to be by who removed it. A vhost
+//! that was sealed (see `deletion.rs`) writes nothing down any more.
 
+mod deletion;
+mod holding;
+
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crossbeam_utils::sync::{ShardedLock, ShardedLockReadGuard, ShardedLockWriteGuard};
@@ -33,11 +38,12 @@ use super::permission::Permitted;
 use super::queue::arguments::QueueType;
 use super::queue::{DeleteConditions, DeleteRefused, QueueId};
 use super::queue_handle::{ConnectionId, QueueHandle};
+use super::reserve::{Reserve, Share};
 use super::route::{NoExchange, Targets};
 use super::topology::{
     Applied, BindRequest, CatalogSink, Change, Command, ExchangeDeclare, ExchangeDelete, Ids,
-    MakeQueue, Planned, QueueDeclare, Standing, Topology, check_delete_conditions, queue_in_use,
-    queue_not_empty,
+    MakeQueue, Planned, QueueDeclare, Standing, Topology, TopologyLimits, check_delete_conditions,
+    queue_in_use, queue_not_empty,
 };
 
 /// One vhost.
@@ -47,6 +53,10 @@ pub struct Vhost {
     topology: ShardedLock<Topology>,
     sink: Option<Arc<dyn CatalogSink>>,
     changing_policies: Mutex<()>,
+    /// Set under the topology's write lock.
+    is_sealed: AtomicBool,
+    /// What is in it, of the broker's reserve.
+    share: Share,
 }
 
 /// A vhost that nobody else can change or look at meanwhile.
@@ -101,14 +111,47 @@ impl Vhost {
     /// A vhost that begins with this, restored or empty. Predeclared exchanges that it lacks are added
     /// and taken down.
     pub fn with(topology: Topology, sink: Option<Arc<dyn CatalogSink>>) -> Self {
-        let vhost = Self {
+        Self::within(&Reserve::new(0), topology, sink)
+    }
+
+    /// The same, whose exchanges, queues and bindings come out of this reserve. What there is already is
+    /// counted, whatever is left.
+    pub fn within(
+        reserve: &Arc<Reserve>,
+        topology: Topology,
+        sink: Option<Arc<dyn CatalogSink>>,
+    ) -> Self {
+        let vhost = Self::bare(reserve, topology, sink);
+        vhost.changed(&mut vhost.topology_mut(), Topology::declare_predeclared);
+        vhost
+    }
+
+    /// A new vhost, and its predeclared exchanges, which are for the caller to take down before anybody else
+    /// knows of the vhost.
+    pub fn unrecorded(
+        reserve: &Arc<Reserve>,
+        mut topology: Topology,
+        sink: Option<Arc<dyn CatalogSink>>,
+    ) -> (Self, Applied) {
+        let applied = topology.declare_predeclared();
+        (Self::bare(reserve, topology, sink), applied)
+    }
+
+    fn bare(
+        reserve: &Arc<Reserve>,
+        topology: Topology,
+        sink: Option<Arc<dyn CatalogSink>>,
+    ) -> Self {
+        let share = reserve.share();
+        share.cover(holding::of_all(&topology));
+        Self {
+            share,
             name: Arc::clone(topology.vhost()),
             topology: ShardedLock::new(topology),
             sink,
             changing_policies: Mutex::default(),
-        };
-        vhost.changed(&mut vhost.topology_mut(), Topology::declare_predeclared);
-        vhost
+            is_sealed: AtomicBool::new(false),
+        }
     }
 
     /// The vhost's name.
@@ -119,6 +162,11 @@ impl Vhost {
     /// Sets which type a queue is of that is declared without one (QARG-35).
     pub fn set_default_queue_type(&self, queue_type: QueueType) {
         self.topology_mut().set_default_queue_type(queue_type);
+    }
+
+    /// Sets how much there may be in it from now on.
+    pub fn set_limits(&self, limits: TopologyLimits) {
+        self.topology_mut().set_limits(limits);
     }
 
     /// The topology, to be looked at. Do not call into a queue while holding it.
@@ -164,8 +212,10 @@ impl Vhost {
     /// As [`Topology::check_exchange`].
     pub fn check_exchange(&self, name: &str) -> Result<Applied, Fault> {
         let topology = self.topology();
-        let standing = topology.check_exchange(name)?.spec().standing();
-        Ok(self.unchanged(standing))
+        let standing = topology
+            .check_exchange(name)
+            .map(|exchange| exchange.spec().standing());
+        Ok(self.unchanged(self.or_deleted(standing)?))
     }
 
     /// `exchange.declare`.
@@ -226,8 +276,8 @@ impl Vhost {
         name: &str,
         connection: ConnectionId,
     ) -> Result<(Arc<QueueHandle>, Applied), Fault> {
-        let queue = self.topology().check_queue(name, connection)?;
-        Ok(self.found(queue))
+        let queue = self.topology().check_queue(name, connection);
+        Ok(self.found(self.or_deleted(queue)?))
     }
 
     /// `queue.declare`: the queue, found or made, and what has changed. Ask the queue for its counts.
@@ -242,10 +292,11 @@ impl Vhost {
         if let Planned::Answer(queue) = self.topology().plan_declare_queue(request, permitted)? {
             return Ok(self.found(queue));
         }
-        let mut topology = self.topology_mut();
+        let mut topology = self.unsealed_mut()?;
         match topology.plan_declare_queue(request, permitted)? {
             Planned::Answer(queue) => Ok(self.found(queue)),
             Planned::Apply(command) => {
+                self.share.check(holding::of_command(&command))?;
                 let applied = self.changed(&mut topology, |topology| topology.apply(command));
                 let declared = applied.changes.iter().find_map(|change| match change {
                     Change::QueueDeclared(queue) => Some(Arc::clone(queue)),
@@ -266,7 +317,7 @@ impl Vhost {
         name: &[u8],
         connection: ConnectionId,
     ) -> Result<Arc<QueueHandle>, Fault> {
-        self.topology().queue_for(name, connection)
+        self.or_deleted(self.topology().queue_for(name, connection))
     }
 
     /// `queue.delete`; a missing queue is deleted already (QUEUE-20).
@@ -356,8 +407,10 @@ impl Vhost {
     /// As [`Topology::exchange_for_publish`].
     pub fn check_publish(&self, exchange: &[u8]) -> Result<&'static Kind, Fault> {
         let topology = self.topology();
-        let exchange = topology.exchange_for_publish(exchange)?;
-        Ok(exchange.spec().kind)
+        let kind = topology
+            .exchange_for_publish(exchange)
+            .map(|found| found.spec().kind);
+        self.or_deleted(kind)
     }
 
     /// Routes what a client publishes.
@@ -365,7 +418,7 @@ impl Vhost {
     /// # Errors
     /// As [`Topology::exchange_for_publish`].
     pub fn route_publish(&self, exchange: &[u8], routing: &Routing<'_>) -> Result<Targets, Fault> {
-        self.topology().route_publish(exchange, routing)
+        self.or_deleted(self.topology().route_publish(exchange, routing))
     }
 
     /// Routes a dead letter.
@@ -403,13 +456,15 @@ impl Vhost {
         &self,
         mut plan: impl FnMut(&Topology) -> Result<Planned<Standing>, Fault>,
     ) -> Result<Applied, Fault> {
-        if let Planned::Answer(standing) = plan(&self.topology())? {
+        let planned = plan(&self.topology());
+        if let Planned::Answer(standing) = self.or_deleted(planned)? {
             return Ok(self.unchanged(standing));
         }
-        let mut topology = self.topology_mut();
+        let mut topology = self.unsealed_mut()?;
         match plan(&topology)? {
             Planned::Answer(standing) => Ok(self.unchanged(standing)),
             Planned::Apply(command) => {
+                self.share.check(holding::of_command(&command))?;
                 let applied = self.changed(&mut topology, |topology| topology.apply(command));
                 drop(topology);
                 retire_own_queues(&applied);
@@ -425,7 +480,12 @@ impl Vhost {
         topology: &mut Topology,
         change: impl FnOnce(&mut Topology) -> Applied,
     ) -> Applied {
+        if self.is_sealed() {
+            // It goes with the vhost, whatever it is.
+            return Applied::default();
+        }
         let mut applied = change(topology);
+        holding::account(&self.share, &applied);
         if let Some(sink) = &self.sink {
             applied.durable_at = sink.record(&self.name, &applied);
         }

@@ -1,17 +1,19 @@
 //! [`Accounts`]: users, permissions and what is said about vhosts, with definitions laid over them.
 //!
 //! What it is not: logins (see [`crate::access`]), or a check: definitions that come here have passed it.
+//!
+//! Invariant: what belongs to the configuration stays as it is; what definitions say of it is reported.
 
 use std::collections::BTreeSet;
 
 use super::document::{
-    Definitions, LimitsDefinition, PermissionDefinition, TopicPermissionDefinition, UserDefinition,
-    VhostDefinition,
+    Definitions, LimitsDefinition, PermissionDefinition, Place, TopicPermissionDefinition,
+    UserDefinition, VhostDefinition,
 };
 use super::report::Report;
-use crate::access::Access;
+use crate::access::{Access, Beginning, Configured, user_noun, vhost_noun};
 use crate::config::{
-    Config, DefaultQueueType, PermissionConfig, TopicPermissionConfig, UserConfig, VhostConfig,
+    DefaultQueueType, PermissionConfig, TopicPermissionConfig, UserConfig, VhostConfig,
 };
 
 /// The users and vhosts of a broker.
@@ -19,34 +21,26 @@ use crate::config::{
 pub(crate) struct Accounts {
     pub(crate) users: Vec<UserConfig>,
     pub(crate) vhosts: Vec<VhostConfig>,
+    configured: Configured,
 }
 
 impl Accounts {
-    /// What a configuration says, every vhost that it names included.
-    pub(crate) fn of_config(config: &Config) -> Self {
-        let named = |name: &str| VhostConfig {
-            name: name.to_owned(),
-            ..VhostConfig::default()
-        };
-        let vhosts = config
-            .vhost_names()
-            .map(|name| config.vhost(name).cloned().unwrap_or_else(|| named(name)));
+    /// What a broker begins with.
+    pub(crate) fn of_beginning(beginning: &Beginning) -> Self {
         Self {
-            users: config.users.clone(),
-            vhosts: vhosts.collect(),
+            users: beginning.users.clone(),
+            vhosts: beginning.vhosts.clone(),
+            configured: beginning.configured.clone(),
         }
     }
 
-    /// What a running broker has, with these vhosts.
-    pub(crate) fn of_access<'n>(access: &Access, names: impl Iterator<Item = &'n str>) -> Self {
-        let mut accounts = Self {
+    /// What a running broker has.
+    pub(crate) fn of_access(access: &Access) -> Self {
+        Self {
             users: access.users(),
             vhosts: access.vhosts(),
-        };
-        for name in names {
-            accounts.vhost(name);
+            configured: access.configured().clone(),
         }
-        accounts
     }
 
     pub(crate) fn user_names(&self) -> BTreeSet<&str> {
@@ -59,30 +53,62 @@ impl Accounts {
 
     /// Lays definitions over what is there: users are replaced, permissions replaced vhost by vhost.
     pub(crate) fn add(&mut self, definitions: &Definitions, report: &mut Report) {
-        definitions
-            .users
-            .iter()
-            .for_each(|user| self.add_user(user));
-        definitions
-            .vhosts
-            .iter()
-            .for_each(|vhost| self.add_vhost(vhost, report));
-        definitions
-            .limits
-            .iter()
-            .for_each(|limits| self.limit(limits));
-        definitions
-            .permissions
-            .iter()
-            .for_each(|one| self.permit(one));
-        definitions
-            .topic_permissions
-            .iter()
-            .for_each(|one| self.permit_topic(one));
+        for user in &definitions.users {
+            if self.may_change_user(&user.name, &user.place, report) {
+                self.add_user(user);
+                report.users += 1;
+            }
+        }
+        for one in &definitions.vhosts {
+            report.vhosts += 1;
+            self.change_vhost(&one.name, &one.place, report, |vhost, report| {
+                describe(vhost, one, report);
+            });
+        }
+        for one in &definitions.limits {
+            self.change_vhost(&one.vhost, &one.place, report, |vhost, _| limit(vhost, one));
+        }
+        for one in &definitions.permissions {
+            if self.may_change_user(&one.user, &one.place, report) {
+                self.permit(one);
+                report.permissions += 1;
+            }
+        }
+        for one in &definitions.topic_permissions {
+            if self.may_change_user(&one.user, &one.place, report) {
+                self.permit_topic(one);
+                report.permissions += 1;
+            }
+        }
         super::policies::report(definitions, report);
-        report.users += definitions.users.len();
-        report.vhosts += definitions.vhosts.len();
-        report.permissions += definitions.permissions.len() + definitions.topic_permissions.len();
+    }
+
+    fn may_change_user(&self, name: &str, place: &Place, report: &mut Report) -> bool {
+        let is_configured = self.configured.users.contains(name);
+        if is_configured {
+            let reason = format!("{} belongs to the configuration", user_noun(name));
+            report.not_honoured(place, reason);
+        }
+        !is_configured
+    }
+
+    /// A vhost of the configuration is reported where it would become another one; exports name it too.
+    fn change_vhost(
+        &mut self,
+        name: &str,
+        place: &Place,
+        report: &mut Report,
+        change: impl FnOnce(&mut VhostConfig, &mut Report),
+    ) {
+        let is_configured = self.configured.vhosts.contains(name);
+        let vhost = self.vhost(name);
+        let before = vhost.clone();
+        change(vhost, report);
+        if is_configured && *vhost != before {
+            *vhost = before;
+            let reason = format!("{} belongs to the configuration", vhost_noun(name));
+            report.not_honoured(place, reason);
+        }
     }
 
     fn add_user(&mut self, definition: &UserDefinition) {
@@ -91,27 +117,6 @@ impl Accounts {
         user.tags.clone_from(&definition.tags);
         user.connections_max = definition.connections_max;
         user.channels_max = definition.channels_max;
-    }
-
-    fn add_vhost(&mut self, definition: &VhostDefinition, report: &mut Report) {
-        let vhost = self.vhost(&definition.name);
-        vhost.description.clone_from(&definition.description);
-        vhost.tags.clone_from(&definition.tags);
-        let own_type = own_type(definition);
-        if own_type.is_some() {
-            vhost.default_queue_type = own_type;
-        } else if let Some(other) = definition.default_queue_type.as_deref()
-            && !matches!(other, "" | "undefined")
-        {
-            let what = format!("{} default_queue_type '{other}'", definition.place);
-            report.not_honoured(what, "queues of this type cannot be declared here");
-        }
-    }
-
-    fn limit(&mut self, definition: &LimitsDefinition) {
-        let vhost = self.vhost(&definition.vhost);
-        vhost.connections_max = definition.connections_max;
-        vhost.queues_max = definition.queues_max;
     }
 
     fn permit(&mut self, definition: &PermissionDefinition) {
@@ -139,21 +144,36 @@ impl Accounts {
 
     /// The user of this name, added if there is none.
     fn user(&mut self, name: &str) -> &mut UserConfig {
-        let new = || UserConfig {
-            name: name.to_owned(),
-            ..UserConfig::default()
-        };
+        let new = || UserConfig::named(name);
         found_or_added(&mut self.users, |user| user.name == name, new)
     }
 
     /// The vhost of this name, added if there is none.
     fn vhost(&mut self, name: &str) -> &mut VhostConfig {
-        let new = || VhostConfig {
-            name: name.to_owned(),
-            ..VhostConfig::default()
-        };
+        let new = || VhostConfig::named(name);
         found_or_added(&mut self.vhosts, |vhost| vhost.name == name, new)
     }
+}
+
+fn describe(vhost: &mut VhostConfig, definition: &VhostDefinition, report: &mut Report) {
+    vhost.description.clone_from(&definition.description);
+    vhost.tags.clone_from(&definition.tags);
+    let own_type = own_type(definition);
+    if own_type.is_some() {
+        vhost.default_queue_type = own_type;
+    } else if let Some(other) = definition.default_queue_type.as_deref()
+        && !matches!(other, "" | "undefined")
+    {
+        let what = format!("{} default_queue_type '{other}'", definition.place);
+        report.not_honoured(what, "queues of this type cannot be declared here");
+    }
+}
+
+fn limit(vhost: &mut VhostConfig, definition: &LimitsDefinition) {
+    vhost.connections_max = definition.connections_max;
+    vhost.queues_max = definition.queues_max;
+    vhost.exchanges_max = definition.exchanges_max;
+    vhost.bindings_max = definition.bindings_max;
 }
 
 fn found_or_added<T>(
@@ -169,6 +189,6 @@ fn found_or_added<T>(
 }
 
 /// The type of a vhost's queues that are declared without one, if the definition names one that there is.
-pub(crate) fn own_type(definition: &VhostDefinition) -> Option<DefaultQueueType> {
+fn own_type(definition: &VhostDefinition) -> Option<DefaultQueueType> {
     DefaultQueueType::from_name(definition.default_queue_type.as_deref()?)
 }

@@ -10,7 +10,7 @@ use leveret_protocol::ShortStr;
 use super::document::{Definitions, Place};
 use super::policies::{asks_for_nothing, policy_of};
 use super::problem::Problems;
-use crate::access::{Pattern, filled_in};
+use crate::access::{Pattern, PatternError};
 use crate::config::NAME_BYTES_MAX;
 
 /// Notes everything that does not fit; `users` and `vhosts` are there beside those in the definitions.
@@ -101,9 +101,9 @@ impl Check<'_> {
             self.pattern(&one.place, "read", &one.read);
         }
         for one in &definitions.topic_permissions {
-            let filled = |pattern: &str| filled_in(pattern, &one.user, &one.vhost);
-            self.pattern(&one.place, "write", &filled(&one.write));
-            self.pattern(&one.place, "read", &filled(&one.read));
+            let keys = |pattern: &str| Pattern::of_keys(pattern, &one.user, &one.vhost);
+            self.judged(&one.place, "write", &one.write, keys(&one.write));
+            self.judged(&one.place, "read", &one.read, keys(&one.read));
         }
         let policies = definitions.policies.iter();
         for one in policies.filter(|one| !asks_for_nothing(one)) {
@@ -114,7 +114,17 @@ impl Check<'_> {
     }
 
     fn pattern(&mut self, place: &Place, key: &str, pattern: &str) {
-        if let Err(error) = Pattern::new(pattern) {
+        self.judged(place, key, pattern, Pattern::new(pattern));
+    }
+
+    fn judged(
+        &mut self,
+        place: &Place,
+        key: &str,
+        pattern: &str,
+        judged: Result<Pattern, PatternError>,
+    ) {
+        if let Err(error) = judged {
             self.problems
                 .add(place, format!("{key}: expected {error}, found '{pattern}'"));
         }

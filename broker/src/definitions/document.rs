@@ -66,7 +66,7 @@ pub struct UserDefinition {
     pub place: Place,
     /// The name, 1 to 255 bytes.
     pub name: String,
-    /// The password's hash; none means that no password is right.
+    /// The password's hash, or the password until it is imported; none means that no password is right.
     pub password: Password,
     /// What the user may do beyond messaging.
     pub tags: Vec<String>,
@@ -102,6 +102,10 @@ pub struct LimitsDefinition {
     pub connections_max: Option<u32>,
     /// Queues at once; 0 allows none.
     pub queues_max: Option<u32>,
+    /// Exchanges at once, the predeclared ones included. RabbitMQ does not have this limit.
+    pub exchanges_max: Option<u32>,
+    /// Bindings at once; 0 allows none. RabbitMQ does not have this limit.
+    pub bindings_max: Option<u32>,
 }
 
 /// What a user may do in a vhost.

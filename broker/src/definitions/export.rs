@@ -10,16 +10,21 @@ use super::document::{
     Place, QueueDefinition, TopicPermissionDefinition, UserDefinition, VhostDefinition,
 };
 use super::policies::definitions_of;
-use crate::config::{Password, UserConfig, VhostConfig};
+use crate::access::VhostLimits;
+use crate::config::{Password, PasswordHashing, Salt, UserConfig, VhostConfig};
 use crate::core::binding::{Binding, Destination};
 use crate::core::topology::{Topology, is_reserved};
 
 /// The definitions of these users and vhosts, without what is in the vhosts. A password in clear text is
-/// hashed with a salt of `random`.
-pub(crate) fn export(accounts: &Accounts, random: impl Fn() -> [u8; 4]) -> Definitions {
+/// hashed in this way with a salt of `random`.
+pub(crate) fn export(
+    accounts: &Accounts,
+    hashing: PasswordHashing,
+    random: impl Fn() -> Salt,
+) -> Definitions {
     let mut definitions = Definitions::default();
     for user in &accounts.users {
-        definitions.users.push(self::user(user, &random));
+        definitions.users.push(self::user(user, hashing, random()));
         definitions.permissions.extend(permissions(user));
         definitions
             .topic_permissions
@@ -32,8 +37,8 @@ pub(crate) fn export(accounts: &Accounts, random: impl Fn() -> [u8; 4]) -> Defin
     definitions
 }
 
-fn user(user: &UserConfig, random: impl Fn() -> [u8; 4]) -> UserDefinition {
-    let hash = user.password.to_hash(random());
+fn user(user: &UserConfig, hashing: PasswordHashing, salt: Salt) -> UserDefinition {
+    let hash = user.password.to_hash(hashing, salt);
     UserDefinition {
         place: Place::default(),
         name: user.name.clone(),
@@ -79,12 +84,14 @@ fn vhost(vhost: &VhostConfig) -> VhostDefinition {
 }
 
 fn limits(vhost: &VhostConfig) -> Option<LimitsDefinition> {
-    let is_limited = vhost.connections_max.is_some() || vhost.queues_max.is_some();
-    is_limited.then(|| LimitsDefinition {
+    let limits = VhostLimits::of(vhost);
+    (limits != VhostLimits::default()).then(|| LimitsDefinition {
         place: Place::default(),
         vhost: vhost.name.clone(),
-        connections_max: vhost.connections_max,
-        queues_max: vhost.queues_max,
+        connections_max: limits.connections_max,
+        queues_max: limits.queues_max,
+        exchanges_max: limits.exchanges_max,
+        bindings_max: limits.bindings_max,
     })
 }
 

@@ -26,7 +26,7 @@ use super::report::Report;
 use super::scratch::{Target, copy_of};
 use crate::core::binding::{Binding, Destination};
 use crate::core::exchange::{self, ExchangeId};
-use crate::core::permission::{Permission, Resource};
+use crate::core::permission::{Part, Resource};
 use crate::core::queue::arguments::{QUEUE_TYPE, QueueType};
 use crate::core::queue_handle::{ConnectionId, QueueHandle};
 use crate::core::topology::{
@@ -63,7 +63,7 @@ pub(crate) fn check_topologies<'t>(
 }
 
 /// Brings definitions into these vhosts, all of it or nothing. `commit` is called when it is certain that
-/// all of it can be done and nothing has been yet.
+/// all of it can be done and nothing has been yet; it makes the vhosts that there are not.
 ///
 /// # Errors
 /// Everything that stands against it.
@@ -75,7 +75,8 @@ pub(crate) fn import_all(
     commit: impl FnOnce(),
 ) -> Result<Imported, DefinitionsError> {
     let names = definitions.vhosts_of_topology();
-    let vhosts: Vec<_> = names.into_iter().filter_map(find).collect();
+    let vhosts: Vec<_> = names.iter().filter_map(|name| find(name)).collect();
+    let made: Vec<_>;
     // In the order of their names, as whoever else would take several.
     let mut changes: Vec<_> = vhosts.iter().map(|vhost| vhost.begin_change()).collect();
     let existing = |name: &str| {
@@ -85,9 +86,14 @@ pub(crate) fn import_all(
     check_topologies(definitions, existing, &mut problems, &mut Report::default());
     problems.verdict()?;
     commit();
+    // Those that were not there before are by now, with nothing in them that could be in the way.
+    let is_new = |name: &&&str| vhosts.iter().all(|vhost| &**vhost.name() != **name);
+    let new = names.iter().filter(is_new);
+    made = new.filter_map(|name| find(name)).collect();
+    changes.extend(made.iter().map(|vhost: &Arc<Vhost>| vhost.begin_change()));
     let mut imported = Imported::default();
     let mut unforeseen = Problems::default();
-    for (vhost, change) in vhosts.iter().zip(&mut changes) {
+    for (vhost, change) in vhosts.iter().chain(&made).zip(&mut changes) {
         let name = Arc::clone(vhost.name());
         let applied = import(definitions, &name, change, &mut unforeseen, report);
         imported.durable_at = imported.durable_at.max(change.recorded());
@@ -305,7 +311,7 @@ fn as_written(binding: &Binding) -> Written {
     (binding.source(), binding.destination(), key, arguments)
 }
 
-fn allow(_: Permission, _: Resource<'_>) -> Result<(), Fault> {
+fn allow(_: Part, _: Resource<'_>) -> Result<(), Fault> {
     Ok(())
 }
 

@@ -24,6 +24,7 @@ mod export;
 mod import;
 mod load;
 mod offline;
+mod passwords;
 mod policies;
 mod problem;
 mod read;
@@ -41,7 +42,7 @@ pub use offline::{OfflineError, dry_run, of_configuration};
 pub use problem::{DefinitionsError, PROBLEMS_MAX, Problem};
 pub use report::{NotHonoured, Report};
 
-pub(crate) use accounts::{Accounts, own_type};
+pub(crate) use accounts::Accounts;
 pub(crate) use check::check;
 pub(crate) use export::export;
 pub(crate) use import::{Imported, check_topologies, import_all};

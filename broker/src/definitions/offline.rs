@@ -15,7 +15,8 @@ use super::load::load;
 use super::problem::{DefinitionsError, Problems};
 use super::report::Report;
 use super::scratch::{copy_of, make_nothing};
-use crate::config::Config;
+use crate::access::{Beginning, Kept};
+use crate::config::{Config, Salt};
 use crate::core::topology::{Ids, Topology};
 use crate::durable::catalog::BadEntry;
 use crate::durable::restore::restore;
@@ -38,7 +39,12 @@ pub enum OfflineError {
 /// Everything that stands against importing them.
 pub fn dry_run(definitions: &Definitions, config: &Config) -> Result<Report, DefinitionsError> {
     let nothing = BTreeMap::new();
-    tried(definitions, &mut Accounts::of_config(config), &nothing)
+    let beginning = Beginning::of(config, Kept::default());
+    tried(
+        definitions,
+        &mut Accounts::of_beginning(&beginning),
+        &nothing,
+    )
 }
 
 /// The definitions that a broker would have if it were started with this configuration on a data
@@ -50,14 +56,15 @@ pub fn of_configuration(
     config: &Config,
     catalog: &[(Vec<u8>, Vec<u8>)],
 ) -> Result<Definitions, OfflineError> {
-    let mut accounts = Accounts::of_config(config);
-    let mut topologies = restore(catalog, &Ids::default(), &make_nothing())?.topologies;
+    let restored = restore(catalog, &Ids::default(), &make_nothing())?;
+    let mut topologies = restored.topologies;
+    let mut accounts = Accounts::of_beginning(&Beginning::of(config, restored.kept));
     if let Some(path) = &config.load_definitions {
         let definitions = load(path, &config.default_vhost)?;
         tried(&definitions, &mut accounts, &topologies)?;
         add(&definitions, &mut topologies);
     }
-    let mut exported = export(&accounts, salt);
+    let mut exported = export(&accounts, config.password_hashing, salt);
     topologies
         .values()
         .for_each(|topology| exported.add_topology(topology));
@@ -107,8 +114,8 @@ fn add(definitions: &Definitions, topologies: &mut BTreeMap<Arc<str>, Topology>)
 }
 
 /// Random, or all zero should the system have no random bytes: an export is no login.
-pub(crate) fn salt() -> [u8; 4] {
-    let mut salt = [0; 4];
+pub(crate) fn salt() -> Salt {
+    let mut salt = Salt::default();
     let _ = getrandom::fill(&mut salt);
     salt
 }

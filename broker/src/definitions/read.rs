@@ -168,35 +168,26 @@ fn user(entry: &mut Entry<'_>, work: &mut Work<'_>) {
     work.read.users.push(user);
 }
 
-/// A hash, or a password in clear text, which is hashed at once.
+/// A hash, or a password in clear text, which whoever imports it hashes.
 fn password(entry: &mut Entry<'_>) -> Password {
     let algorithm = entry.text_or("hashing_algorithm", "");
     let hash = entry.text_or("password_hash", "");
     let clear = entry.text_or("password", "");
     if hash.is_empty() {
-        return hashed(entry, &clear);
+        return Password::new(clear);
     }
     let known = HashingAlgorithm::from_name(&algorithm);
     if known.is_none() && !algorithm.is_empty() {
         entry.problem(format!("hashing_algorithm '{algorithm}' is not known"));
         return Password::default();
     }
-    match PasswordHash::from_base64(&hash, known) {
+    match PasswordHash::from_text(&hash, known) {
         Some(hash) => Password::hashed(hash),
         None => {
-            entry.problem("password_hash is not the base64 of a salt and a hash of this algorithm");
+            entry.problem("password_hash is not a hash of this algorithm");
             Password::default()
         }
     }
-}
-
-fn hashed(entry: &mut Entry<'_>, clear: &str) -> Password {
-    let mut salt = [0; 4];
-    if !clear.is_empty() && getrandom::fill(&mut salt).is_err() {
-        entry.problem("the system has no random bytes to give");
-    }
-    let hash = Password::new(clear).to_hash(salt);
-    hash.map(Password::hashed).unwrap_or_default()
 }
 
 fn vhost(entry: &mut Entry<'_>, work: &mut Work<'_>) {
@@ -250,8 +241,16 @@ fn limits_of(
         vhost: vhost.to_owned(),
         connections_max: entry.limit(limits, "max-connections"),
         queues_max: entry.limit(limits, "max-queues"),
+        exchanges_max: entry.limit(limits, "max-exchanges"),
+        bindings_max: entry.limit(limits, "max-bindings"),
     };
-    entry.unknown_in("limit", limits, &["max-connections", "max-queues"]);
+    let known = [
+        "max-connections",
+        "max-queues",
+        "max-exchanges",
+        "max-bindings",
+    ];
+    entry.unknown_in("limit", limits, &known);
     // A vhost's own entry and a parameter say the same.
     work.read.limits.retain(|earlier| earlier.vhost != vhost);
     work.read.limits.push(definition);

@@ -192,9 +192,9 @@ fn keys_without_effect(file: &Json) -> usize {
     keys.filter(|key| !applied.contains(&key.as_str())).count()
 }
 
-/// A node without users or vhosts of its own.
+/// A node without users.
 fn empty_node() -> Node {
-    let config = Config::from_toml("users = []\nvhosts = [{ name = 'shop' }]");
+    let config = Config::from_toml("default_user = ''");
     Node::new(config.unwrap()).unwrap()
 }
 

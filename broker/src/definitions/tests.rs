@@ -5,7 +5,8 @@
 use serde_json::{Value as Json, json};
 
 use super::*;
-use crate::config::Config;
+use crate::access::AccountChange;
+use crate::config::{Config, VhostConfig};
 use crate::core::queue::arguments::QueueType;
 use crate::importing;
 use crate::node::Node;
@@ -20,8 +21,10 @@ pub(super) fn written(definitions: &Definitions) -> String {
 
 /// A node with two vhosts.
 pub(super) fn node() -> Node {
-    let vhosts = r#"vhosts = [{ name = "shop" }]"#;
-    Node::new(Config::from_toml(vhosts).unwrap()).unwrap()
+    let node = Node::new(Config::default()).unwrap();
+    let shop = AccountChange::PutVhost(VhostConfig::named("shop"));
+    node.change_accounts().apply(&[shop]).unwrap();
+    node
 }
 
 pub(super) fn file(entries: &Json) -> String {
@@ -80,7 +83,7 @@ fn every_culprit_is_named_at_once_and_nothing_is_applied() {
         }),
     );
     let expected = [
-        "users[0] 'ada': password_hash is not the base64 of a salt and a hash of this algorithm",
+        "users[0] 'ada': password_hash is not a hash of this algorithm",
         "queues[1] in vhost '/': name: expected a string, found a number",
         "queues[1] in vhost '/': durable: expected true or false, found a string",
         "bindings: expected a list, found a string",
@@ -150,10 +153,6 @@ fn a_queue_that_exists_with_other_arguments_is_found_before_anything_is_applied(
     let expected = "queues[1] 'q' in vhost 'shop': inequivalent arg 'x-max-length' for queue 'q' in vhost \
                     'shop': received '2' but current is '1'";
     assert_eq!(found, [expected]);
-    let vhosts = problems_of(&node, &json!({"vhosts": [{"name": "new"}]}));
-    let expected =
-        "vhosts[0] 'new': there is no such vhost, and a running broker cannot be given one";
-    assert_eq!(vhosts, [expected]);
 }
 
 #[test]
@@ -332,4 +331,71 @@ fn permissions_of_a_running_broker_are_replaced_vhost_by_vhost() {
     );
     let limits = node.access.vhost_limits("shop");
     assert_eq!((limits.queues_max, limits.connections_max), (Some(3), None));
+}
+
+#[test]
+fn what_belongs_to_the_configuration_stays_as_it_is_and_is_reported_where_it_would_not() {
+    let config = "users = [{ name = 'ada', password = 'hush', permissions = [{ vhost = 'own' }] }]
+                  vhosts = [{ name = 'own', queues_max = 1 }]";
+    let node = Node::new(Config::from_toml(config).unwrap()).unwrap();
+    let before = (node.access.users(), node.access.vhosts());
+    let read = definitions(
+        &json!({
+            "vhosts": [{"name": "own"}, {"name": "/"}],
+            "users": [{"name": "ada", "password": "other", "tags": ""}],
+            "permissions": [{"user": "ada", "vhost": "/", "configure": "", "write": "", "read": ""}],
+            "topic_permissions": [
+                {"user": "ada", "vhost": "own", "exchange": "x", "write": "a", "read": "b"},
+            ],
+            "parameters": [{"vhost": "own", "component": "vhost-limits", "name": "limits",
+                            "value": {"max-queues": 3}}],
+            "queues": [{"name": "q", "vhost": "own", "durable": true}],
+        })
+        .to_string(),
+    );
+    let (report, _) = importing::import(&node, &read).unwrap();
+    assert_eq!((node.access.users(), node.access.vhosts()), before);
+    let found: Vec<_> = report
+        .not_honoured
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    let expected = [
+        "users[0] 'ada': user 'ada' belongs to the configuration",
+        "parameters[0] 'limits' in vhost 'own': vhost 'own' belongs to the configuration",
+        "permissions[0] 'ada' in vhost '/': user 'ada' belongs to the configuration",
+        "topic_permissions[0] 'ada' in vhost 'own': user 'ada' belongs to the configuration",
+    ];
+    assert_eq!(found, expected);
+    assert_eq!((report.users, report.permissions, report.queues), (0, 0, 1));
+}
+
+#[test]
+fn a_running_broker_is_given_new_vhosts_with_what_is_in_them() {
+    let node = node();
+    let read = |queue: &str| {
+        let file = json!({
+            "vhosts": [{"name": "new", "metadata": {"default_queue_type": "quorum"}}],
+            "permissions": [{"user": "guest", "vhost": "new", "configure": "", "write": "", "read": "q"}],
+            "queues": [{"name": queue, "vhost": "new", "durable": true, "type": "classic"}],
+        });
+        definitions(&file.to_string())
+    };
+    let bad = json!({"vhosts": [{"name": "new"}], "queues": [
+        {"name": "q", "vhost": "new", "durable": true, "arguments": {"x-max-length": -1}}]});
+    problems_of(&node, &bad);
+    assert!(node.vhost("new").is_none() && node.access.vhost("new").is_none());
+    importing::import(&node, &read("q")).unwrap();
+    // And now that it is there, its lock is held while it is told what it is.
+    importing::import(&node, &read("other")).unwrap();
+    let vhost = node.vhost("new").unwrap();
+    assert_eq!(vhost.topology().queues().len(), 2);
+    assert_eq!(vhost.topology().default_queue_type(), QueueType::Quorum);
+    let guest = node.access.user("guest").unwrap();
+    assert!(
+        node.access
+            .permissions(&guest, "new")
+            .unwrap()
+            .may_read("q")
+    );
 }

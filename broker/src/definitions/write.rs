@@ -2,7 +2,8 @@
 //!
 //! What it is not: the choice of what is written (see [`super::export`]).
 //!
-//! Invariant: equal definitions give the same text, whatever the order they were gathered in.
+//! Invariants: equal definitions give the same text, whatever the order they were gathered in, but for the salt
+//! of a password in clear text, which is never written.
 
 use leveret_protocol::Table;
 use serde_json::{Value as Json, json};
@@ -12,6 +13,8 @@ use super::document::{
     BindingDefinition, Definitions, ExchangeDefinition, LimitsDefinition, PermissionDefinition,
     PolicyDefinition, QueueDefinition, TopicPermissionDefinition, UserDefinition, VhostDefinition,
 };
+use super::offline::salt;
+use crate::config::{HashingAlgorithm, PasswordHashing};
 use crate::core::queue::arguments::QueueType;
 
 impl Definitions {
@@ -76,7 +79,7 @@ fn table(table: Table<'_>) -> Json {
     Json::Object(object_of(table))
 }
 
-fn limits_json(limits: [(&str, Option<u32>); 2]) -> Json {
+fn limits_json<const N: usize>(limits: [(&str, Option<u32>); N]) -> Json {
     let given = limits
         .into_iter()
         .filter_map(|(key, max)| Some((key.to_owned(), Json::from(max?))));
@@ -84,12 +87,11 @@ fn limits_json(limits: [(&str, Option<u32>); 2]) -> Json {
 }
 
 fn user(user: &UserDefinition) -> Json {
-    let hash = user.password.to_hash([0; 4]);
+    // Passwords in clear text do not leave this process, whoever has put them here.
+    let hash = user.password.to_hash(PasswordHashing::default(), salt());
     let algorithm = hash
         .as_ref()
-        .map_or(crate::config::HashingAlgorithm::Sha256, |hash| {
-            hash.algorithm()
-        });
+        .map_or(HashingAlgorithm::Sha256, |hash| hash.algorithm());
     json!({
         "name": user.name,
         "password_hash": hash.map(|hash| hash.to_base64()).unwrap_or_default(),
@@ -125,6 +127,8 @@ fn limits(limits: &LimitsDefinition) -> Json {
         "value": limits_json([
             ("max-connections", limits.connections_max),
             ("max-queues", limits.queues_max),
+            ("max-exchanges", limits.exchanges_max),
+            ("max-bindings", limits.bindings_max),
         ]),
     })
 }

@@ -20,7 +20,8 @@
 //! Invariants: what [`changes`] writes, [`decode`] reads back equal; whatever was durable once had an
 //! id below the *next id* that was written with it, so no id comes back after a restart.
 //!
-//! Policies are in the catalog too; the file `policy.rs` beside this one says how.
+//! Policies are in the catalog too, and users and vhosts; the files `policy.rs` and `account.rs` beside this
+//! one say how.
 
 use std::sync::Arc;
 
@@ -28,6 +29,7 @@ use leveret_protocol::{Table, TableBuf};
 use leveret_storage::{CatalogChange, LogId};
 use thiserror::Error;
 
+use super::account::{self, AccountEntry};
 use super::bytes::{Reader, put_bytes};
 use super::policy;
 use crate::core::binding::{Binding, BindingId, Destination};
@@ -58,6 +60,8 @@ pub enum Entry {
     Binding(Arc<str>, Binding),
     /// A policy of a vhost.
     Policy(Arc<str>, Policy),
+    /// A user, a permission or a vhost.
+    Account(AccountEntry),
 }
 
 /// An entry that this broker cannot read.
@@ -78,6 +82,12 @@ pub(super) enum Why {
     ExchangeType(String),
     #[error("{0}")]
     Policy(String),
+    #[error("its password was hashed by '{0}', which is not known")]
+    HashingAlgorithm(String),
+    #[error("its default queue type '{0}' is not known")]
+    QueueType(String),
+    #[error("its limit '{0}' is not known")]
+    Limit(String),
     #[error("its bytes contradict each other")]
     Malformed,
 }
@@ -201,6 +211,13 @@ pub fn decode(key: &[u8], value: &[u8]) -> Result<Entry, BadEntry> {
             why,
         });
         return decoded.map(|policy| Entry::Policy(Arc::from(vhost), policy));
+    }
+    if let Some(account) = account::decode_key(key) {
+        let decoded = account.decode(value).map_err(|why| BadEntry {
+            what: account.to_string(),
+            why,
+        });
+        return decoded.map(Entry::Account);
     }
     let Some((kind, vhost, id)) = decode_key(key) else {
         return Err(BadEntry {

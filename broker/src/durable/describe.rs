@@ -10,7 +10,9 @@ use std::sync::Arc;
 
 use leveret_storage::LogId;
 
+use super::account::AccountEntry;
 use super::catalog::{self, Entry};
+use crate::config::{PermissionConfig, TopicPermissionConfig};
 use crate::core::binding::{Binding, Destination};
 use crate::core::exchange::ExchangeId;
 use crate::core::policy::Policy;
@@ -38,7 +40,7 @@ impl Names {
                 Ok(Entry::Queue(vhost, spec)) => {
                     names.queues.insert(spec.id, (vhost, spec.name));
                 }
-                Ok(Entry::Binding(..) | Entry::Policy(..) | Entry::NextId(_)) | Err(_) => {}
+                Ok(_) | Err(_) => {}
             }
         }
         names
@@ -63,6 +65,7 @@ impl Names {
             Ok(Entry::Queue(vhost, spec)) => queue(&vhost, &spec),
             Ok(Entry::Binding(vhost, binding)) => self.binding(&vhost, &binding),
             Ok(Entry::Policy(vhost, described)) => policy(&vhost, &described),
+            Ok(Entry::Account(entry)) => account(&entry),
             Err(error) => format!("unreadable: {error}"),
         }
     }
@@ -127,6 +130,68 @@ fn policy(vhost: &str, policy: &Policy) -> String {
     )
 }
 
+/// A password is told by how it was hashed alone.
+fn account(entry: &AccountEntry) -> String {
+    match entry {
+        AccountEntry::Begun => "accounts begun".to_owned(),
+        AccountEntry::User(user) => {
+            let hash = user.password.hash();
+            let password = hash.map_or("none", |hash| hash.algorithm().name());
+            let (name, tags) = (&user.name, &user.tags);
+            let limits = limits(&[
+                ("max-connections", user.connections_max),
+                ("max-channels", user.channels_max),
+            ]);
+            format!("user {name:?}: password {password}, tags {tags:?}{limits}")
+        }
+        AccountEntry::Permission { user, permission } => {
+            let PermissionConfig {
+                vhost,
+                configure,
+                write,
+                read,
+            } = permission;
+            format!(
+                "permission of user {user:?} in vhost {vhost:?}: configure {configure:?}, \
+                 write {write:?}, read {read:?}"
+            )
+        }
+        AccountEntry::TopicPermission { user, permission } => {
+            let TopicPermissionConfig {
+                vhost,
+                exchange,
+                write,
+                read,
+            } = permission;
+            format!(
+                "topic permission of user {user:?} on exchange {exchange:?} in vhost {vhost:?}: \
+                 write {write:?}, read {read:?}"
+            )
+        }
+        AccountEntry::Vhost(vhost) => {
+            let (name, description, tags) = (&vhost.name, &vhost.description, &vhost.tags);
+            let queue_type = vhost.default_queue_type.map_or("", |one| one.as_str());
+            let limits = limits(&[
+                ("max-connections", vhost.connections_max),
+                ("max-queues", vhost.queues_max),
+                ("max-exchanges", vhost.exchanges_max),
+                ("max-bindings", vhost.bindings_max),
+            ]);
+            format!(
+                "vhost {name:?}: description {description:?}, tags {tags:?}, \
+                 default queue type {queue_type:?}{limits}"
+            )
+        }
+    }
+}
+
+fn limits(limits: &[(&str, Option<u32>)]) -> String {
+    let set = limits
+        .iter()
+        .filter_map(|(name, most)| Some((name, (*most)?)));
+    set.map(|(name, most)| format!(", {name} {most}")).collect()
+}
+
 /// The head of a stored message; its body is only measured.
 pub fn message(bytes: &[u8]) -> String {
     let (message, expires_at) = match stored_message::decode(bytes.to_vec()) {
@@ -150,11 +215,13 @@ mod tests {
     use leveret_protocol::content::Body;
 
     use super::*;
+    use crate::config::{Password, PasswordHash, PasswordHashing, UserConfig, VhostConfig};
     use crate::core::queue_handle::QueueHandle;
     use crate::core::topology::tests::{allow, counting, queue, to_queue};
     use crate::core::topology::{Applied, Change, QueueDeclare};
     use crate::core::vhost::Vhost;
     use crate::core::{Message, MessageParts, Moment};
+    use crate::durable::account;
 
     type Catalog = Vec<(Vec<u8>, Vec<u8>)>;
 
@@ -209,6 +276,36 @@ mod tests {
         assert_eq!(lines, expected);
         assert_eq!(names.log(LogId(id)), "queue \"linebreak\" in vhost \"/\"");
         assert_eq!(names.log(LogId(99)), "log 99 of no queue");
+    }
+
+    #[test]
+    fn accounts_are_told_without_passwords() {
+        let hash = PasswordHash::of("hush", PasswordHashing::Sha256, [7; 16]).unwrap();
+        let secret = hash.to_base64();
+        let user = UserConfig {
+            password: Password::hashed(hash),
+            tags: vec!["a\nb".to_owned()],
+            connections_max: Some(3),
+            permissions: vec![PermissionConfig::all("/")],
+            ..UserConfig::named("ada")
+        };
+        let vhost = VhostConfig {
+            queues_max: Some(0),
+            ..VhostConfig::named("/")
+        };
+        let images = [account::user_image(&user), account::vhost_image(&vhost)];
+        let names = Names::default();
+        let entries = images.iter().flatten();
+        let lines: Vec<_> = entries
+            .map(|(key, value)| names.entry(key, value))
+            .collect();
+        let expected = [
+            "permission of user \"ada\" in vhost \"/\": configure \".*\", write \".*\", read \".*\"",
+            "user \"ada\": password rabbit_password_hashing_sha256, tags [\"a\\nb\"], max-connections 3",
+            "vhost \"/\": description \"\", tags [], default queue type \"\", max-queues 0",
+        ];
+        assert_eq!(lines, expected);
+        assert!(!lines.concat().contains(&secret));
     }
 
     #[test]

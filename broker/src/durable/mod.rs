@@ -8,6 +8,7 @@
 //!
 //! What it is not: the store itself (`leveret-storage`), or the rules of queues.
 
+pub mod account;
 mod bytes;
 pub mod catalog;
 pub mod describe;

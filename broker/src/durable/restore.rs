@@ -8,7 +8,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::account::AccountEntry;
 use super::catalog::{self, BadEntry, Entry};
+use crate::access::Kept;
+use crate::config::{UserConfig, VhostConfig};
 use crate::core::binding::{Binding, Destination};
 use crate::core::topology::{Command, Ids, MakeQueue, Topology};
 
@@ -17,7 +20,10 @@ use crate::core::topology::{Command, Ids, MakeQueue, Topology};
 pub struct Restored {
     /// The vhosts by name.
     pub topologies: BTreeMap<Arc<str>, Topology>,
-    /// Entries that contradict others, one line each; they are left in the catalog.
+    /// The users, and every vhost that something is said of.
+    pub(crate) kept: Kept,
+    /// Entries that contradict others, one line each; they are left in the catalog, but for those about
+    /// accounts.
     pub misplaced: Vec<String>,
 }
 
@@ -32,6 +38,7 @@ pub fn restore(
 ) -> Result<Restored, BadEntry> {
     let mut work = Work {
         topologies: BTreeMap::new(),
+        accounts: KeptAccounts::default(),
         misplaced: Vec::new(),
         ids,
         make_queue,
@@ -42,20 +49,18 @@ pub fn restore(
     let mut entries: Vec<_> = entries.collect::<Result<_, _>>()?;
     entries.sort_by_key(|entry| match entry {
         // What queues are made with depends on policies.
-        Entry::Policy(..) => 0,
-        Entry::NextId(_) | Entry::Exchange(..) | Entry::Queue(..) => 1,
+        Entry::Policy(..) | Entry::Account(AccountEntry::User(_)) => 0,
+        Entry::NextId(_) | Entry::Exchange(..) | Entry::Queue(..) | Entry::Account(_) => 1,
         // Both ends of a binding have to be there before it.
         Entry::Binding(..) => 2,
     });
     entries.into_iter().for_each(|entry| work.take(entry));
-    Ok(Restored {
-        topologies: work.topologies,
-        misplaced: work.misplaced,
-    })
+    Ok(work.finish())
 }
 
 struct Work<'w> {
     topologies: BTreeMap<Arc<str>, Topology>,
+    accounts: KeptAccounts,
     misplaced: Vec<String>,
     ids: &'w Ids,
     make_queue: &'w MakeQueue,
@@ -80,6 +85,28 @@ impl Work<'_> {
             Entry::Binding(vhost, binding) => {
                 self.apply(&vhost, &described(&binding), Command::Bind(binding));
             }
+            Entry::Account(entry) => {
+                if let Err(whose) = self.accounts.take(entry) {
+                    let text =
+                        format!("permission of user '{whose}', whom the catalog does not have");
+                    self.misplaced.push(text);
+                }
+            }
+        }
+    }
+
+    /// A vhost that something lies in is one, also when an earlier version has said nothing of it or the
+    /// configuration has named it until now.
+    fn finish(mut self) -> Restored {
+        for name in self.topologies.keys() {
+            let vhosts = &mut self.accounts.vhosts;
+            let named = || VhostConfig::named(name);
+            vhosts.entry(name.to_string()).or_insert_with(named);
+        }
+        Restored {
+            topologies: self.topologies,
+            kept: self.accounts.into_kept(),
+            misplaced: self.misplaced,
         }
     }
 
@@ -97,6 +124,46 @@ impl Work<'_> {
         if topology.apply(command).changes.is_empty() {
             let text = format!("{what} in vhost '{vhost}' contradicts the rest of the catalog");
             self.misplaced.push(text);
+        }
+    }
+}
+
+/// Accounts as they are read, to be found by name.
+#[derive(Default)]
+struct KeptAccounts {
+    is_begun: bool,
+    users: BTreeMap<String, UserConfig>,
+    vhosts: BTreeMap<String, VhostConfig>,
+}
+
+impl KeptAccounts {
+    /// Takes an entry up; permissions come behind their users.
+    ///
+    /// # Errors
+    /// The user who has no entry.
+    fn take(&mut self, entry: AccountEntry) -> Result<(), String> {
+        match entry {
+            AccountEntry::Begun => self.is_begun = true,
+            AccountEntry::User(user) => drop(self.users.insert(user.name.clone(), user)),
+            AccountEntry::Vhost(vhost) => drop(self.vhosts.insert(vhost.name.clone(), vhost)),
+            AccountEntry::Permission { user, permission } => {
+                let permissions = self.users.get_mut(&user).map(|user| &mut user.permissions);
+                permissions.ok_or(user)?.push(permission);
+            }
+            AccountEntry::TopicPermission { user, permission } => {
+                let found = self.users.get_mut(&user);
+                let permissions = found.map(|user| &mut user.topic_permissions);
+                permissions.ok_or(user)?.push(permission);
+            }
+        }
+        Ok(())
+    }
+
+    fn into_kept(self) -> Kept {
+        Kept {
+            is_begun: self.is_begun,
+            users: self.users.into_values().collect(),
+            vhosts: self.vhosts.into_values().collect(),
         }
     }
 }

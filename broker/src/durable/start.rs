@@ -1,19 +1,22 @@
-//! Starts the vhosts of a broker that keeps its data: those it finds and those it is told of.
+//! Starts the vhosts of a broker that keeps its data: those it finds and those it is told of. What there is
+//! of users and vhosts from now on is written down first.
 //!
 //! What it is not: opening (see [`super::keeping`]) or reading the catalog (see [`super::restore`]).
 //!
 //! Invariant: every durable queue has a log that the store knows, and takes up what is in it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use leveret_storage::{CatalogChange, LogId, Records, Recovered, RecoveredLog, Store};
 
+use super::account::{begun_image, differences, is_account_key, user_image, vhost_image};
 use super::keeping::{KeepError, Keeping};
 use super::loader::Loads;
 use super::restore::restore;
 use super::sink::StoreSink;
+use crate::access::{Access, Kept};
 use crate::broker::StartError;
 use crate::clock::Clock;
 use crate::config::Config;
@@ -22,9 +25,11 @@ use crate::core::effects::carry_out;
 use crate::core::queue::arguments::QueueArguments;
 use crate::core::queue::{Effects, Queue};
 use crate::core::queue_handle::QueueSpec;
-use crate::core::topology::{CatalogSink, Ids, MakeQueue, Topology};
+use crate::core::reserve::Reserve;
+use crate::core::topology::{Ids, MakeQueue, Topology};
 use crate::core::vhost::Vhost;
 use crate::timers::Timers;
+use crate::vhosts::{VhostMaker, Vhosts};
 
 /// Makes the body of a queue that goes on with this log; with none for a queue that is not durable.
 pub(crate) type MakeBody =
@@ -33,7 +38,8 @@ pub(crate) type MakeBody =
 /// The parts of a broker that have to do with its data.
 #[derive(Debug)]
 pub(crate) struct Started {
-    pub(crate) vhosts: HashMap<String, Arc<Vhost>>,
+    pub(crate) access: Access,
+    pub(crate) vhosts: Vhosts,
     pub(crate) timers: Timers,
     pub(crate) keeping: Keeping,
 }
@@ -41,8 +47,9 @@ pub(crate) struct Started {
 /// Logs that no queue has taken up yet.
 type FoundLogs = Arc<Mutex<BTreeMap<LogId, RecoveredLog>>>;
 
-/// Judges what the data directory holds before anything is added to it.
-pub(crate) type Judge<'j> = dyn FnMut(&BTreeMap<Arc<str>, Topology>) -> Result<(), StartError> + 'j;
+/// Judges what the data directory holds before anything is added to it, and says who there is from now on.
+pub(crate) type Judge<'j> =
+    dyn FnMut(&BTreeMap<Arc<str>, Topology>, Kept) -> Result<Access, StartError> + 'j;
 
 /// Builds all vhosts and sets their queues going.
 ///
@@ -53,6 +60,7 @@ pub(crate) fn start(
     clock: Clock,
     make_body: MakeBody,
     (store, recovered): (Store, Recovered),
+    reserve: &Arc<Reserve>,
     judge: &mut Judge<'_>,
 ) -> Result<Started, StartError> {
     let ids = Ids::starting_at(recovered.next_log_id);
@@ -67,7 +75,7 @@ pub(crate) fn start(
         directory: directory(config),
         error,
     })?;
-    judge(&restored.topologies)?;
+    let access = judge(&restored.topologies, restored.kept)?;
     begin_missing_logs(&restored.topologies, &known, &store);
     report_unclaimed(&found);
 
@@ -75,13 +83,15 @@ pub(crate) fn start(
     let damage = damage.chain(restored.misplaced).collect();
     let loads = Arc::new(Loads::default());
     let timers = Timers::with_store(Arc::clone(store.commits()), Arc::clone(&loads));
-    let sink: Arc<dyn CatalogSink> = Arc::new(StoreSink::new(store.clone(), ids.clone(), clock));
-    let topologies = with_configured(config, restored.topologies, &ids, &make_queue);
-    let vhosts = topologies.into_iter().map(|(name, topology)| {
-        let vhost = Vhost::with(topology, Some(Arc::clone(&sink)));
-        (name.to_string(), Arc::new(vhost))
-    });
-    let vhosts: HashMap<_, _> = vhosts.collect();
+    let maker = VhostMaker {
+        sink: Some(Arc::new(StoreSink::new(store.clone(), ids.clone(), clock))),
+        ids,
+        make_queue,
+        reserve: Arc::clone(reserve),
+    };
+    maker.record(accounts_begin(&access, &recovered.catalog), &[]);
+    let vhosts = vhosts(&access, restored.topologies, &maker);
+    let vhosts = Vhosts::new(maker, vhosts);
     let keeping = Keeping::start(store, loads, timers.clone(), clock, damage)?;
     set_going(&vhosts, &timers, clock.moment(Instant::now()));
     let directory = directory(config);
@@ -92,6 +102,7 @@ pub(crate) fn start(
         "data directory opened"
     );
     Ok(Started {
+        access,
         vhosts,
         timers,
         keeping,
@@ -153,37 +164,45 @@ fn message_count(log: &RecoveredLog) -> u64 {
     log.runs.iter().map(|run| run.count).sum()
 }
 
-/// Adds the vhosts that only the configuration has.
-fn with_configured(
-    config: &Config,
-    mut topologies: BTreeMap<Arc<str>, Topology>,
-    ids: &Ids,
-    make_queue: &MakeQueue,
-) -> BTreeMap<Arc<str>, Topology> {
-    for vhost in topologies.keys() {
-        if config.vhost_names().all(|name| name != &**vhost) {
-            let vhost = &**vhost;
-            tracing::warn!(
-                vhost,
-                "the data directory has a vhost that the configuration does not name; it is kept, \
-                 and nobody may open it"
-            );
+/// What has to be written for the catalog to have the accounts as they are now, and nothing else of the kind.
+fn accounts_begin(access: &Access, catalog: &[(Vec<u8>, Vec<u8>)]) -> Vec<CatalogChange> {
+    let configured = access.configured();
+    let mut after = begun_image();
+    for user in access.users() {
+        if !configured.users.contains(&user.name) {
+            after.extend(user_image(&user));
         }
     }
-    for name in config.vhost_names() {
-        topologies
-            .entry(Arc::from(name))
-            .or_insert_with_key(|name| {
-                Topology::new(Arc::clone(name), ids.clone(), Arc::clone(make_queue))
-            });
+    for vhost in access.vhosts() {
+        if !configured.vhosts.contains(&vhost.name) {
+            after.extend(vhost_image(&vhost));
+        }
     }
-    topologies
+    let before = catalog.iter().filter(|(key, _)| is_account_key(key));
+    let before = before.cloned().collect();
+    let mut changes = Vec::new();
+    differences(&before, &after, &mut changes);
+    changes
+}
+
+/// Every vhost that there is from now on. Each that something lies in is among them: it is kept, or belongs
+/// to the configuration.
+fn vhosts(
+    access: &Access,
+    mut topologies: BTreeMap<Arc<str>, Topology>,
+    maker: &VhostMaker,
+) -> Vec<Arc<Vhost>> {
+    let vhosts = access.vhosts().into_iter().map(|vhost| {
+        let found = topologies.remove(&*vhost.name);
+        maker.vhost(found.unwrap_or_else(|| maker.topology(&vhost.name)))
+    });
+    vhosts.collect()
 }
 
 /// Leases begin, expired messages go, and the heads of backlogs are asked for.
-fn set_going(vhosts: &HashMap<String, Arc<Vhost>>, timers: &Timers, now: Moment) {
+fn set_going(vhosts: &Vhosts, timers: &Timers, now: Moment) {
     let mut effects = Effects::default();
-    for vhost in vhosts.values() {
+    for vhost in &vhosts.all() {
         // The list is copied out, so that no queue is called while the topology is locked.
         let topology = vhost.topology();
         let own: Vec<_> = topology.own_queues().cloned().collect();

@@ -1,42 +1,70 @@
 //! Accepts connections on one address and gives each its own task, on a worker.
 //!
+//! ```text
+//!   accepted ──▶ a place ──▶ worker ──▶ arrival ──▶ AMQP
+//!                   │ too many
+//!                   └──▶ closed
+//! ```
+//!
 //! An accept that fails for want of file descriptors waits a little instead of spinning. A panic in
 //! one connection's task ends that connection and nothing else.
 
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::amqp::connection::serve;
-use crate::limits::{ACCEPT_BACKOFF_MS, HANDSHAKES_MAX};
+#[cfg(not(feature = "tls"))]
+use std::convert::Infallible as Tls;
+
+use crate::limits::ACCEPT_BACKOFF_MS;
+use crate::net::arrival::Arrival;
 use crate::net::workers::Workers;
 use crate::node::Node;
+#[cfg(feature = "tls")]
+use crate::tls::Tls;
 
 /// Accepts until it is aborted.
-pub(crate) async fn accept_all(node: Arc<Node>, listener: TcpListener, workers: Workers) {
+pub(crate) async fn accept_all(
+    node: Arc<Node>,
+    listener: TcpListener,
+    tls: Option<Tls>,
+    workers: Workers,
+) {
     loop {
         match listener.accept().await {
-            Ok((stream, peer)) => accept(&node, &workers, stream, peer),
+            Ok((stream, peer)) => accept(&node, tls.as_ref(), &workers, stream, peer),
             Err(error) => on_accept_error(&error).await,
         }
     }
 }
 
-fn accept(node: &Arc<Node>, workers: &Workers, stream: TcpStream, peer: SocketAddr) {
-    let most = node.config.connections_max as usize + HANDSHAKES_MAX;
-    if node.connections.count() >= most {
-        tracing::warn!(%peer, "too many connections: refused");
+fn accept(
+    node: &Arc<Node>,
+    tls: Option<&Tls>,
+    workers: &Workers,
+    stream: TcpStream,
+    peer: SocketAddr,
+) {
+    let Some(place) = node.connections.take_place() else {
+        if let Some(untold) = node.complaints.admit(Instant::now()) {
+            tracing::warn!(%peer, untold, "too many connections: refused");
+        }
         return;
-    }
+    };
     // Small messages must not wait for an answer to the last packet.
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%peer, %error, "cannot turn off delays");
     }
-    let node = Arc::clone(node);
-    match workers.serve(stream, move |stream| serve(node, stream, Some(peer))) {
+    let arrival = Arrival::new(Arc::clone(node), peer, Instant::now());
+    let tls = tls.cloned();
+    let served = workers.serve(stream, move |stream| async move {
+        let _place = place;
+        arrival.serve(stream, tls).await;
+    });
+    match served {
         Ok(worker) => tracing::debug!(%peer, worker, "accepted"),
         Err(error) => tracing::warn!(%peer, %error, "cannot be handed to a worker: closed"),
     }

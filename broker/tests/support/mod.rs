@@ -97,6 +97,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         };
         write_method(0, open, &mut out);
         client.stream.write_all(&out).await.unwrap();
+        // TLS may keep a part.
+        client.stream.flush().await.unwrap();
         client.expect(connection::Start::ID).await;
         client.expect(connection::Tune::ID).await;
         client

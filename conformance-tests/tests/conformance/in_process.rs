@@ -8,9 +8,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use leveret::config::AuthMechanism;
+use leveret::config::{AuthMechanism, PermissionConfig};
 use leveret::{
-    AlarmResource, ApplyTo, Broker, Config, Definitions, Policy, PolicyKind, PolicyValue,
+    AccountError, AlarmResource, ApplyTo, Broker, Config, Policy, PolicyKind, PolicyValue,
+    VhostSettings,
 };
 use leveret_conformance::operator::{
     CarryingOut, Duty, Order, PermissionsOrder, PolicyName, PolicyOrder, Resource, Setting,
@@ -158,8 +159,8 @@ impl Operator for Restartable {
 /// What the library can be asked to do.
 fn offers(duty: Duty) -> bool {
     match duty {
-        Duty::Alarms | Duty::Policies | Duty::Permissions => true,
-        Duty::Connections | Duty::Vhosts => false,
+        Duty::Alarms | Duty::Policies | Duty::Permissions | Duty::Vhosts => true,
+        Duty::Connections => false,
     }
 }
 
@@ -180,29 +181,31 @@ async fn operate(broker: &Broker, order: &Order) -> Result<(), Failure> {
             cleared.map_err(failure)?;
         }
         Order::SetPermissions(order) => set_permissions(broker, order).await?,
-        Order::CloseConnection { .. } | Order::AddVhost(_) | Order::DeleteVhost(_) => {
+        Order::AddVhost(name) => add_vhost(broker, name).await.map_err(failure)?,
+        Order::DeleteVhost(name) => broker.delete_vhost(name).await.map_err(failure)?,
+        Order::CloseConnection { .. } => {
             return Err(Failure::new("the library offers no such order"));
         }
     }
     Ok(())
 }
 
-/// A running broker takes users and permissions from definitions.
 async fn set_permissions(broker: &Broker, order: &PermissionsOrder) -> Result<(), Failure> {
-    let PermissionsOrder {
-        vhost,
-        user,
-        configure,
-        write,
-        read,
-    } = order;
-    let text = format!(
-        r#"{{"permissions": [{{"vhost": "{vhost}", "user": "{user}", "configure": "{configure}",
-            "write": "{write}", "read": "{read}"}}]}}"#
-    );
-    let definitions = Definitions::from_json(&text, vhost).map_err(failure)?;
-    let imported = broker.import_definitions(&definitions).await;
-    imported.map(drop).map_err(failure)
+    let permissions = PermissionConfig {
+        vhost: order.vhost.clone(),
+        configure: order.configure.clone(),
+        write: order.write.clone(),
+        read: order.read.clone(),
+    };
+    let set = broker.set_permissions(&order.user, permissions).await;
+    set.map_err(failure)
+}
+
+/// A vhost that `guest` may do everything in.
+async fn add_vhost(broker: &Broker, name: &str) -> Result<(), AccountError> {
+    broker.put_vhost(name, VhostSettings::default()).await?;
+    let all = PermissionConfig::all(name);
+    broker.set_permissions("guest", all).await
 }
 
 fn policy(order: &PolicyOrder) -> Result<Policy, Failure> {

@@ -1,6 +1,6 @@
 //! One function per fuzz target: takes any bytes, panics when a property does not hold.
 //!
-//! The fuzzer's binaries and `cargo test` (`tests/corpus.rs`) run the same functions, so a file that
+//! The fuzzer's binaries and `cargo test` (`tests/corpus/main.rs`) run the same functions, so a file that
 //! the fuzzer finds becomes a regression test by lying in `corpus/<target>/`.
 //!
 //! What it is not: part of the crate's interface.

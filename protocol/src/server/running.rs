@@ -203,6 +203,11 @@ impl Connection {
         }
     }
 
+    /// The bytes of messages that have not been sent whole yet, over all channels.
+    pub fn assembling_bytes(&self) -> u64 {
+        self.assembling_bytes
+    }
+
     fn check_assembling_bytes(&self) -> Result<(), Fault> {
         let max = self.options.assembling_bytes_max();
         if self.assembling_bytes <= max {

@@ -45,6 +45,7 @@ impl RealDisk {
         directory::make(dir)?;
         let directory = directory::open(dir)?;
         directory::check_writable(&directory, dir)?;
+        directory::warn_of_other_writers(&directory, dir);
         let lock = Some(Lock::take(&directory, dir)?);
         Ok(Self {
             directory: Arc::new(directory),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use leveret_protocol::{Fault, Table};
 
 use leveret::core::exchange::Routing;
-use leveret::core::permission::{Permission, Resource};
+use leveret::core::permission::{self, Resource};
 use leveret::core::queue::{ClassicOptions, ClassicQueue};
 use leveret::core::queue_handle::ConnectionId;
 use leveret::core::route_cache::RouteCache;
@@ -173,7 +173,7 @@ fn bind(vhost: &Vhost, exchange: &str, queue: &str, key: &str) {
     vhost.bind(&request, &mut allow).expect("a binding");
 }
 
-fn allow(_: Permission, _: Resource<'_>) -> Result<(), Fault> {
+fn allow(_: permission::Part, _: Resource<'_>) -> Result<(), Fault> {
     Ok(())
 }
 

@@ -4,6 +4,7 @@ use leveret_protocol::method::basic;
 use leveret_protocol::{Fault, ReplyCode, ShortStr};
 
 use super::unimplemented_method;
+use crate::access::operation::Operation;
 use crate::amqp::channel::{Channel, SourceKind};
 use crate::amqp::session::Session;
 use crate::core::direct_reply::REPLY_QUEUE;
@@ -78,11 +79,12 @@ fn on_consume(
         consume.consumer_tag.0
     };
     let name = session.queue_name(number, consume.queue)?;
+    session.refresh_permissions();
     check_tag(session, number, tag)?;
     if name == REPLY_QUEUE {
         return session.consume_replies(number, tag, &consume);
     }
-    let queue = session.readable_queue(number, consume.queue)?;
+    let queue = session.readable_queue(Operation::Consume, number, consume.queue)?;
     session.consume(number, tag, queue, &consume)
 }
 
@@ -114,7 +116,8 @@ fn on_cancel(session: &mut Session, number: u16, cancel: basic::Cancel<'_>) -> R
 }
 
 fn on_get(session: &mut Session, number: u16, get: basic::Get<'_>) -> Result<(), Fault> {
-    let queue = session.readable_queue(number, get.queue)?;
+    session.refresh_permissions();
+    let queue = session.readable_queue(Operation::Get, number, get.queue)?;
     session.get(number, &queue, get.no_ack)
 }
 

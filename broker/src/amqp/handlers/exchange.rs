@@ -6,6 +6,7 @@ use leveret_protocol::Fault;
 use leveret_protocol::method::exchange;
 
 use super::{text, unimplemented_method};
+use crate::access::operation::Operation;
 use crate::amqp::session::Session;
 use crate::core::handed_down;
 use crate::core::topology::{BindRequest, BindTo, ExchangeDeclare, ExchangeDelete};
@@ -15,6 +16,7 @@ pub(super) fn on_method(
     number: u16,
     method: exchange::Method<'_>,
 ) -> Result<(), Fault> {
+    session.refresh_permissions();
     match method {
         exchange::Method::Declare(declare) => on_declare(session, number, declare),
         exchange::Method::Delete(delete) => on_delete(session, number, delete),
@@ -41,7 +43,9 @@ fn on_declare(
             internal: declare.internal,
             arguments: declare.arguments,
         };
-        vhost.declare_exchange(&request, &mut |what, on| session.permit(what, on))?
+        vhost.declare_exchange(&request, &mut |part, on| {
+            session.permit(Operation::DeclareExchange, part, on)
+        })?
     };
     if declare.nowait {
         session.note_unanswered(applied.durable_at);
@@ -61,7 +65,9 @@ fn on_delete(
         name: text(delete.exchange),
         if_unused: delete.if_unused,
     };
-    let applied = vhost.delete_exchange(&request, &mut |what, on| session.permit(what, on))?;
+    let applied = vhost.delete_exchange(&request, &mut |part, on| {
+        session.permit(Operation::DeleteExchange, part, on)
+    })?;
     if delete.nowait {
         session.note_unanswered(applied.durable_at);
         return Ok(());
@@ -79,7 +85,9 @@ fn on_bind(session: &mut Session, number: u16, bind: exchange::Bind<'_>) -> Resu
         arguments: bind.arguments,
         connection: session.id,
     };
-    let mut applied = vhost.bind(&request, &mut |what, on| session.permit(what, on))?;
+    let mut applied = vhost.bind(&request, &mut |part, on| {
+        session.permit(Operation::BindExchange, part, on)
+    })?;
     handed_down::carry_out(&vhost, &mut applied, session.moment, &session.node.timers);
     if bind.nowait {
         session.note_unanswered(applied.durable_at);
@@ -102,7 +110,9 @@ fn on_unbind(
         arguments: unbind.arguments,
         connection: session.id,
     };
-    let applied = vhost.unbind(&request, &mut |what, on| session.permit(what, on))?;
+    let applied = vhost.unbind(&request, &mut |part, on| {
+        session.permit(Operation::UnbindExchange, part, on)
+    })?;
     if unbind.nowait {
         session.note_unanswered(applied.durable_at);
         return Ok(());

@@ -7,9 +7,10 @@ use leveret_protocol::method::queue;
 use leveret_protocol::{Fault, ReplyCode, ShortStr};
 
 use super::{text, unimplemented_method};
+use crate::access::operation::Operation;
 use crate::amqp::session::Session;
 use crate::core::handed_down;
-use crate::core::permission::{Permission, Resource};
+use crate::core::permission::{Part, Resource};
 use crate::core::queue::DeleteConditions;
 use crate::core::queue_handle::QueueHandle;
 use crate::core::topology::{Applied, BindRequest, BindTo, QueueDeclare};
@@ -20,6 +21,7 @@ pub(super) fn on_method(
     number: u16,
     method: queue::Method<'_>,
 ) -> Result<(), Fault> {
+    session.refresh_permissions();
     match method {
         queue::Method::Declare(declare) => on_declare(session, number, declare),
         queue::Method::Bind(bind) => on_bind(session, number, bind),
@@ -80,7 +82,9 @@ fn declare_queue(
         connection: session.id,
         queues_max,
     };
-    vhost.declare_queue(&request, &mut |what, on| session.permit(what, on))
+    vhost.declare_queue(&request, &mut |part, on| {
+        session.permit(Operation::DeclareQueue, part, on)
+    })
 }
 
 fn on_bind(session: &mut Session, number: u16, bind: queue::Bind<'_>) -> Result<(), Fault> {
@@ -93,7 +97,9 @@ fn on_bind(session: &mut Session, number: u16, bind: queue::Bind<'_>) -> Result<
         arguments: bind.arguments,
         connection: session.id,
     };
-    let mut applied = vhost.bind(&request, &mut |what, on| session.permit(what, on))?;
+    let mut applied = vhost.bind(&request, &mut |part, on| {
+        session.permit(Operation::BindQueue, part, on)
+    })?;
     handed_down::carry_out(&vhost, &mut applied, session.moment, &session.node.timers);
     if bind.nowait {
         session.note_unanswered(applied.durable_at);
@@ -113,7 +119,9 @@ fn on_unbind(session: &mut Session, number: u16, unbind: queue::Unbind<'_>) -> R
         arguments: unbind.arguments,
         connection: session.id,
     };
-    let applied = vhost.unbind(&request, &mut |what, on| session.permit(what, on))?;
+    let applied = vhost.unbind(&request, &mut |part, on| {
+        session.permit(Operation::UnbindQueue, part, on)
+    })?;
     let method = queue::Unbind::ID;
     session.reply_when_stored(number, method, applied.durable_at, queue::UnbindOk {})
 }
@@ -128,7 +136,7 @@ fn binding_key<'a>(given_queue: ShortStr<'_>, key: ShortStr<'a>, queue: &'a str)
 }
 
 fn on_purge(session: &mut Session, number: u16, purge: queue::Purge<'_>) -> Result<(), Fault> {
-    let queue = session.readable_queue(number, purge.queue)?;
+    let queue = session.readable_queue(Operation::PurgeQueue, number, purge.queue)?;
     let purged = queue.body().purge(&mut session.effects);
     let durable_at = session.effects.durable_at;
     session.carry_out(&queue);
@@ -149,7 +157,7 @@ fn on_delete(session: &mut Session, number: u16, delete: queue::Delete<'_>) -> R
         if_unused: delete.if_unused,
         if_empty: delete.if_empty,
     };
-    let permitted = &mut |what, on: Resource<'_>| session.permit(what, on);
+    let permitted = &mut |part, on: Resource<'_>| session.permit(Operation::DeleteQueue, part, on);
     let deleted = vhost.delete_queue(&name, session.id, conditions, permitted)?;
     if delete.nowait {
         session.note_unanswered(deleted.applied.durable_at);
@@ -190,11 +198,12 @@ impl Session {
     /// The queue that a method names, for a user who may read it (PERM-10, PERM-17).
     pub(super) fn readable_queue(
         &mut self,
+        operation: Operation,
         number: u16,
         name: ShortStr<'_>,
     ) -> Result<Arc<QueueHandle>, Fault> {
         let name = self.queue_name(number, name)?;
-        self.permit(Permission::Read, Resource::Queue(&name))?;
+        self.permit(operation, Part::Queue, Resource::Queue(&name))?;
         self.vhost()?.queue_for(name.as_bytes(), self.id)
     }
 }

@@ -5,10 +5,16 @@ use leveret_protocol::{TableBuf, Value};
 
 use super::*;
 use crate::alarm::Cause;
+use crate::net::peer::Peer;
 
 async fn connect_notified(node: &Arc<Node>) -> Client {
     let (ours, theirs) = tokio::io::duplex(64 * 1024);
-    tokio::spawn(serve(Arc::clone(node), theirs, None));
+    tokio::spawn(serve(
+        Arc::clone(node),
+        theirs,
+        Peer::default(),
+        Instant::now(),
+    ));
     let capability = TableBuf::new().with("connection.blocked", Value::Bool(true));
     let properties = TableBuf::new().with("capabilities", Value::Table(capability.view()));
     let mut client = Client::open_tuned(ours, properties.view(), 0).await;

@@ -13,6 +13,7 @@ use leveret_protocol::{LongStr, Method, MethodId, Properties, ShortStr};
 
 use super::FRAME_MAX;
 use crate::amqp::session::Session;
+use crate::net::peer::Peer;
 use crate::node::Node;
 
 /// One client's side of a session.
@@ -43,7 +44,7 @@ impl Bare {
     pub(super) fn open(node: &Arc<Node>) -> Self {
         let opened = Instant::now();
         let mut bare = Self {
-            session: Session::new(Arc::clone(node), None, opened),
+            session: Session::new(Arc::clone(node), Peer::default(), opened),
             opened,
             decoder: Decoder::default(),
         };
@@ -55,7 +56,12 @@ impl Bare {
     /// The connection sees these bytes and has a turn.
     pub(super) fn send(&mut self, bytes: impl Into<Bytes>) {
         let bytes = bytes.into();
-        let (used, _) = self.session.on_bytes(&bytes);
+        let (mut used, _) = self.session.on_bytes(&bytes);
+        if let Some(work) = self.session.login_work.take() {
+            work.run();
+            self.turn();
+            used += self.session.on_bytes(&bytes.slice(used..)).0;
+        }
         assert_eq!(used, bytes.len());
         self.session.finish_input();
         self.turn();
@@ -103,7 +109,11 @@ impl Bare {
 
     pub(super) fn turn_for(&mut self, waker: &Waker) {
         let session = &mut self.session;
-        session.replies_wait = session.mailbox.take(&mut session.rung, waker).replies_wait;
+        let notices = session.mailbox.take(&mut session.rung, waker);
+        if let Some(is_right) = notices.verdict {
+            session.on_verdict(is_right);
+        }
+        session.replies_wait = notices.replies_wait;
         session.deliver_replies();
         session.pull_for_rung();
     }

@@ -5,16 +5,18 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
+use std::time::Instant;
 
 use bytes::BytesMut;
 use futures_lite::future::poll_once;
+use leveret_protocol::ShortStr;
 use leveret_protocol::client::{write_method, write_protocol_header};
 use leveret_protocol::method::connection;
-use leveret_protocol::{LongStr, ShortStr};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::amqp::connection::serve;
-use crate::config::Config;
+use crate::config::{AuthMechanism, Config};
+use crate::net::peer::Peer;
 use crate::node::Node;
 
 const HEARTBEAT: [u8; 8] = [8, 0, 0, 0, 0, 0, 0, 0xce];
@@ -32,8 +34,7 @@ impl Flood {
         let mut handshake = BytesMut::new();
         write_protocol_header(&mut handshake);
         let start_ok = connection::StartOk {
-            mechanism: ShortStr(b"PLAIN"),
-            response: LongStr(b"\0guest\0guest"),
+            mechanism: ShortStr(b"ANONYMOUS"),
             ..Default::default()
         };
         write_method(0, start_ok, &mut handshake);
@@ -93,9 +94,20 @@ impl AsyncWrite for Flood {
 
 #[tokio::test]
 async fn who_sends_without_pause_lets_others_run_after_each_full_read() {
-    let node = Arc::new(Node::new(Config::default()).unwrap());
+    // No password is looked at, which would take as long as it takes.
+    let config = Config {
+        auth_mechanisms: vec![AuthMechanism::Anonymous],
+        anonymous_login_user: "guest".to_owned(),
+        ..Config::default()
+    };
+    let node = Arc::new(Node::new(config).unwrap());
     let reads = Arc::default();
-    let mut task = pin!(serve(node, Flood::new(&reads), None));
+    let mut task = pin!(serve(
+        node,
+        Flood::new(&reads),
+        Peer::default(),
+        Instant::now()
+    ));
     // Reads are small at first and grow.
     for _ in 0..8 {
         assert!(poll_once(task.as_mut()).await.is_none());

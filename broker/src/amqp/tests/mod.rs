@@ -10,12 +10,13 @@ mod bare;
 mod consumer_timeout;
 mod direct_reply;
 mod flood;
+mod renewed;
 mod stored_queue;
 #[path = "../../../tests/support/mod.rs"]
-mod support;
+pub(crate) mod support;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use leveret_protocol::client::{write_method, write_publish};
@@ -28,6 +29,7 @@ use tokio::io::{AsyncWriteExt as _, DuplexStream};
 use crate::amqp::connection::serve;
 use crate::config::Config;
 use crate::limits::{MESSAGE_OVERHEAD_BYTES, UNCOMMITTED_BYTES_MAX};
+use crate::net::peer::Peer;
 use crate::node::Node;
 use stored_queue::FakeStore;
 
@@ -44,7 +46,12 @@ async fn connect(node: &Arc<Node>) -> Client {
 
 async fn connect_with_heartbeat(node: &Arc<Node>, heartbeat_s: u16) -> Client {
     let (ours, theirs) = tokio::io::duplex(64 * 1024);
-    tokio::spawn(serve(Arc::clone(node), theirs, None));
+    tokio::spawn(serve(
+        Arc::clone(node),
+        theirs,
+        Peer::default(),
+        Instant::now(),
+    ));
     let mut client = Client::open_tuned(ours, Table::default(), heartbeat_s).await;
     client
         .expect(leveret_protocol::method::connection::OpenOk::ID)

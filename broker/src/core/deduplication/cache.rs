@@ -91,6 +91,11 @@ impl Cache {
         self.bytes = 0;
     }
 
+    /// The bytes of the keys and of what is needed beside them.
+    pub fn held_bytes(&self) -> u64 {
+        self.bytes as u64
+    }
+
     /// How many keys are remembered.
     pub fn len(&self) -> usize {
         self.entries.len()

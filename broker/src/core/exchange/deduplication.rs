@@ -81,6 +81,11 @@ impl Exchange for Deduplicating {
     fn earlier_messages(&self) -> Vec<Message> {
         self.rules.earlier_messages()
     }
+
+    fn held_bytes(&self) -> u64 {
+        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        self.rules.held_bytes() + seen.held_bytes()
+    }
 }
 
 #[cfg(test)]

@@ -101,6 +101,11 @@ pub trait Exchange: Send + Sync + std::fmt::Debug {
     fn earlier_messages(&self) -> Vec<Message> {
         Vec::new()
     }
+
+    /// The bytes of what it remembers of messages; they count as messages in memory.
+    fn held_bytes(&self) -> u64 {
+        0
+    }
 }
 
 /// One kind of exchange.

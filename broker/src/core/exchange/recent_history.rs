@@ -28,8 +28,8 @@ const NO_STORE: &str = "x-recent-history-no-store";
 /// How many messages are kept unless the argument says otherwise; RabbitMQ's number.
 const LENGTH_DEFAULT: u64 = 20;
 
-/// The most memory that one exchange's history needs, whatever its length: histories are not counted
-/// by the memory alarm, and hold up nobody.
+/// The most memory that one exchange's history needs, whatever its length. It counts as messages in memory
+/// do, and nothing takes it away but later messages.
 const HISTORY_BYTES_MAX: usize = 16 << 20;
 
 /// All destinations, and the latest messages.
@@ -80,6 +80,11 @@ impl Exchange for RecentHistory {
     fn earlier_messages(&self) -> Vec<Message> {
         let history = self.history.lock().unwrap_or_else(PoisonError::into_inner);
         history.messages.iter().cloned().collect()
+    }
+
+    fn held_bytes(&self) -> u64 {
+        let history = self.history.lock().unwrap_or_else(PoisonError::into_inner);
+        history.bytes as u64
     }
 }
 

@@ -44,6 +44,9 @@ pub enum PolicyKind {
 }
 
 impl PolicyKind {
+    /// Both kinds.
+    pub const EVERY: [Self; 2] = [Self::User, Self::Operator];
+
     /// What a policy of this kind is called.
     pub fn noun(self) -> &'static str {
         match self {

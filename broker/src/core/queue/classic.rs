@@ -320,13 +320,16 @@ impl Classic {
         let letters = self.letters.as_deref();
         let (letters_resident, letters_bytes) = letters.map_or((0, 0), Letters::resident);
         let undiscovered = letters.map_or(0, Letters::undiscovered);
+        let deduplication = self.deduplication.as_ref();
+        let remembered = deduplication.map_or(0, |deduplication| deduplication.held_bytes());
         QueueStatus {
             ready: ready.saturating_sub(undiscovered),
             unsettled,
             consumers: self.consumers.count(),
             ready_bytes: self.ready.bytes(),
             held_bytes: self.held_bytes + letters_bytes,
-            resident_bytes: self.held_bytes + letters_bytes - self.ready.stored_bytes(),
+            resident_bytes: self.held_bytes + letters_bytes - self.ready.stored_bytes()
+                + remembered,
             resident_messages: ready + unsettled + letters_resident - self.ready.stored_len(),
             dead_letters: letters.map_or(0, Letters::len),
         }

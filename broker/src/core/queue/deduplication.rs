@@ -55,6 +55,14 @@ impl QueueDeduplication {
         }
     }
 
+    /// The bytes of what it remembers.
+    pub(super) fn held_bytes(&self) -> u64 {
+        match &self.memory {
+            Memory::WhileQueued(queued) => queued.bytes as u64,
+            Memory::Cache(cache) => cache.held_bytes(),
+        }
+    }
+
     /// The message of this position is no longer in the queue.
     pub(super) fn left(&mut self, position: u64) {
         if let Memory::WhileQueued(queued) = &mut self.memory {

@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 use super::*;
-use crate::core::permission::{Permission, Resource};
+use crate::core::permission::{Part, Resource};
 use crate::core::policy::{ApplyTo, Policy, PolicyKind};
 use crate::core::topology::tests::{
     exchange, queue, refusal, to_exchange, to_queue, topology, with_alternate,
@@ -200,7 +200,7 @@ fn ae_07_a_policy_sets_an_alternate_and_an_argument_overrides_it() {
 }
 
 #[test]
-fn ae_08_declaring_an_alternate_asks_for_three_permissions() {
+fn ae_08_declaring_an_alternate_asks_three_questions() {
     let topology = small();
     let arguments = with_alternate("");
     let request = ExchangeDeclare {
@@ -208,18 +208,18 @@ fn ae_08_declaring_an_alternate_asks_for_three_permissions() {
         ..exchange("a", "direct")
     };
     let mut asked = Vec::new();
-    let plan = topology.plan_declare_exchange(&request, &mut |permission, resource| {
+    let plan = topology.plan_declare_exchange(&request, &mut |part, resource| {
         let Resource::Exchange(name) = resource else {
             panic!("{resource:?}");
         };
-        asked.push((permission, name.to_owned()));
+        asked.push((part, name.to_owned()));
         Ok(())
     });
     assert!(plan.is_ok());
     let expected = [
-        (Permission::Configure, "a".to_owned()),
-        (Permission::Read, "a".to_owned()),
-        (Permission::Write, String::new()),
+        (Part::Exchange, "a".to_owned()),
+        (Part::DivertingExchange, "a".to_owned()),
+        (Part::AlternateExchange, String::new()),
     ];
     assert_eq!(asked, expected);
 }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use super::{Applied, Change, Command, ExchangeSpec, ExchangeState, HandedDown, Topology};
 use crate::core::binding::{Binding, Destination};
 use crate::core::exchange::ExchangeId;
+use crate::core::policy::PolicyKind;
 use crate::core::queue::QueueId;
 use crate::core::queue::arguments::QueueArguments;
 use crate::core::queue_handle::{QueueHandle, QueueSpec};
@@ -29,6 +30,28 @@ impl Topology {
             Command::Unbind(binding) => self.unbind(binding, changes),
         }
         applied
+    }
+
+    /// Takes everything out; what is left is no vhost any more.
+    pub fn empty(&mut self) -> Applied {
+        let mut changes = Vec::new();
+        for queue in self.queues() {
+            self.delete_queue(queue.id(), &mut changes);
+        }
+        let mut exchanges: Vec<_> = self.exchanges.keys().copied().collect();
+        exchanges.sort_unstable();
+        self.delete_exchanges(exchanges, &mut changes);
+        for kind in PolicyKind::EVERY {
+            let policies: Vec<_> = self.policies.of_kind(kind).cloned().collect();
+            for policy in policies {
+                self.policies.clear(kind, policy.name());
+                changes.push(Change::PolicyCleared(policy));
+            }
+        }
+        Applied {
+            changes,
+            ..Applied::default()
+        }
     }
 
     fn declare_exchange(&mut self, spec: ExchangeSpec, changes: &mut Vec<Change>) {

@@ -6,7 +6,7 @@ use super::exchanges::check_not_default;
 use super::{Command, ExchangeState, Planned, Standing, Topology, faults, strip_cr_lf};
 use crate::core::binding::{Binding, BindingId, Destination};
 use crate::core::exchange::{NewBinding, TOPIC};
-use crate::core::permission::{Permission, Permitted, Resource};
+use crate::core::permission::{Part, Permitted, Resource};
 use crate::core::queue::arguments::QueueType;
 use crate::core::queue_handle::ConnectionId;
 
@@ -36,8 +36,8 @@ pub enum BindTo<'a> {
 }
 
 impl Topology {
-    /// `queue.bind` and `exchange.bind`. Asks for write on the destination, read on the source, and
-    /// read on the key of a topic exchange (PERM-06, PERM-07, PERM-13).
+    /// `queue.bind` and `exchange.bind`. Asks about the destination, the source, and
+    /// the key of a topic exchange (PERM-06, PERM-07, PERM-13).
     ///
     /// # Errors
     /// 403 for the default exchange, 404 for a missing end (the source first, BIND-04), 406 for
@@ -54,8 +54,11 @@ impl Topology {
         self.check_new_binding(source, destination, request)?;
         self.check_destination_access(destination, request.connection)?;
         let binding = binding(source, destination, request);
-        match self.bindings.find(&binding) {
-            Some(bound) => Ok(Planned::Answer(bound.standing())),
+        if let Some(bound) = self.bindings.find(&binding) {
+            return Ok(Planned::Answer(bound.standing()));
+        }
+        match faults::reached(self.limits.bindings_max, self.bindings.count()) {
+            Some(limit) => Err(faults::binding_limit(&self.vhost, limit)),
             None => Ok(Planned::Apply(Command::Bind(self.with_id(source, binding)))),
         }
     }
@@ -95,16 +98,16 @@ impl Topology {
         let source = strip_cr_lf(request.source);
         match request.destination {
             BindTo::Queue(name) => {
-                permitted(Permission::Write, Resource::Queue(&strip_cr_lf(name)))?;
+                permitted(Part::DestinationQueue, Resource::Queue(&strip_cr_lf(name)))?;
             }
             BindTo::Exchange(name) => {
                 let name = strip_cr_lf(name);
-                permitted(Permission::Write, Resource::Exchange(&name))?;
+                permitted(Part::DestinationExchange, Resource::Exchange(&name))?;
                 check_not_default(&name)?;
             }
         }
         check_not_default(&source)?;
-        permitted(Permission::Read, Resource::Exchange(&source))?;
+        permitted(Part::Source, Resource::Exchange(&source))?;
         match self.exchange(source.as_bytes()) {
             Some(exchange) if *exchange.spec().kind == TOPIC => {
                 let (exchange, routing_key) = (&*source, request.routing_key);
@@ -112,7 +115,7 @@ impl Topology {
                     exchange,
                     routing_key,
                 };
-                permitted(Permission::Read, topic)
+                permitted(Part::BindingKey, topic)
             }
             _ => Ok(()),
         }

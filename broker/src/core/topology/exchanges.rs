@@ -8,7 +8,7 @@ use leveret_protocol::{Fault, Table, TableBuf, Value};
 use super::{Command, Planned, Standing, Topology, faults, names, strip_cr_lf};
 use crate::core::equivalence::inequivalent_argument;
 use crate::core::exchange::{self, Exchange, ExchangeId, Kind};
-use crate::core::permission::{Permission, Permitted, Resource};
+use crate::core::permission::{Part, Permitted, Resource};
 
 /// The argument that names the exchange for what cannot be routed.
 const ALTERNATE: &str = "alternate-exchange";
@@ -166,8 +166,8 @@ impl Topology {
         self.existing_exchange(&name)
     }
 
-    /// `exchange.declare`. Asks for configure on the exchange, and when it is new and has an alternate,
-    /// for read on it and write on the alternate (PERM-09, PERM-12).
+    /// `exchange.declare`. Asks about the exchange, and when it is new and has an alternate,
+    /// about it once more and about the alternate (PERM-09, PERM-12).
     ///
     /// # Errors
     /// 406 for an unknown type, a declaration that differs or arguments that the type refuses, 403 for a
@@ -181,13 +181,16 @@ impl Topology {
             .ok_or_else(|| faults::unknown_exchange_type(request.kind))?;
         let name = strip_cr_lf(request.name);
         check_not_default(&name)?;
-        permitted(Permission::Configure, Resource::Exchange(&name))?;
+        permitted(Part::Exchange, Resource::Exchange(&name))?;
         if let Some(current) = self.exchange(name.as_bytes()) {
             self.check_equivalent_exchange(current.spec(), kind, request)?;
             return Ok(Planned::Answer(current.spec().standing()));
         }
         if names::is_reserved(&name) {
             return Err(faults::reserved_name("exchange", &name));
+        }
+        if let Some(limit) = faults::reached(self.limits.exchanges_max, self.exchanges.len()) {
+            return Err(faults::exchange_limit(&name, &self.vhost, limit));
         }
         self.check_alternate(&name, request.arguments, permitted)?;
         exchange::check_arguments(kind, request.arguments)?;
@@ -202,7 +205,7 @@ impl Topology {
         })))
     }
 
-    /// `exchange.delete`. Asks for configure on the exchange; a missing one is deleted already
+    /// `exchange.delete`. Asks about the exchange; a missing one is deleted already
     /// (EXCH-19).
     ///
     /// # Errors
@@ -219,7 +222,7 @@ impl Topology {
         if names::is_reserved(&name) {
             return Err(faults::system_exchange(resource));
         }
-        permitted(Permission::Configure, Resource::Exchange(&name))?;
+        permitted(Part::Exchange, Resource::Exchange(&name))?;
         match self.exchange(name.as_bytes()) {
             None => Ok(Planned::Answer(Standing::Recorded)),
             Some(current) if request.if_unused && self.bindings.has_source(current.spec.id) => {
@@ -287,8 +290,8 @@ impl Topology {
             None => Ok(()),
             Some(Value::LongStr(alternate)) => {
                 let alternate = String::from_utf8_lossy(alternate);
-                permitted(Permission::Read, Resource::Exchange(name))?;
-                permitted(Permission::Write, Resource::Exchange(&alternate))
+                permitted(Part::DivertingExchange, Resource::Exchange(name))?;
+                permitted(Part::AlternateExchange, Resource::Exchange(&alternate))
             }
             Some(other) => {
                 let resource = faults::exchange(name, &self.vhost);

@@ -80,6 +80,23 @@ pub(super) fn queue_limit(name: &str, vhost: &str, limit: usize) -> Fault {
     ))
 }
 
+pub(super) fn exchange_limit(name: &str, vhost: &str, limit: u32) -> Fault {
+    precondition_failed(format!(
+        "cannot declare exchange '{name}': exchange limit in vhost '{vhost}' ({limit}) is reached"
+    ))
+}
+
+pub(super) fn binding_limit(vhost: &str, limit: u32) -> Fault {
+    precondition_failed(format!(
+        "cannot bind: binding limit in vhost '{vhost}' ({limit}) is reached"
+    ))
+}
+
+/// The limit, if so many reach it.
+pub(super) fn reached(limit: Option<u32>, count: usize) -> Option<u32> {
+    limit.filter(|limit| count >= *limit as usize)
+}
+
 pub(super) fn invalid_argument_type(
     value: &Value<'_>,
     argument: &str,

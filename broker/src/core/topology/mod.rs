@@ -74,6 +74,16 @@ pub struct Topology {
     bindings: Bindings,
     policies: Policies,
     default_queue_type: QueueType,
+    limits: TopologyLimits,
+}
+
+/// How much a vhost may have of what clients make. What is there beyond it stays.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TopologyLimits {
+    /// Exchanges, the predeclared ones included.
+    pub exchanges_max: Option<u32>,
+    /// Bindings, those to the default exchange, which are not made, not included.
+    pub bindings_max: Option<u32>,
 }
 
 /// The exchanges of every vhost (EXCH-01): name, kind, internal.
@@ -103,7 +113,13 @@ impl Topology {
             bindings: Bindings::default(),
             policies: Policies::default(),
             default_queue_type: QueueType::default(),
+            limits: TopologyLimits::default(),
         }
+    }
+
+    /// Sets how much there may be from now on.
+    pub fn set_limits(&mut self, limits: TopologyLimits) {
+        self.limits = limits;
     }
 
     /// Which type a queue is of that is declared without one, if it can be (QARG-35). Queues that are

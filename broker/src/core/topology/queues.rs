@@ -6,7 +6,7 @@ use std::sync::Arc;
 use leveret_protocol::{Fault, ReplyCode, Table};
 
 use super::{Command, Planned, Topology, faults, names, queue_type, strip_cr_lf};
-use crate::core::permission::{Permission, Permitted, Resource};
+use crate::core::permission::{Part, Permitted, Resource};
 use crate::core::queue::QueueId;
 use crate::core::queue::arguments::{
     QueueArguments, QueueType, arguments_inequivalence, dead_letter_exchange,
@@ -76,8 +76,8 @@ impl Topology {
         self.queue_for(strip_cr_lf(name).as_bytes(), connection)
     }
 
-    /// `queue.declare`. Asks for configure on the queue, and when it is new and has a dead-letter
-    /// exchange, for read on it and write on that exchange (PERM-03, PERM-08).
+    /// `queue.declare`. Asks about the queue, and when it is new and has a dead-letter
+    /// exchange, about it once more and about that exchange (PERM-03, PERM-08).
     ///
     /// # Errors
     /// 403 for a reserved name, 405 for a queue that is locked, 406 for a declaration that differs, an
@@ -103,7 +103,7 @@ impl Topology {
             }
             name => name,
         };
-        permitted(Permission::Configure, Resource::Queue(name))?;
+        permitted(Part::Queue, Resource::Queue(name))?;
         if let Some(current) = self.queue(name.as_bytes()) {
             self.check_equivalent_queue(current.spec(), request)?;
             return Ok(Planned::Answer(Arc::clone(current)));
@@ -121,7 +121,7 @@ impl Topology {
     }
 
     /// `queue.delete` up to the queue's own conditions: the queue to be retired, or `None` if it is
-    /// missing, which is no error (QUEUE-20). Asks for configure on the queue.
+    /// missing, which is no error (QUEUE-20). Asks about the queue.
     ///
     /// # Errors
     /// 405 if it is another connection's, and whatever `permitted` answers.
@@ -132,7 +132,7 @@ impl Topology {
         permitted: &mut Permitted<'_>,
     ) -> Result<Option<Arc<QueueHandle>>, Fault> {
         let name = strip_cr_lf(name);
-        permitted(Permission::Configure, Resource::Queue(&name))?;
+        permitted(Part::Queue, Resource::Queue(&name))?;
         let Some(queue) = self.queue(name.as_bytes()) else {
             return Ok(None);
         };
@@ -210,9 +210,9 @@ impl Topology {
         let Some(exchange) = dead_letter_exchange(arguments, name, &self.vhost)? else {
             return Ok(());
         };
-        permitted(Permission::Read, Resource::Queue(name))?;
+        permitted(Part::DeadLetteringQueue, Resource::Queue(name))?;
         let exchange = String::from_utf8_lossy(exchange);
-        permitted(Permission::Write, Resource::Exchange(&exchange))
+        permitted(Part::DeadLetterExchange, Resource::Exchange(&exchange))
     }
 }
 

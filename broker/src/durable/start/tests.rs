@@ -9,7 +9,6 @@ use leveret_storage::disk::fake::{FakeDisk, Fault, OperationKind, Trouble};
 use leveret_storage::{CommitBell, CommitState, Epoch};
 
 use super::*;
-use crate::access::Access;
 use crate::amqp::mailbox::Mailbox;
 use crate::config::VhostConfig;
 use crate::core::queue::DeleteConditions;
@@ -38,8 +37,7 @@ fn config(vhosts: &[&str]) -> Config {
 
 fn started(disk: &FakeDisk, config: &Config) -> Node {
     let opened = open_on(Arc::new(disk.clone()), &config.storage).unwrap();
-    let access = Access::new(config).unwrap();
-    Node::with(config.clone(), access, Some(opened)).unwrap()
+    Node::with(config.clone(), Some(opened)).unwrap()
 }
 
 fn declare(node: &Node, vhost: &str, name: &str) -> (Arc<QueueHandle>, Option<Epoch>) {
@@ -285,8 +283,7 @@ fn an_entry_of_the_catalog_that_cannot_be_read_stops_the_start() {
     let (store, mut recovered) = open_on(Arc::new(disk), &config.storage).unwrap();
     let entry = recovered.catalog.iter_mut().find(|(key, _)| key[0] == b'q');
     entry.unwrap().1[0] = 200;
-    let access = Access::new(&config).unwrap();
-    let error = Node::with(config, access, Some((store, recovered))).unwrap_err();
+    let error = Node::with(config, Some((store, recovered))).unwrap_err();
     let text = error.to_string();
     assert!(text.contains("catalog entry of queue "), "{text}");
     assert!(text.contains("it is of version 200"), "{text}");

@@ -5,7 +5,7 @@
 
 use std::fs::{DirBuilder, File};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::Path;
 
 use rustix::fs::{Access, AtFlags, FlockOperation, Mode, OFlags};
@@ -69,6 +69,18 @@ pub(super) fn check_writable(directory: &File, dir: &Path) -> Result<(), DiskOpe
     let access = Access::WRITE_OK | Access::EXEC_OK;
     rustix::fs::accessat(directory, ".", access, AtFlags::EACCESS)
         .map_err(|error| DiskOpenError::of(error.into(), dir, Attempt::Write))
+}
+
+/// The permission bit that lets everybody write.
+const WRITABLE_BY_OTHERS: u32 = 0o002;
+
+/// Who may write here may put files in the place of ours, and which file is which cannot be told before
+/// it is read. A directory is left as its owner has made it, since he may mean it so.
+pub(super) fn warn_of_other_writers(directory: &File, dir: &Path) {
+    let mode = directory.metadata().map(|metadata| metadata.mode());
+    if mode.is_ok_and(|mode| mode & WRITABLE_BY_OTHERS != 0) {
+        tracing::warn!(path = %dir.display(), "other users may write to the data directory");
+    }
 }
 
 /// A lock on the directory, until it is dropped.

@@ -198,22 +198,22 @@ fn perm_06_07_and_13_questions_come_in_order_and_before_existence() {
     };
     assert_eq!(
         questions(to_queue("none", "missing", "k"), ""),
-        ["Write queue missing", "Read exchange none"]
+        ["DestinationQueue missing", "Source none"]
     );
     assert_eq!(
         questions(to_exchange("d", "f", "k"), ""),
-        ["Write exchange f", "Read exchange d"]
+        ["DestinationExchange f", "Source d"]
     );
     assert_eq!(
         questions(to_queue("amq.topic", "q", "a.b"), ""),
         [
-            "Write queue q",
-            "Read exchange amq.topic",
-            "Read topic a.b on amq.topic"
+            "DestinationQueue q",
+            "Source amq.topic",
+            "BindingKey a.b on amq.topic"
         ]
     );
     assert_eq!(
-        questions(to_queue("d", "q", "k"), "Write queue q"),
-        ["Write queue q"]
+        questions(to_queue("d", "q", "k"), "DestinationQueue q"),
+        ["DestinationQueue q"]
     );
 }

@@ -74,7 +74,7 @@ fn exch_06_reserved_names_come_after_permissions() {
         refusal(declare(&topology, exchange("amq.mine", "direct"))),
         "ACCESS_REFUSED - exchange name 'amq.mine' contains reserved prefix 'amq.*'"
     );
-    let mut asked = Asked::new("Configure exchange amq.mine");
+    let mut asked = Asked::new("Exchange amq.mine");
     let request = exchange("amq.mine", "direct");
     let plan = topology.plan_declare_exchange(&request, &mut |p, r| asked.answer(p, r));
     assert_eq!(refusal(plan), "ACCESS_REFUSED - refused");
@@ -398,11 +398,7 @@ fn perm_09_and_12_questions_come_in_order_and_only_when_needed() {
     let mut asked = Asked::new("");
     let plan = topology.plan_declare_exchange(&request, &mut |p, r| asked.answer(p, r));
     topology.run(plan);
-    let create = [
-        "Configure exchange e",
-        "Read exchange e",
-        "Write exchange alt",
-    ];
+    let create = ["Exchange e", "DivertingExchange e", "AlternateExchange alt"];
     assert_eq!(asked.questions, create);
     let mut asked = Asked::new("");
     let _ = topology.plan_declare_exchange(&request, &mut |p, r| asked.answer(p, r));

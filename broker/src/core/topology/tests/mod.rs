@@ -11,7 +11,7 @@ use std::sync::Mutex;
 
 use super::*;
 use crate::core::exchange::Routing;
-use crate::core::permission::{Permission, Resource};
+use crate::core::permission::{Part, Resource};
 use crate::core::queue::{
     AttachRefused, DeleteConditions, DeleteRefused, Delivery, DeliveryId, Effects, Got, Load,
     Loaded, Offered, Port, Pulled, QueueStatus, Room, SlotId, SlotSpec, Unsettled, Verdict,
@@ -147,7 +147,7 @@ pub(crate) fn counting() -> MakeQueue {
     Arc::new(|_, arguments| Box::new(Counting::new(arguments)))
 }
 
-pub(crate) fn allow(_: Permission, _: Resource<'_>) -> Result<(), Fault> {
+pub(crate) fn allow(_: Part, _: Resource<'_>) -> Result<(), Fault> {
     Ok(())
 }
 
@@ -165,17 +165,17 @@ impl Asked {
         }
     }
 
-    pub(crate) fn answer(&mut self, permission: Permission, on: Resource<'_>) -> Result<(), Fault> {
+    pub(crate) fn answer(&mut self, part: Part, on: Resource<'_>) -> Result<(), Fault> {
         let question = match on {
-            Resource::Queue(name) => format!("{permission:?} queue {name}"),
-            Resource::Exchange(name) => format!("{permission:?} exchange {name}"),
+            Resource::Queue(name) | Resource::Exchange(name) => format!("{part:?} {name}"),
             Resource::Topic {
                 exchange,
                 routing_key,
             } => {
                 let key = String::from_utf8_lossy(routing_key);
-                format!("{permission:?} topic {key} on {exchange}")
+                format!("{part:?} {key} on {exchange}")
             }
+            Resource::User(_) => panic!("{on:?}"),
         };
         let refused = question == self.refused;
         self.questions.push(question);

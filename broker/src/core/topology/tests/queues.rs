@@ -162,6 +162,35 @@ fn queue_30_a_full_vhost_takes_no_new_queue() {
 }
 
 #[test]
+fn a_full_vhost_takes_no_new_exchange_and_no_new_binding() {
+    let mut topology = topology();
+    topology.add_queue(queue("q"));
+    topology.add_exchange(exchange("x", "direct"));
+    topology.add_binding(to_queue("x", "q", "a"));
+    topology.set_limits(TopologyLimits {
+        exchanges_max: Some(8),
+        bindings_max: Some(1),
+    });
+    assert_eq!(
+        refusal(topology.plan_declare_exchange(&exchange("y", "direct"), &mut allow)),
+        "PRECONDITION_FAILED - cannot declare exchange 'y': exchange limit in vhost '/' (8) is reached"
+    );
+    assert_eq!(
+        refusal(topology.plan_bind(&to_queue("x", "q", "b"), &mut allow)),
+        "PRECONDITION_FAILED - cannot bind: binding limit in vhost '/' (1) is reached"
+    );
+    let again = topology.plan_bind(&to_queue("x", "q", "a"), &mut allow);
+    assert!(
+        matches!(again, Ok(Planned::Answer(_))),
+        "it is there already"
+    );
+    topology.drop_queue("q");
+    topology.add_queue(queue("q"));
+    let freed = topology.plan_bind(&to_queue("x", "q", "b"), &mut allow);
+    assert!(matches!(freed, Ok(Planned::Apply(_))), "{freed:?}");
+}
+
+#[test]
 fn queue_34_and_exch_32_every_queue_is_reachable_by_its_name() {
     let mut topology = topology();
     topology.add_queue(queue("q"));
@@ -239,19 +268,19 @@ fn perm_03_08_and_17_questions_come_in_order_and_before_the_lock() {
     let plan = topology.plan_declare_queue(&request, &mut |p, r| asked.answer(p, r));
     topology.run(plan);
     let create = [
-        "Configure queue mine",
-        "Read queue mine",
-        "Write exchange dlx",
+        "Queue mine",
+        "DeadLetteringQueue mine",
+        "DeadLetterExchange dlx",
     ];
     assert_eq!(asked.questions, create);
-    let mut asked = Asked::new("Configure queue mine");
+    let mut asked = Asked::new("Queue mine");
     let theirs = QueueDeclare {
         connection: OTHER,
         ..request
     };
     let plan = topology.plan_declare_queue(&theirs, &mut |p, r| asked.answer(p, r));
     assert_eq!(refusal(plan), "ACCESS_REFUSED - refused");
-    let mut asked = Asked::new("Configure queue none");
+    let mut asked = Asked::new("Queue none");
     let found = topology.check_delete_queue("none", ME, &mut |p, r| asked.answer(p, r));
     assert_eq!(refusal(found), "ACCESS_REFUSED - refused", "403 before ok");
 }

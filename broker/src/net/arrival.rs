@@ -1,0 +1,146 @@
+//! What a connection passes from being accepted until it speaks AMQP.
+//!
+//! ```text
+//!   accepted ──▶ PROXY header, from a trusted network ──▶ TLS handshake, on a TLS listener ──▶ AMQP
+//!                     │ broken, or missing                     │ refused
+//!                     └────────────▶ closed ◀──────────────────┘ ... or not done in time, or shutdown
+//! ```
+//!
+//! What it is not: it knows nothing of AMQP, which begins with nothing but a stream and who is there.
+//!
+//! Invariant: all times count from the moment when the connection was accepted, so that nobody gets more
+//! of it by being slow in each step.
+
+use std::fmt;
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::io::AsyncReadExt as _;
+use tokio::net::TcpStream;
+
+#[cfg(not(feature = "tls"))]
+use std::convert::Infallible as Tls;
+
+use crate::amqp::connection::serve;
+use crate::net::peer::{Peer, Place};
+use crate::net::proxy_protocol::{Origin, Progress, ProxyError, may_begin_with, progress};
+use crate::node::Node;
+#[cfg(feature = "tls")]
+use crate::tls::Tls;
+
+/// One connection that was accepted.
+pub(crate) struct Arrival {
+    node: Arc<Node>,
+    address: SocketAddr,
+    accepted_at: Instant,
+}
+
+/// Why a connection ends before it speaks AMQP.
+#[derive(Debug, thiserror::Error)]
+enum Refused {
+    #[error(transparent)]
+    Lost(#[from] io::Error),
+    #[error(transparent)]
+    Header(#[from] ProxyError),
+}
+
+impl Arrival {
+    pub(crate) fn new(node: Arc<Node>, address: SocketAddr, accepted_at: Instant) -> Self {
+        Self {
+            node,
+            address,
+            accepted_at,
+        }
+    }
+
+    /// Serves it to its end.
+    pub(crate) async fn serve(self, mut stream: TcpStream, tls: Option<Tls>) {
+        let proxies = &self.node.config.proxy_protocol;
+        let mut place = Place::At(self.address);
+        if proxies.trusts(self.address.ip()) {
+            let origin = origin(&mut stream, proxies.required);
+            let time = self.node.config.handshake_timeout();
+            let told = self.in_time("PROXY header", &place, time, origin).await;
+            let Some(told) = told else { return };
+            place = told.map_or(place, |origin| Place::told_by(self.address, origin));
+        }
+        match tls {
+            None => serve(self.node, stream, Peer::at(place), self.accepted_at).await,
+            Some(tls) => self.serve_over_tls(stream, &tls, place).await,
+        }
+    }
+
+    #[cfg(not(feature = "tls"))]
+    async fn serve_over_tls(self, _: TcpStream, never: &Tls, _: Place) {
+        match *never {}
+    }
+
+    #[cfg(feature = "tls")]
+    async fn serve_over_tls(self, stream: TcpStream, tls: &Tls, place: Place) {
+        let handshake = tls.shake_hands(stream);
+        let time = tls.handshake_timeout();
+        let shaken = self.in_time("TLS handshake", &place, time, handshake).await;
+        let Some((stream, certificate_name)) = shaken else {
+            return;
+        };
+        let peer = Peer {
+            place,
+            certificate_name: Some(certificate_name),
+        };
+        serve(self.node, stream, peer, self.accepted_at).await;
+    }
+
+    /// What a step comes to; nothing if the connection has to end.
+    async fn in_time<T, E: fmt::Display>(
+        &self,
+        step: &'static str,
+        place: &Place,
+        time: Duration,
+        doing: impl Future<Output = Result<T, E>>,
+    ) -> Option<T> {
+        let deadline = self.accepted_at + time;
+        let done = tokio::select! {
+            done = tokio::time::timeout_at(deadline.into(), doing) => done,
+            () = self.node.connections.closing() => return None,
+        };
+        let refused = match done {
+            Ok(Ok(done)) => return Some(done),
+            Ok(Err(error)) => Some(error),
+            Err(_) => None,
+        };
+        let untold = self.node.complaints.admit(Instant::now())?;
+        match refused {
+            Some(error) => tracing::warn!(peer = %place, %error, untold, "{step} refused"),
+            None => tracing::warn!(peer = %place, untold, "{step} not done in time"),
+        }
+        None
+    }
+}
+
+/// Reads a header, and nothing behind it. Without one, where that is allowed, nothing is read.
+async fn origin(stream: &mut TcpStream, is_required: bool) -> Result<Option<Origin>, Refused> {
+    if !is_required && !begins_like_a_header(stream).await? {
+        return Ok(None);
+    }
+    let mut received = Vec::new();
+    loop {
+        match progress(&received)? {
+            Progress::Complete { origin, .. } => return Ok(Some(origin)),
+            Progress::Wants(wanted) => {
+                let wanted = u64::try_from(wanted).unwrap_or(u64::MAX);
+                if stream.take(wanted).read_buf(&mut received).await? == 0 {
+                    return Err(Refused::Lost(io::ErrorKind::UnexpectedEof.into()));
+                }
+            }
+        }
+    }
+}
+
+async fn begins_like_a_header(stream: &TcpStream) -> io::Result<bool> {
+    let mut first = [0];
+    let peeked = stream.peek(&mut first).await?;
+    Ok(peeked > 0 && first.first().is_some_and(|byte| may_begin_with(*byte)))
+}
