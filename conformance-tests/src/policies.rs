@@ -3,13 +3,18 @@
 //! What it is not: it sets none itself; [`crate::operator`] does.
 //!
 //! Invariant: a policy counts as set from the moment somebody is asked to set it until somebody has cleared
-//! it, so the clean-up never leaves one behind.
+//! it, so the clean-up never leaves one behind. No two orders about policies are carried out at once: RabbitMQ
+//! applies all that is set to all queues with each order, and the one that comes second finds nothing left to do and
+//! is done before the first has told the queues.
 
 use std::sync::{Mutex, PoisonError};
 
 use crate::failure::Failure;
 use crate::operator::{Order, PolicyName, PolicyOrder};
 use crate::target::Target;
+
+/// Of the turn that an order about policies waits for.
+const TURN: &str = "policies";
 
 #[derive(Debug, Default)]
 pub(crate) struct SetPolicies(Mutex<Vec<PolicyName>>);
@@ -21,11 +26,14 @@ impl SetPolicies {
                 all.push(policy.name.clone());
             }
         });
+        let _turn = target.lock(TURN).await;
         target.operate(Order::SetPolicy(policy)).await
     }
 
     pub(crate) async fn clear(&self, target: &Target, name: PolicyName) -> Result<(), Failure> {
+        let turn = target.lock(TURN).await;
         target.operate(Order::ClearPolicy(name.clone())).await?;
+        drop(turn);
         self.edit(|all| all.retain(|one| *one != name));
         Ok(())
     }

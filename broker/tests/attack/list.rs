@@ -38,11 +38,11 @@ const NUMBERS: [(u8, &str, Held); 100] = [
         "SASL responses",
         By(&[
             (
-                "broker/src/access/tests.rs",
-                "conn_09_plain_takes_nothing_else",
+                "broker/src/access/sasl.rs",
+                "conn_09_plain_is_nul_user_nul_password_and_nothing_else",
             ),
             (
-                "broker/src/access/tests.rs",
+                "broker/src/access/sasl.rs",
                 "conn_14_the_demo_takes_its_own_words_only",
             ),
         ]),

@@ -149,7 +149,8 @@ async fn quickest(address: SocketAddr, user: &str, password: &str) -> Duration {
     quickest
 }
 
-/// Attack number 11: a few milliseconds tell whether argon2id has run, so it runs for everybody.
+/// Attack number 11: a few milliseconds tell whether argon2id has run, so it runs for everybody. Where it does not, an
+/// answer comes in a hundredth of the time; a fourth leaves room for what else the machine does.
 #[tokio::test]
 async fn attack_011_a_refusal_takes_as_long_whether_or_not_there_is_such_a_user() {
     let text = "users = [{ name = 'quick', password = 'quick' }, { name = 'nopass' }]";
@@ -162,7 +163,7 @@ async fn attack_011_a_refusal_takes_as_long_whether_or_not_there_is_such_a_user(
         ("ada", ""),
     ] {
         let other = quickest(address, user, password).await;
-        let (least, most) = (known / 2, known * 2);
+        let (least, most) = (known / 4, known * 4);
         let is_alike = (least..most).contains(&other);
         assert!(
             is_alike,
