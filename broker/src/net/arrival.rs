@@ -21,6 +21,8 @@ use std::time::{Duration, Instant};
 
 use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpStream;
+#[cfg(feature = "tls")]
+use tokio_rustls::server::TlsStream;
 
 #[cfg(not(feature = "tls"))]
 use std::convert::Infallible as Tls;
@@ -70,28 +72,40 @@ impl Arrival {
         }
         match tls {
             None => Box::pin(serve(self.node, stream, Peer::at(place), self.accepted_at)).await,
-            Some(tls) => Box::pin(self.serve_over_tls(stream, &tls, place)).await,
+            Some(tls) => self.serve_over_tls(stream, tls, place).await,
         }
     }
 
     #[cfg(not(feature = "tls"))]
-    async fn serve_over_tls(self, _: TcpStream, never: &Tls, _: Place) {
-        match *never {}
+    async fn serve_over_tls(self, _: TcpStream, never: Tls, _: Place) {
+        match never {}
     }
 
     #[cfg(feature = "tls")]
-    async fn serve_over_tls(self, stream: TcpStream, tls: &Tls, place: Place) {
-        let handshake = Box::pin(tls.shake_hands(stream));
-        let time = tls.handshake_timeout();
-        let shaken = self.in_time("TLS handshake", &place, time, handshake).await;
-        let Some((stream, certificate_name)) = shaken else {
+    async fn serve_over_tls(self, stream: TcpStream, tls: Tls, place: Place) {
+        let handshake = Box::pin(self.shake_hands(stream, tls, place));
+        let Some((stream, peer)) = handshake.await else {
             return;
         };
+        Box::pin(serve(self.node, stream, peer, self.accepted_at)).await;
+    }
+
+    #[cfg(feature = "tls")]
+    async fn shake_hands(
+        &self,
+        stream: TcpStream,
+        tls: Tls,
+        place: Place,
+    ) -> Option<(TlsStream<TcpStream>, Peer)> {
+        let handshake = tls.shake_hands(stream);
+        let time = tls.handshake_timeout();
+        let shaken = self.in_time("TLS handshake", &place, time, handshake).await;
+        let (stream, certificate_name) = shaken?;
         let peer = Peer {
             place,
             certificate_name: Some(certificate_name),
         };
-        Box::pin(serve(self.node, stream, peer, self.accepted_at)).await;
+        Some((stream, peer))
     }
 
     /// What a step comes to; nothing if the connection has to end.
@@ -150,6 +164,7 @@ async fn begins_like_a_header(stream: &TcpStream) -> io::Result<bool> {
 mod tests {
     #![allow(clippy::unwrap_used)]
 
+    use std::io::Cursor;
     use std::mem::size_of_val;
 
     use tokio::net::TcpListener;
@@ -159,6 +174,8 @@ mod tests {
 
     /// Of what an idle connection takes, the smaller part.
     const ARRIVAL_BYTES_MAX: usize = 1024;
+    /// What AMQP is spoken with: the session and its clock, beside the stream.
+    const SERVE_BYTES_MAX: usize = 1536;
 
     #[tokio::test]
     async fn a_connection_does_not_hold_the_memory_of_its_handshake() {
@@ -169,5 +186,15 @@ mod tests {
         let arrival = Arrival::new(node, address, Instant::now());
         let bytes = size_of_val(&arrival.serve(stream, None));
         assert!(bytes <= ARRIVAL_BYTES_MAX, "{bytes} B");
+    }
+
+    /// A stream over TLS is more than a kilobyte.
+    #[tokio::test]
+    async fn a_stream_is_held_once() {
+        let node = Arc::new(Node::new(Config::default()).unwrap());
+        let large = tokio::io::join(Cursor::new([0_u8; 4096]), tokio::io::sink());
+        let large_bytes = size_of_val(&large);
+        let bytes = size_of_val(&serve(node, large, Peer::default(), Instant::now()));
+        assert!(bytes - large_bytes <= SERVE_BYTES_MAX, "{bytes} B");
     }
 }
