@@ -1,6 +1,6 @@
 """What the crowd or the hostile client does, case by case, until it is told to end.
 
-Each counts what it did under names of its own in `told`. TLS: a port, or none.
+Each counts what it did under names of its own in `told`.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ SLOW_SOCKETS = 500  # on each port
 SLOW_BYTE_SECONDS = 1.0
 
 
-async def crowd(port: int, tls_port: int | None, told: Counter) -> None:
+async def crowd(port: int, tls_port: int, told: Counter) -> None:
     """Idle connections that send their heartbeats and expect those of the broker."""
     opening = asyncio.Semaphore(OPENING_AT_ONCE)
 
@@ -53,7 +53,7 @@ async def crowd(port: int, tls_port: int | None, told: Counter) -> None:
     await asyncio.gather(*(one() for _ in range(CROWD)), return_exceptions=True)
 
 
-async def churn(port: int, tls_port: int | None, told: Counter) -> None:
+async def churn(port: int, tls_port: int, told: Counter) -> None:
     """Connections that are opened, open a channel and are closed: from many processes, so that it is not their
     interpreter that is measured."""
     counts = multiprocessing.Array("q", 3 * CHURN_OPENERS, lock=False)
@@ -81,13 +81,34 @@ def open_and_close(port: int, number: int, counts, parent: int) -> None:
         counts[3 * number + 2] = max(counts[3 * number + 2], int(1000 * (time.monotonic() - started)))
 
 
-async def deaf(port: int, tls_port: int | None, told: Counter) -> None:
+async def deaf(port: int, tls_port: int, told: Counter) -> None:
     """A consumer that never reads, of a queue that another connection fills."""
+    _, writer = await consumer(port)
+    writer.transport.pause_reading()
+    await fill(port, told)
+
+
+async def hearing(port: int, tls_port: int, told: Counter) -> None:
+    """The same with a consumer that reads: what the messages cost, and not the silence."""
+    reader, _ = await consumer(port)
+    await asyncio.gather(fill(port, told), read_all(reader))
+
+
+async def read_all(reader: asyncio.StreamReader) -> None:
+    while await reader.read(1 << 16):
+        pass
+    raise ConnectionError("closed")
+
+
+async def consumer(port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     reader, writer = await connect(port)
     writer.write(wire.channel_open(1) + wire.short_queue_declare(1, "deaf") + wire.consume(1, "deaf"))
     for expected in ((20, 11), (50, 11), (60, 21)):
         await expect(reader, *expected)
-    writer.transport.pause_reading()
+    return reader, writer
+
+
+async def fill(port: int, told: Counter) -> None:
     filling_reader, filling = await connect(port)
     filling.write(wire.channel_open(1))
     await expect(filling_reader, 20, 11)
@@ -100,10 +121,12 @@ async def deaf(port: int, tls_port: int | None, told: Counter) -> None:
         await asyncio.sleep(max(0.0, began + told["messages"] / DEAF_PER_SECOND - time.monotonic()))
 
 
-async def slow(port: int, tls_port: int | None, told: Counter) -> None:
-    """Sockets that send one byte at a time and never come to the point; a closed one is opened again."""
+async def slow(port: int, tls_port: int, told: Counter) -> None:
+    """Sockets that send one byte at a time and never come to the point; a closed one is opened again. They begin one
+    after the other, so that they do not send all at once."""
 
-    async def one(to: int, bytes_to_send: bytes) -> None:
+    async def one(number: int, to: int, bytes_to_send: bytes) -> None:
+        await asyncio.sleep(SLOW_BYTE_SECONDS * number / SLOW_SOCKETS)
         while True:
             try:
                 reader, writer = await asyncio.open_connection("127.0.0.1", to)
@@ -122,9 +145,8 @@ async def slow(port: int, tls_port: int | None, told: Counter) -> None:
                 told[f"failed: {error}"] += 1
                 await asyncio.sleep(SLOW_BYTE_SECONDS)
 
-    sockets = [one(port, wire.PROTOCOL_HEADER + wire.START_OK) for _ in range(SLOW_SOCKETS)]
-    if tls_port:
-        sockets += [one(tls_port, client_hello()) for _ in range(SLOW_SOCKETS)]
+    sent = {port: wire.PROTOCOL_HEADER + wire.START_OK, tls_port: client_hello()}
+    sockets = [one(number, to, sent[to]) for number in range(SLOW_SOCKETS) for to in sent]
     await asyncio.gather(*sockets)
 
 
@@ -138,7 +160,7 @@ def client_hello() -> bytes:
     return outgoing.read()
 
 
-async def channels(port: int, tls_port: int | None, told: Counter) -> None:
+async def channels(port: int, tls_port: int, told: Counter) -> None:
     """One connection that opens and closes channels without a pause."""
     reader, writer = await connect(port)
     numbers = range(1, 1001)
@@ -157,7 +179,7 @@ async def channels(port: int, tls_port: int | None, told: Counter) -> None:
     counting.result()
 
 
-async def unroutable(port: int, tls_port: int | None, told: Counter) -> None:
+async def unroutable(port: int, tls_port: int, told: Counter) -> None:
     """Mandatory messages without a queue, from a client that never reads what comes back."""
     reader, writer = await connect(port)
     writer.write(wire.channel_open(1))
@@ -173,7 +195,7 @@ async def unroutable(port: int, tls_port: int | None, told: Counter) -> None:
 @dataclass(frozen=True)
 class Case:
     title: str
-    run: Callable[[int, int | None, Counter], Awaitable[None]]
+    run: Callable[[int, int, Counter], Awaitable[None]]
     seconds: float | None = None  # instead of what is asked for
     full: tuple[str, int] | None = None  # what is counted when it is in full swing
 
@@ -183,6 +205,7 @@ CASES: dict[str, Case] = {
     "churn": Case(f"{CHURN_PER_SECOND:,} connections a second opened and closed, for a minute", churn, seconds=60),
     "deaf": Case(f"a consumer that never reads, {DEAF_PER_SECOND} messages of {DEAF_BYTES // 1024} KiB a second for it",
                  deaf),
+    "hearing": Case("the same with a consumer that reads, for comparison", hearing),
     "slow": Case(f"{SLOW_SOCKETS} sockets a port, plain and TLS, one byte a second", slow),
     "channels": Case("`channel.open` and `channel.close` without a pause", channels),
     "unroutable": Case("unroutable mandatory messages, the returns never read", unroutable),

@@ -105,7 +105,7 @@ pub const PENDING_BYTES_MAX: u64 = 67_108_864;
 /// What an open connection costs: its task, its machine, its buffers while they are empty. Measured: 7 KiB
 /// with one channel.
 pub const CONNECTION_BYTES: u64 = 8_192;
-/// What TLS adds to it: its keys, a buffer for a record, the client's certificate. Measured: 12 KiB.
+/// What TLS adds to it: its keys, a buffer for records, the client's certificate. Measured: 9 KiB.
 pub const CONNECTION_TLS_BYTES: u64 = 12_288;
 /// What a connection holds is brought to account when it has changed by this much.
 pub const ACCOUNT_STEP_BYTES: u64 = 4_096;
