@@ -102,9 +102,11 @@ pub const COMMIT_HERE_HEARTBEAT_MIN: Duration = Duration::from_secs(30);
 /// Above this much that is not committed over all connections, those that publish into the store are
 /// not read until their own publishes are, so that thousands of them cannot fill the memory together.
 pub const PENDING_BYTES_MAX: u64 = 67_108_864;
-/// What an open connection costs: its task, its machine, its buffers while they are empty. Measured: 6 KiB
+/// What an open connection costs: its task, its machine, its buffers while they are empty. Measured: 7 KiB
 /// with one channel.
 pub const CONNECTION_BYTES: u64 = 8_192;
+/// What TLS adds to it: its keys, a buffer for records, the client's certificate. Measured: 9 KiB.
+pub const CONNECTION_TLS_BYTES: u64 = 12_288;
 /// What a connection holds is brought to account when it has changed by this much.
 pub const ACCOUNT_STEP_BYTES: u64 = 4_096;
 /// What an open channel costs. Measured: 0.75 KiB.

@@ -40,7 +40,15 @@ use crate::node::Node;
 
 /// Serves one client until its connection ends. The stream is any stream of bytes: a socket, TLS, or
 /// a pipe within the process. The time for its handshake counts from when it was accepted.
-pub(crate) async fn serve<S>(node: Arc<Node>, stream: S, peer: Peer, accepted_at: Instant)
+///
+/// The task is made before the future, which would otherwise hold the stream twice: as what it is given,
+/// and in the task.
+pub(crate) fn serve<S>(
+    node: Arc<Node>,
+    stream: S,
+    peer: Peer,
+    accepted_at: Instant,
+) -> impl Future<Output = ()>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send,
 {
@@ -61,10 +69,12 @@ where
         // Only tasks that the listener started are known not to be inside somebody's own task.
         may_block: has_address && may_block(),
     };
-    match (&mut task).await {
-        Ok(()) => end(&mut task.stream).await,
-        Err(error) => {
-            tracing::debug!(%error, connection = task.session.id.0, "connection lost");
+    async move {
+        match (&mut task).await {
+            Ok(()) => end(&mut task.stream).await,
+            Err(error) => {
+                tracing::debug!(%error, connection = task.session.id.0, "connection lost");
+            }
         }
     }
 }

@@ -34,7 +34,7 @@ use crate::core::queue_handle::{ConnectionId, QueueHandle};
 use crate::core::reserve::Share;
 use crate::core::route_cache::RouteCache;
 use crate::core::vhost::Vhost;
-use crate::limits::{ACCOUNT_STEP_BYTES, CONNECTION_BYTES};
+use crate::limits::{ACCOUNT_STEP_BYTES, CONNECTION_BYTES, CONNECTION_TLS_BYTES};
 use crate::net::peer::Peer;
 use crate::node::Node;
 
@@ -113,14 +113,14 @@ pub(crate) struct Session {
 
 impl Session {
     pub(crate) fn new(node: Arc<Node>, peer: Peer, now: Instant) -> Self {
-        let options = match peer.certificate_name {
-            Some(_) => &node.options_over_tls,
-            None => &node.options,
+        let options = match peer.is_over_tls() {
+            true => &node.options_over_tls,
+            false => &node.options,
         };
         let mailbox = Arc::new(Mailbox::default());
         let share = node.reserve.share();
         // Sockets have a limit of their own; see `check_open` for what becomes of one too many.
-        share.cover(CONNECTION_BYTES);
+        share.cover(idle_bytes(&peer));
         Self {
             share,
             unacked_grew: false,
@@ -404,7 +404,7 @@ impl Session {
     /// is closed, which frees what it holds.
     pub(crate) fn account(&mut self, buffered: usize) {
         let waiting = buffered as u64 + self.outbox.len() as u64;
-        let held = CONNECTION_BYTES + waiting + self.machine.assembling_bytes();
+        let held = idle_bytes(&self.peer) + waiting + self.machine.assembling_bytes();
         let is_as_before = held.abs_diff(self.share.bytes()) < ACCOUNT_STEP_BYTES;
         if is_as_before && !std::mem::take(&mut self.unacked_grew) {
             return;
@@ -431,6 +431,14 @@ impl Session {
         self.parked = None;
         self.awaiting_commit.clear();
         self.uncommitted = Uncommitted::default();
+    }
+}
+
+/// What a connection holds that neither sends nor has anything to read.
+fn idle_bytes(peer: &Peer) -> u64 {
+    match peer.is_over_tls() {
+        true => CONNECTION_BYTES + CONNECTION_TLS_BYTES,
+        false => CONNECTION_BYTES,
     }
 }
 

@@ -8,8 +8,9 @@
 //!
 //! What it is not: it knows nothing of AMQP, which begins with nothing but a stream and who is there.
 //!
-//! Invariant: all times count from the moment when the connection was accepted, so that nobody gets more
-//! of it by being slow in each step.
+//! Invariants: all times count from the moment when the connection was accepted, so that nobody gets more
+//! of it by being slow in each step. What a step needs has a place of its own in memory and gives it back at
+//! its end: a future is as large as its largest step, and an idle connection would hold that for ever.
 
 use std::fmt;
 use std::future::Future;
@@ -20,6 +21,8 @@ use std::time::{Duration, Instant};
 
 use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpStream;
+#[cfg(feature = "tls")]
+use tokio_rustls::server::TlsStream;
 
 #[cfg(not(feature = "tls"))]
 use std::convert::Infallible as Tls;
@@ -61,36 +64,48 @@ impl Arrival {
         let proxies = &self.node.config.proxy_protocol;
         let mut place = Place::At(self.address);
         if proxies.trusts(self.address.ip()) {
-            let origin = origin(&mut stream, proxies.required);
+            let origin = Box::pin(origin(&mut stream, proxies.required));
             let time = self.node.config.handshake_timeout();
             let told = self.in_time("PROXY header", &place, time, origin).await;
             let Some(told) = told else { return };
             place = told.map_or(place, |origin| Place::told_by(self.address, origin));
         }
         match tls {
-            None => serve(self.node, stream, Peer::at(place), self.accepted_at).await,
-            Some(tls) => self.serve_over_tls(stream, &tls, place).await,
+            None => Box::pin(serve(self.node, stream, Peer::at(place), self.accepted_at)).await,
+            Some(tls) => self.serve_over_tls(stream, tls, place).await,
         }
     }
 
     #[cfg(not(feature = "tls"))]
-    async fn serve_over_tls(self, _: TcpStream, never: &Tls, _: Place) {
-        match *never {}
+    async fn serve_over_tls(self, _: TcpStream, never: Tls, _: Place) {
+        match never {}
     }
 
     #[cfg(feature = "tls")]
-    async fn serve_over_tls(self, stream: TcpStream, tls: &Tls, place: Place) {
+    async fn serve_over_tls(self, stream: TcpStream, tls: Tls, place: Place) {
+        let handshake = Box::pin(self.shake_hands(stream, tls, place));
+        let Some((stream, peer)) = handshake.await else {
+            return;
+        };
+        Box::pin(serve(self.node, stream, peer, self.accepted_at)).await;
+    }
+
+    #[cfg(feature = "tls")]
+    async fn shake_hands(
+        &self,
+        stream: TcpStream,
+        tls: Tls,
+        place: Place,
+    ) -> Option<(TlsStream<TcpStream>, Peer)> {
         let handshake = tls.shake_hands(stream);
         let time = tls.handshake_timeout();
         let shaken = self.in_time("TLS handshake", &place, time, handshake).await;
-        let Some((stream, certificate_name)) = shaken else {
-            return;
-        };
+        let (stream, certificate_name) = shaken?;
         let peer = Peer {
             place,
             certificate_name: Some(certificate_name),
         };
-        serve(self.node, stream, peer, self.accepted_at).await;
+        Some((stream, peer))
     }
 
     /// What a step comes to; nothing if the connection has to end.
@@ -143,4 +158,43 @@ async fn begins_like_a_header(stream: &TcpStream) -> io::Result<bool> {
     let mut first = [0];
     let peeked = stream.peek(&mut first).await?;
     Ok(peeked > 0 && first.first().is_some_and(|byte| may_begin_with(*byte)))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::io::Cursor;
+    use std::mem::size_of_val;
+
+    use tokio::net::TcpListener;
+
+    use super::*;
+    use crate::config::Config;
+
+    /// Of what an idle connection takes, the smaller part.
+    const ARRIVAL_BYTES_MAX: usize = 1024;
+    /// What AMQP is spoken with: the session and its clock, beside the stream.
+    const SERVE_BYTES_MAX: usize = 1536;
+
+    #[tokio::test]
+    async fn a_connection_does_not_hold_the_memory_of_its_handshake() {
+        let node = Arc::new(Node::new(Config::default()).unwrap());
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let stream = TcpStream::connect(address).await.unwrap();
+        let arrival = Arrival::new(node, address, Instant::now());
+        let bytes = size_of_val(&arrival.serve(stream, None));
+        assert!(bytes <= ARRIVAL_BYTES_MAX, "{bytes} B");
+    }
+
+    /// A stream over TLS is more than a kilobyte.
+    #[tokio::test]
+    async fn a_stream_is_held_once() {
+        let node = Arc::new(Node::new(Config::default()).unwrap());
+        let large = tokio::io::join(Cursor::new([0_u8; 4096]), tokio::io::sink());
+        let large_bytes = size_of_val(&large);
+        let bytes = size_of_val(&serve(node, large, Peer::default(), Instant::now()));
+        assert!(bytes - large_bytes <= SERVE_BYTES_MAX, "{bytes} B");
+    }
 }

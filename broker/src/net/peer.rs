@@ -96,6 +96,11 @@ impl Peer {
         self.place.address()
     }
 
+    /// Whether it speaks TLS: then it has a certificate or lacks one.
+    pub(crate) fn is_over_tls(&self) -> bool {
+        self.certificate_name.is_some()
+    }
+
     /// Whether it is on this machine, or in this process.
     pub(crate) fn is_local(&self) -> bool {
         self.place.is_local()

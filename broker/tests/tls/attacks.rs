@@ -275,3 +275,16 @@ async fn attack_16_a_header_comes_before_tls() {
     let without = bench.trusting().dial(bench.address, NAME).await;
     assert!(without.is_err());
 }
+
+/// Of what idle connections take, the greater part is what TLS keeps for them.
+#[tokio::test]
+async fn what_tls_keeps_counts_towards_the_reserve() {
+    let bench = Bench::new("reserve", |_, _, _| {}).await;
+    let plain = bench.broker.listen(any_port()).await.unwrap();
+    let nobody = bench.broker.reserved_bytes();
+    let _one = Client::open(plain).await;
+    let one = bench.broker.reserved_bytes();
+    let _two = bench.trusting().open(bench.address, NAME).await;
+    let two = bench.broker.reserved_bytes();
+    assert!(two - one > 2 * (one - nobody), "{nobody}, {one}, {two}");
+}

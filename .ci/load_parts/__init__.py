@@ -1,0 +1,1 @@
+"""The parts of .ci/load, which says what they are for."""
