@@ -21,7 +21,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf as _, BufMut as _, Bytes};
 use leveret_protocol::Fault;
 use leveret_protocol::heartbeat::Traffic;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -49,7 +49,7 @@ where
     let mut task = ConnectionTask {
         stream,
         session,
-        received: BytesMut::new(),
+        received: Vec::new(),
         wanted: 0,
         read_size: READ_BUFFER_BYTES_MIN,
         read_last: 0,
@@ -83,7 +83,8 @@ async fn end(stream: &mut (impl AsyncWrite + Unpin)) {
 struct ConnectionTask<S> {
     stream: S,
     session: Session,
-    received: BytesMut,
+    /// Its capacity is what is allocated, which is what it holds of the reserve.
+    received: Vec<u8>,
     /// How many received bytes there must be before they are worth looking at.
     wanted: usize,
     /// How much room the next read gets; grows while reads fill it.
@@ -171,7 +172,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> ConnectionTask<S> {
         }
         let freed = written == Step::Did && self.has_work();
         let told = notices.alarm_changed || notices.committed || notices.verdict.is_some();
-        self.session.account(self.received.len());
+        self.session.account(self.received.capacity());
         let did = read == Step::Did || freed || told || resumed;
         Ok(if did { Step::Did } else { Step::Waits })
     }
@@ -199,9 +200,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> ConnectionTask<S> {
         if !self.listening || self.reading_stopped {
             return Ok(Step::Waits);
         }
-        let room = self.read_size.max(self.wanted.min(READ_TURN_BYTES_MAX));
-        self.received.reserve(room);
-        let read = match poll_read_buf(Pin::new(&mut self.stream), cx, &mut self.received) {
+        let room = self.room();
+        self.received.reserve_exact(room);
+        let mut buffer = (&mut self.received).limit(room);
+        let read = match poll_read_buf(Pin::new(&mut self.stream), cx, &mut buffer) {
             Poll::Pending => {
                 self.lockstep.on_silence();
                 return Ok(Step::Waits);
@@ -225,6 +227,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> ConnectionTask<S> {
         Ok(Step::Did)
     }
 
+    /// How much is read at once. Of a frame that is larger than that no more than the rest is: its buffer
+    /// ends with it, so that its body can stay where it is and keeps nothing else alive.
+    fn room(&self) -> usize {
+        let missing = self.wanted.saturating_sub(self.received.len());
+        if missing > 0 && self.wanted > READ_TURN_BYTES_MAX {
+            return missing.min(READ_TURN_BYTES_MAX);
+        }
+        self.read_size.max(self.wanted.min(READ_TURN_BYTES_MAX))
+    }
+
     /// Goes on with what was received while input was held.
     fn resume(&mut self) -> bool {
         let resumes = self.unhandled && !self.session.holds_input();
@@ -234,32 +246,25 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> ConnectionTask<S> {
         resumes
     }
 
-    /// Lends the received bytes to the session. Large bodies may keep a part of them; otherwise the
-    /// buffer comes back as it was and is used again.
+    /// Lends the received bytes to the session. A large body may keep the buffer; otherwise it comes back
+    /// and is used again.
     fn process(&mut self) {
-        let received: Bytes = std::mem::take(&mut self.received).freeze();
-        let (consumed, wanted) = self.handle(&received);
+        let allocated = self.received.capacity();
+        let mut received = Bytes::from(std::mem::take(&mut self.received));
+        let (consumed, wanted) = self.handle(&received, allocated);
         self.wanted = wanted;
-        self.received = match received.try_into_mut() {
-            Ok(mut buffer) => {
-                bytes::Buf::advance(&mut buffer, consumed);
-                if buffer.is_empty() {
-                    buffer.clear();
-                }
-                buffer
-            }
-            Err(shared) => BytesMut::from(&shared[consumed..]),
-        };
+        received.advance(consumed);
+        self.received = Vec::from(received);
     }
 
     /// Has the session handle what was received. For a client that waits for every commit, it is made here:
     /// the runtime gives the other tasks of this thread to another one meanwhile.
-    fn handle(&mut self, received: &Bytes) -> (usize, usize) {
+    fn handle(&mut self, received: &Bytes, allocated: usize) -> (usize, usize) {
         let is_in_step = self.may_block && self.lockstep.is_in_step();
         let node =
             (is_in_step && self.session.only_publishes()).then(|| Arc::clone(&self.session.node));
         let held = node.as_ref().and_then(|node| node.hold_commits());
-        let used = self.session.on_bytes(received);
+        let used = self.session.on_bytes(received, allocated);
         if let Some(work) = self.session.login_work.take() {
             tokio::task::spawn_blocking(|| work.run());
         }
@@ -360,7 +365,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> ConnectionTask<S> {
     fn give_back_buffers(&mut self) {
         self.session.outbox.shrink();
         if self.received.is_empty() && self.received.capacity() > IDLE_BUFFER_BYTES_MAX {
-            self.received = BytesMut::new();
+            self.received = Vec::new();
             self.read_size = READ_BUFFER_BYTES_MIN;
         }
     }

@@ -142,14 +142,22 @@ pub struct ClientCapabilities {
 #[derive(Clone, Debug)]
 pub struct Input<'a> {
     buffer: &'a Bytes,
+    copied_piece_max: usize,
     at: usize,
     wanted: usize,
 }
 
 impl<'a> Input<'a> {
-    /// Starts at the beginning of `buffer`.
+    /// Starts at the beginning of `buffer`, for which no more was allocated than it holds.
     pub fn new(buffer: &'a Bytes) -> Self {
+        Self::within(buffer, buffer.len())
+    }
+
+    /// Starts at the beginning of `buffer`, a part of an allocation of this many bytes, which a slice of it
+    /// would keep alive.
+    pub fn within(buffer: &'a Bytes, allocated: usize) -> Self {
         Self {
+            copied_piece_max: content::copied_piece_max(allocated),
             buffer,
             at: 0,
             wanted: 0,

@@ -4,7 +4,7 @@
 //! there is a short way, [`Connection::next_usual`], which is tried first. Whatever is unusual about a
 //! frame, or wrong, is found on the long way.
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use std::sync::Arc;
 
 use super::channels::ChannelState;
@@ -88,7 +88,7 @@ impl Connection {
         }
         let (ids, arguments) = frame.payload.split_first_chunk::<4>()?;
         let (event, len) = match *ids {
-            PUBLISH_IDS => self.whole_publish(frame, arguments, rest)?,
+            PUBLISH_IDS => self.whole_publish(frame, arguments, input)?,
             ACK_IDS => {
                 let (channel, ack) = (frame.channel, parse_ack(arguments)?);
                 (Event::Ack { channel, ack }, 0)
@@ -104,12 +104,12 @@ impl Connection {
         &self,
         frame: Frame<'a>,
         arguments: &'a [u8],
-        rest: &'a [u8],
+        input: &Input<'a>,
     ) -> Option<(Event<'a>, usize)> {
         let channel = frame.channel;
         let publish = PublishMethod::parse(arguments)?;
-        let content = rest.get(frame.wire_len()..)?;
-        let body_max = self.options.whole_body_max_bytes();
+        let content = input.rest().get(frame.wire_len()..)?;
+        let body_max = self.options.whole_body_max_bytes(input.copied_piece_max);
         let (publish, len) = content::whole(channel, publish, content, self.payload_max, body_max)?;
         Some((Event::Publish { channel, publish }, len))
     }
@@ -139,7 +139,7 @@ impl Connection {
         }
         match self.channels.state(frame.channel) {
             Some(ChannelState::Open(None)) => self.on_open_channel(frame),
-            Some(ChannelState::Open(Some(_))) => self.on_content_frame(frame, input.buffer),
+            Some(ChannelState::Open(Some(_))) => self.on_content_frame(frame, input),
             Some(_) => self.on_closing_channel(frame, out),
             None => self.on_unused_channel(frame),
         }
@@ -176,7 +176,7 @@ impl Connection {
     fn on_content_frame<'a>(
         &mut self,
         frame: Frame<'a>,
-        buffer: &Bytes,
+        input: &Input<'a>,
     ) -> Result<Option<Event<'a>>, Fault> {
         let options = Arc::clone(&self.options);
         let Some(ChannelState::Open(slot)) = self.channels.state(frame.channel) else {
@@ -185,18 +185,15 @@ impl Connection {
         let Some(mut assembly) = slot.take() else {
             return Ok(None);
         };
-        let held_before = assembly.held_bytes();
-        let assembled = assembly.take(frame, buffer, &options)?;
-        self.assembling_bytes += assembly.held_bytes() - held_before;
+        self.assembling_bytes -= assembly.held_bytes();
+        let assembled = assembly.take(frame, input, &options)?;
         match assembled {
-            Assembled::Whole(publish) => {
-                self.assembling_bytes -= assembly.held_bytes();
-                Ok(Some(Event::Publish {
-                    channel: frame.channel,
-                    publish,
-                }))
-            }
+            Assembled::Whole(publish) => Ok(Some(Event::Publish {
+                channel: frame.channel,
+                publish,
+            })),
             Assembled::NotYet => {
+                self.assembling_bytes += assembly.held_bytes();
                 *slot = Some(assembly);
                 self.check_assembling_bytes().map(|()| None)
             }

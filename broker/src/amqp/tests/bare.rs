@@ -56,11 +56,11 @@ impl Bare {
     /// The connection sees these bytes and has a turn.
     pub(super) fn send(&mut self, bytes: impl Into<Bytes>) {
         let bytes = bytes.into();
-        let (mut used, _) = self.session.on_bytes(&bytes);
+        let (mut used, _) = self.session.on_bytes(&bytes, bytes.len());
         if let Some(work) = self.session.login_work.take() {
             work.run();
             self.turn();
-            used += self.session.on_bytes(&bytes.slice(used..)).0;
+            used += self.session.on_bytes(&bytes.slice(used..), bytes.len()).0;
         }
         assert_eq!(used, bytes.len());
         self.session.finish_input();
