@@ -193,6 +193,55 @@ fn a_body_in_many_frames_is_put_together_whole() {
 /// The frame with the whole body that [`write_publish`] wrote.
 const HELLO_FRAME_LEN: usize = 5 + encode::FRAME_OVERHEAD;
 
+/// The addresses of a message's body and of the buffer that it came in, which lies in an allocation of so many
+/// bytes. The body comes in frames of this size.
+fn body_and_buffer(
+    body_len: usize,
+    frame_len: usize,
+    allocated: usize,
+) -> (Vec<Bytes>, std::ops::Range<*const u8>) {
+    let (mut out, body) = (BytesMut::new(), vec![7; body_len]);
+    let (publish, properties) = (basic::Publish::default(), Properties::default());
+    write_publish(1, publish, &properties, &body, frame_len, &mut out);
+    let mut connection = running(ServerOptions::default());
+    let buffer = out.freeze();
+    let mut input = Input::within(&buffer, allocated.max(buffer.len()));
+    let event = connection.next_event(&mut input, Instant::now(), &mut BytesMut::new());
+    let Ok(Some(Event::Publish { publish, .. })) = event else {
+        panic!("{event:?}");
+    };
+    assert_eq!(connection.assembling_bytes(), 0);
+    let parts = match publish.body() {
+        Body::Whole(body) => vec![Bytes::copy_from_slice(body)],
+        Body::Parts(parts) => parts,
+    };
+    assert_eq!(parts.concat(), body);
+    (parts, buffer.as_ptr_range())
+}
+
+/// What is kept of a buffer keeps all of it alive, and is counted by its own length.
+#[test]
+fn a_body_keeps_no_more_of_a_buffer_than_an_eighth_beside_itself() {
+    for (body_len, allocated, is_kept) in [
+        (60_000, 65_536, true),
+        (56_000, 65_536, false),
+        (60_000, 80_000, false),
+        (4_096, 4_200, false),
+        (5_000, 5_200, true),
+    ] {
+        let (parts, buffer) = body_and_buffer(body_len, 131_072, allocated);
+        let is_inside = buffer.contains(&parts[0].as_ptr());
+        assert_eq!(is_inside, is_kept, "{body_len} of {allocated} bytes");
+    }
+    // Each of many frames has less than half of the buffer.
+    let (parts, buffer) = body_and_buffer(60_000, 10_000, 65_536);
+    assert!(
+        parts
+            .iter()
+            .all(|part| !buffer.contains(&part.as_ptr()))
+    );
+}
+
 /// A number that was closed, by either side, is free again; only open ones count (TUNE-07, TUNE-13).
 #[test]
 fn channels_count_only_while_they_are_open() {

@@ -21,7 +21,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
-use bytes::Bytes;
+use bytes::{Buf as _, BufMut as _, Bytes};
 use leveret_protocol::Fault;
 use leveret_protocol::heartbeat::Traffic;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -30,10 +30,10 @@ use tokio::time::Sleep;
 use tokio_util::io::{poll_read_buf, poll_write_buf};
 
 use crate::amqp::lockstep::Lockstep;
-use crate::amqp::read_buffer::ReadBuffer;
 use crate::amqp::session::Session;
 use crate::limits::{
-    OUTBOX_READ_STOP_BYTES, READ_BEFORE_OTHERS_BYTES, READ_TURN_BYTES_MAX, TURNS_IN_A_ROW_MAX,
+    IDLE_BUFFER_BYTES_MAX, OUTBOX_READ_STOP_BYTES, READ_BEFORE_OTHERS_BYTES, READ_BUFFER_BYTES_MIN,
+    READ_TURN_BYTES_MAX, TURNS_IN_A_ROW_MAX,
 };
 use crate::net::peer::{Peer, Place};
 use crate::node::Node;
@@ -57,7 +57,9 @@ where
     let mut task = ConnectionTask {
         stream,
         session,
-        received: ReadBuffer::new(),
+        received: Vec::new(),
+        wanted: 0,
+        read_size: READ_BUFFER_BYTES_MIN,
         read_last: 0,
         traffic: Traffic::default(),
         timer: Box::pin(tokio::time::sleep_until(accepted_at.into())),
@@ -91,7 +93,12 @@ async fn end(stream: &mut (impl AsyncWrite + Unpin)) {
 struct ConnectionTask<S> {
     stream: S,
     session: Session,
-    received: ReadBuffer,
+    /// Its capacity is what is allocated, which is what it holds of the reserve.
+    received: Vec<u8>,
+    /// How many received bytes there must be before they are worth looking at.
+    wanted: usize,
+    /// How much room the next read gets; grows while reads fill it.
+    read_size: usize,
     /// How many bytes the last turn has read.
     read_last: usize,
     traffic: Traffic,
@@ -175,7 +182,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> ConnectionTask<S> {
         }
         let freed = written == Step::Did && self.has_work();
         let told = notices.alarm_changed || notices.committed || notices.verdict.is_some();
-        self.session.account(self.received.len());
+        self.session.account(self.received.capacity());
         let did = read == Step::Did || freed || told || resumed;
         Ok(if did { Step::Did } else { Step::Waits })
     }
@@ -203,8 +210,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> ConnectionTask<S> {
         if !self.listening || self.reading_stopped {
             return Ok(Step::Waits);
         }
-        let room = self.received.make_room();
-        let read = match poll_read_buf(Pin::new(&mut self.stream), cx, room) {
+        let room = self.room();
+        self.received.reserve_exact(room);
+        let mut buffer = (&mut self.received).limit(room);
+        let read = match poll_read_buf(Pin::new(&mut self.stream), cx, &mut buffer) {
             Poll::Pending => {
                 self.lockstep.on_silence();
                 return Ok(Step::Waits);
@@ -217,13 +226,25 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> ConnectionTask<S> {
         self.traffic.received += read as u64;
         self.read_last = read;
         self.lockstep.on_bytes(self.session.awaits_commit());
-        self.received.note_read(read);
+        if read >= self.read_size && self.read_size < READ_TURN_BYTES_MAX {
+            self.read_size *= 2;
+        }
         if parked {
             self.unhandled = true;
-        } else if self.received.is_worth_handling() {
+        } else if self.received.len() >= self.wanted {
             self.process();
         }
         Ok(Step::Did)
+    }
+
+    /// How much is read at once. Of a frame that is larger than that no more than the rest is: its buffer
+    /// ends with it, so that its body can stay where it is and keeps nothing else alive.
+    fn room(&self) -> usize {
+        let missing = self.wanted.saturating_sub(self.received.len());
+        if missing > 0 && self.wanted > READ_TURN_BYTES_MAX {
+            return missing.min(READ_TURN_BYTES_MAX);
+        }
+        self.read_size.max(self.wanted.min(READ_TURN_BYTES_MAX))
     }
 
     /// Goes on with what was received while input was held.
@@ -235,12 +256,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> ConnectionTask<S> {
         resumes
     }
 
-    /// Lends the received bytes to the session. Large bodies may keep a part of them; otherwise the
-    /// buffer comes back as it was and is used again.
+    /// Lends the received bytes to the session. A large body may keep the buffer; otherwise it comes back
+    /// and is used again.
     fn process(&mut self) {
-        let (received, allocated) = self.received.lend();
+        let allocated = self.received.capacity();
+        let mut received = Bytes::from(std::mem::take(&mut self.received));
         let (consumed, wanted) = self.handle(&received, allocated);
-        self.received.take_back(received, consumed, wanted);
+        self.wanted = wanted;
+        received.advance(consumed);
+        self.received = Vec::from(received);
     }
 
     /// Has the session handle what was received. For a client that waits for every commit, it is made here:
@@ -350,7 +374,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> ConnectionTask<S> {
     /// a busy connection would take it again at once.
     fn give_back_buffers(&mut self) {
         self.session.outbox.shrink();
-        self.received.shrink();
+        if self.received.is_empty() && self.received.capacity() > IDLE_BUFFER_BYTES_MAX {
+            self.received = Vec::new();
+            self.read_size = READ_BUFFER_BYTES_MIN;
+        }
     }
 }
 

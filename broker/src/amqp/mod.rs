@@ -37,7 +37,6 @@ mod outbox;
 mod parking;
 mod publish;
 mod pull;
-mod read_buffer;
 mod replies;
 pub(crate) mod reply_box;
 mod session;

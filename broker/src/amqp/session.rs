@@ -201,11 +201,11 @@ impl Session {
         self.parked.is_some() || self.has_published
     }
 
-    /// Handles what `received` holds, which takes so many bytes of memory: all of it, or until input is held. Says
-    /// how many bytes were used and how many must be there before it is worth calling again.
+    /// Handles what `received` holds, all of it or until input is held; it lies in an allocation of so many
+    /// bytes. Says how many bytes were used and how many must be there before it is worth calling again.
     pub(crate) fn on_bytes(&mut self, received: &Bytes, allocated: usize) -> (usize, usize) {
         self.note_input();
-        let mut input = Input::allocated(received, allocated);
+        let mut input = Input::within(received, allocated);
         while !self.holds_input() {
             if let Some(event) = self.machine.next_usual(&mut input) {
                 if let Err(failure) = self.on_event(event) {
@@ -400,7 +400,7 @@ impl Session {
     }
 
     /// Brings what the connection holds to account, after a turn: what it is in the middle of sending, and what
-    /// it has not taken yet. `buffered` bytes are received and not handled. Who asks for more than there is
+    /// it has not taken yet. `buffered` bytes are allocated for what is received. Who asks for more than there is
     /// is closed, which frees what it holds.
     pub(crate) fn account(&mut self, buffered: usize) {
         let waiting = buffered as u64 + self.outbox.len() as u64;

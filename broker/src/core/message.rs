@@ -22,9 +22,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use leveret_protocol::content::Body;
 
-/// Bodies up to this many bytes are copied into the message's one allocation; larger ones keep the
-/// slices of the read buffers they came in. Copying 4 KiB costs less than the reference counting and
-/// the pinned 64 KiB buffer it saves.
+/// Bodies up to this many bytes are copied into the message's one allocation; larger ones have their own, or
+/// keep the slices of the read buffers they came in, and are delivered without being copied. Copying 4 KiB
+/// costs less than the reference counting it saves.
 pub const COPY_BODY_BYTES_MAX: usize = 4096;
 
 /// What a message is made from.

@@ -81,7 +81,7 @@ async fn n085_an_alarm_that_comes_and_goes_loses_nothing_and_lets_consumers_go_o
     arena.ends_empty().await;
 }
 
-/// A large body is kept as a part of the buffer that it was read into, and keeps all of that alive. What
+/// A large body may be kept as a part of the buffer that it was read into, and keeps all of that alive. What
 /// is counted must still be near what is held, or the watermark would be no bound.
 #[tokio::test]
 async fn n085_bodies_hold_little_more_than_they_are_counted_for() {
@@ -111,7 +111,7 @@ async fn n085_bodies_hold_little_more_than_they_are_counted_for() {
     assert!(is_held_up, "half a gigabyte passes a watermark of 64 MiB");
     let grown = broker.memory_peak_bytes() - before;
     assert!(
-        grown < 2 * WATERMARK,
+        grown < WATERMARK / 4 * 5,
         "{grown} bytes are held where {WATERMARK} are counted"
     );
 }

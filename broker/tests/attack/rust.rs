@@ -165,8 +165,6 @@ fn n095_room_is_made_for_what_is_there_and_not_for_what_is_announced() {
         "broker/src/access/variables.rs",
         // A line of the log, which is there.
         "broker/src/cli/one_line.rs",
-        // Twice what is there of a large frame, or a read.
-        "broker/src/amqp/read_buffer.rs",
         // The entries of a read that is there; a block's constant.
         "broker/src/core/stored_message.rs",
         "broker/src/core/queue/ready/sequence.rs",

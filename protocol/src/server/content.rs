@@ -10,9 +10,11 @@
 //! Most small messages lie whole in the read buffer; those are handed out borrowed and never pass
 //! through the states above (see `whole`). The rest own what they have gathered so far: small
 //! pieces are copied together, so that a flood of one-byte body frames costs no more memory than its
-//! bytes; large pieces stay slices of the buffers they arrived in.
+//! bytes; a large piece stays a slice of the buffer it arrived in if it is nearly all of it.
+//!
+//! Invariant: a whole message keeps at most an eighth more memory alive than its bytes.
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 
 use crate::content::{BASIC_CLASS_ID, Body, ContentHeader, FRAME_BODY, FRAME_HEADER};
 use crate::framer::{self, Cut, Frame};
@@ -92,11 +94,17 @@ impl Publish<'_> {
     }
 }
 
-/// Whether so many bytes fill at least three quarters of the memory that they are in. Only then is a piece of a
-/// body kept as a slice of what it was read into, which stays in memory for it: what is held is at most a third more
-/// than what is counted.
-fn fill(bytes: usize, allocated: usize) -> bool {
-    bytes.saturating_mul(4) >= allocated.saturating_mul(3)
+/// A slice keeps the whole of its read buffer alive, and what is counted is the slice. So a piece of a body is
+/// only shared if no more than this part (one in eight) of the buffer is something else; others are copied.
+const WASTED_PART_MAX: usize = 8;
+
+/// Small pieces are put together up to this many bytes, and then laid aside: a buffer that grew with the body
+/// would be copied as often as it doubles, and half of it could be empty.
+const PUT_TOGETHER_BYTES_MAX: usize = 65_536;
+
+/// The largest piece of a body that is copied out of a buffer for which so much was allocated.
+pub(super) fn copied_piece_max(allocated: usize) -> usize {
+    (allocated - allocated / WASTED_PART_MAX).saturating_sub(1)
 }
 
 const PUBLISH: MethodId = basic::Publish::ID;
@@ -184,7 +192,7 @@ pub(super) struct Assembly {
     address: Bytes,
     mandatory: bool,
     immediate: bool,
-    held_bytes: u64,
+    received_bytes: u64,
     waiting_for: WaitingFor,
 }
 
@@ -194,9 +202,53 @@ enum WaitingFor {
     Body {
         properties: Bytes,
         remaining: u64,
-        parts: Vec<Bytes>,
-        tail: BytesMut,
+        pieces: Pieces,
     },
+}
+
+/// What has come of a body.
+#[derive(Debug, Default)]
+struct Pieces {
+    parts: Vec<Bytes>,
+    /// Small pieces behind the parts.
+    tail: Vec<u8>,
+}
+
+impl Pieces {
+    fn put_together(&mut self, piece: &[u8]) {
+        if self.tail.len() + piece.len() > PUT_TOGETHER_BYTES_MAX {
+            self.end_tail();
+        }
+        self.tail.extend_from_slice(piece);
+    }
+
+    fn push(&mut self, part: Bytes) {
+        self.end_tail();
+        self.parts.push(part);
+    }
+
+    /// Lays the small pieces aside, without the room that was there for more.
+    fn end_tail(&mut self) {
+        if self.tail.is_empty() {
+            return;
+        }
+        let tail = std::mem::take(&mut self.tail);
+        let is_full = tail.len() > copied_piece_max(tail.capacity());
+        self.parts.push(match is_full {
+            true => Bytes::from(tail),
+            false => Bytes::copy_from_slice(&tail),
+        });
+    }
+
+    /// What is allocated and holds nothing yet.
+    fn spare_bytes(&self) -> usize {
+        self.tail.capacity() - self.tail.len()
+    }
+
+    fn end(mut self) -> Vec<Bytes> {
+        self.end_tail();
+        self.parts
+    }
 }
 
 /// What a frame did to an assembly.
@@ -214,14 +266,18 @@ impl Assembly {
             address: Bytes::copy_from_slice(publish.address),
             mandatory: publish.mandatory,
             immediate: publish.immediate,
-            held_bytes: 0,
+            received_bytes: 0,
             waiting_for: WaitingFor::Header,
         }
     }
 
-    /// Bytes of properties and body that have arrived.
+    /// The memory that properties and body have taken so far.
     pub(super) fn held_bytes(&self) -> u64 {
-        self.held_bytes
+        let spare = match &self.waiting_for {
+            WaitingFor::Header => 0,
+            WaitingFor::Body { pieces, .. } => pieces.spare_bytes(),
+        };
+        self.received_bytes + spare as u64
     }
 
     /// Takes the next frame of the channel, which was cut from `input`.
@@ -234,13 +290,10 @@ impl Assembly {
         match &mut self.waiting_for {
             WaitingFor::Header => self.take_header(frame, options),
             WaitingFor::Body {
-                remaining,
-                parts,
-                tail,
-                ..
+                remaining, pieces, ..
             } => {
-                take_body(frame, input, options, remaining, parts, tail)?;
-                self.held_bytes += frame.payload.len() as u64;
+                take_body(frame, input, options, remaining, pieces)?;
+                self.received_bytes += frame.payload.len() as u64;
                 if *remaining > 0 {
                     Ok(Assembled::NotYet)
                 } else {
@@ -257,12 +310,11 @@ impl Assembly {
     ) -> Result<Assembled, Fault> {
         let header = expect_header(frame)?;
         check_size(header.body_size, options)?;
-        self.held_bytes += header.properties.len() as u64;
+        self.received_bytes += header.properties.len() as u64;
         self.waiting_for = WaitingFor::Body {
             properties: Bytes::copy_from_slice(header.properties),
             remaining: header.body_size,
-            parts: Vec::new(),
-            tail: BytesMut::new(),
+            pieces: Pieces::default(),
         };
         if header.body_size == 0 {
             Ok(self.finish())
@@ -273,22 +325,16 @@ impl Assembly {
 
     fn finish(&mut self) -> Assembled {
         let gathered = std::mem::replace(&mut self.waiting_for, WaitingFor::Header);
-        let (properties, parts) = match gathered {
+        let (properties, body) = match gathered {
             WaitingFor::Header => (Bytes::new(), Vec::new()),
             WaitingFor::Body {
-                properties,
-                mut parts,
-                mut tail,
-                ..
-            } => {
-                push_tail(&mut parts, &mut tail);
-                (properties, parts)
-            }
+                properties, pieces, ..
+            } => (properties, pieces.end()),
         };
         let gathered = Gathered {
             address: std::mem::take(&mut self.address),
             properties,
-            body: parts,
+            body,
         };
         Assembled::Whole(Publish {
             mandatory: self.mandatory,
@@ -331,8 +377,7 @@ fn take_body(
     input: &Input<'_>,
     options: &ServerOptions,
     remaining: &mut u64,
-    parts: &mut Vec<Bytes>,
-    tail: &mut BytesMut,
+    pieces: &mut Pieces,
 ) -> Result<(), Fault> {
     if frame.kind != FRAME_BODY {
         let text = "expected content body, got non content body frame instead";
@@ -343,23 +388,13 @@ fn take_body(
         return Err(Fault::new(ReplyCode::FrameError, text).caused_by(PUBLISH));
     };
     *remaining = left;
-    let is_large = frame.payload.len() > options.borrowed_body_max_bytes;
-    if is_large && fill(frame.payload.len(), input.allocated) {
-        push_tail(parts, tail);
-        parts.push(input.buffer.slice_ref(frame.payload));
+    let piece = frame.payload;
+    if piece.len() <= options.borrowed_body_max_bytes {
+        pieces.put_together(piece);
+    } else if piece.len() <= input.copied_piece_max {
+        pieces.push(Bytes::copy_from_slice(piece));
     } else {
-        tail.extend_from_slice(frame.payload);
+        pieces.push(input.buffer.slice_ref(piece));
     }
     Ok(())
-}
-
-/// What was copied becomes a part of the body. It has grown in steps that double it.
-fn push_tail(parts: &mut Vec<Bytes>, tail: &mut BytesMut) {
-    let copied = std::mem::take(tail);
-    if !copied.is_empty() {
-        parts.push(match fill(copied.len(), copied.capacity()) {
-            true => copied.freeze(),
-            false => Bytes::copy_from_slice(&copied),
-        });
-    }
 }

@@ -142,23 +142,23 @@ pub struct ClientCapabilities {
 #[derive(Clone, Debug)]
 pub struct Input<'a> {
     buffer: &'a Bytes,
-    allocated: usize,
+    copied_piece_max: usize,
     at: usize,
     wanted: usize,
 }
 
 impl<'a> Input<'a> {
-    /// Starts at the beginning of `buffer`, which takes as much memory as is in it.
+    /// Starts at the beginning of `buffer`, for which no more was allocated than it holds.
     pub fn new(buffer: &'a Bytes) -> Self {
-        Self::allocated(buffer, buffer.len())
+        Self::within(buffer, buffer.len())
     }
 
-    /// Starts at the beginning of `buffer`, which takes so many bytes of memory. Who keeps a slice of it keeps
-    /// all of them.
-    pub fn allocated(buffer: &'a Bytes, allocated: usize) -> Self {
+    /// Starts at the beginning of `buffer`, a part of an allocation of this many bytes, which a slice of it
+    /// would keep alive.
+    pub fn within(buffer: &'a Bytes, allocated: usize) -> Self {
         Self {
+            copied_piece_max: content::copied_piece_max(allocated),
             buffer,
-            allocated,
             at: 0,
             wanted: 0,
         }

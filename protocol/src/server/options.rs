@@ -30,7 +30,8 @@ pub struct ServerOptions {
     pub heartbeat_s: u16,
     /// The largest message body (PUB-03).
     pub message_size_max_bytes: u64,
-    /// Bodies up to this size are handed out borrowed, larger ones as slices of the read buffer.
+    /// Bodies up to this size are always handed out borrowed; larger ones as slices of the read buffer if they
+    /// are nearly all of it.
     pub borrowed_body_max_bytes: usize,
     /// How long the handshake may take, from accept to `open-ok` (PROTO-07, PROTO-09).
     pub handshake_timeout: Duration,
@@ -48,10 +49,13 @@ impl ServerOptions {
             .saturating_mul(ASSEMBLING_MESSAGES_MAX)
     }
 
-    /// The largest body that is handed out as it lies in the buffer, without being judged by its
-    /// size: never more than a message may have (PUB-03).
-    pub(super) fn whole_body_max_bytes(&self) -> u64 {
-        (self.borrowed_body_max_bytes as u64).min(self.message_size_max_bytes)
+    /// The largest body that is handed out as it lies in the buffer, from which pieces up to
+    /// `copied_piece_max` are copied, without being judged by its size: never more than a message may have
+    /// (PUB-03).
+    #[inline]
+    pub(super) fn whole_body_max_bytes(&self, copied_piece_max: usize) -> u64 {
+        let borrowed = self.borrowed_body_max_bytes.max(copied_piece_max);
+        (borrowed as u64).min(self.message_size_max_bytes)
     }
 }
 

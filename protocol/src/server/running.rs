@@ -88,7 +88,7 @@ impl Connection {
         }
         let (ids, arguments) = frame.payload.split_first_chunk::<4>()?;
         let (event, len) = match *ids {
-            PUBLISH_IDS => self.whole_publish(frame, arguments, rest)?,
+            PUBLISH_IDS => self.whole_publish(frame, arguments, input)?,
             ACK_IDS => {
                 let (channel, ack) = (frame.channel, parse_ack(arguments)?);
                 (Event::Ack { channel, ack }, 0)
@@ -104,12 +104,12 @@ impl Connection {
         &self,
         frame: Frame<'a>,
         arguments: &'a [u8],
-        rest: &'a [u8],
+        input: &Input<'a>,
     ) -> Option<(Event<'a>, usize)> {
         let channel = frame.channel;
         let publish = PublishMethod::parse(arguments)?;
-        let content = rest.get(frame.wire_len()..)?;
-        let body_max = self.options.whole_body_max_bytes();
+        let content = input.rest().get(frame.wire_len()..)?;
+        let body_max = self.options.whole_body_max_bytes(input.copied_piece_max);
         let (publish, len) = content::whole(channel, publish, content, self.payload_max, body_max)?;
         Some((Event::Publish { channel, publish }, len))
     }
@@ -176,7 +176,7 @@ impl Connection {
     fn on_content_frame<'a>(
         &mut self,
         frame: Frame<'a>,
-        input: &Input<'_>,
+        input: &Input<'a>,
     ) -> Result<Option<Event<'a>>, Fault> {
         let options = Arc::clone(&self.options);
         let Some(ChannelState::Open(slot)) = self.channels.state(frame.channel) else {
@@ -185,18 +185,15 @@ impl Connection {
         let Some(mut assembly) = slot.take() else {
             return Ok(None);
         };
-        let held_before = assembly.held_bytes();
+        self.assembling_bytes -= assembly.held_bytes();
         let assembled = assembly.take(frame, input, &options)?;
-        self.assembling_bytes += assembly.held_bytes() - held_before;
         match assembled {
-            Assembled::Whole(publish) => {
-                self.assembling_bytes -= assembly.held_bytes();
-                Ok(Some(Event::Publish {
-                    channel: frame.channel,
-                    publish,
-                }))
-            }
+            Assembled::Whole(publish) => Ok(Some(Event::Publish {
+                channel: frame.channel,
+                publish,
+            })),
             Assembled::NotYet => {
+                self.assembling_bytes += assembly.held_bytes();
                 *slot = Some(assembly);
                 self.check_assembling_bytes().map(|()| None)
             }
