@@ -83,6 +83,8 @@ impl Argon2idHash {
         Some(tag.into())
     }
 
+    /// What the function takes, if it is within the bounds. They are looked at first: `Params::new` multiplies the
+    /// lanes without a look at how many there are.
     fn params(&self) -> Option<Params> {
         let Self {
             memory_kib,
@@ -91,8 +93,9 @@ impl Argon2idHash {
             ..
         } = *self;
         let is_bounded = memory_kib <= MEMORY_KIB_MAX && passes <= PASSES_MAX && lanes <= LANES_MAX;
-        let params = Params::new(memory_kib, passes, lanes, Some(self.tag.len())).ok();
-        params.filter(|_| is_bounded)
+        is_bounded
+            .then(|| Params::new(memory_kib, passes, lanes, Some(self.tag.len())).ok())
+            .flatten()
     }
 
     /// Reads a PHC string. `None` if it is none of argon2id in version 1.3, or one beyond the bounds.
@@ -197,6 +200,8 @@ mod tests {
             "m=4294967295,t=1,p=1",
             "m=64,t=17,p=1",
             "m=1024,t=1,p=17",
+            "m=64,t=1,p=536870912",
+            "m=64,t=4294967295,p=4294967295",
             "m=7,t=1,p=1",
             "m=64,t=0,p=1",
             "m=64,t=1,p=0",
