@@ -197,7 +197,7 @@ const HELLO_FRAME_LEN: usize = 5 + encode::FRAME_OVERHEAD;
 /// bytes. The body comes in frames of this size.
 fn body_and_buffer(
     body_len: usize,
-    frame_len: usize,
+    frame_len: u32,
     allocated: usize,
 ) -> (Vec<Bytes>, std::ops::Range<*const u8>) {
     let (mut out, body) = (BytesMut::new(), vec![7; body_len]);
@@ -235,11 +235,7 @@ fn a_body_keeps_no_more_of_a_buffer_than_an_eighth_beside_itself() {
     }
     // Each of many frames has less than half of the buffer.
     let (parts, buffer) = body_and_buffer(60_000, 10_000, 65_536);
-    assert!(
-        parts
-            .iter()
-            .all(|part| !buffer.contains(&part.as_ptr()))
-    );
+    assert!(parts.iter().all(|part| !buffer.contains(&part.as_ptr())));
 }
 
 /// A number that was closed, by either side, is free again; only open ones count (TUNE-07, TUNE-13).
