@@ -29,25 +29,28 @@ pub(super) fn progress(received: &[u8]) -> Result<Progress, ProxyError> {
     }
 }
 
-/// What is missing for certain of a line without its end.
+/// What is missing for certain of a line without its end. A refusal is the one of the shortest beginning that
+/// cannot go on, so that it does not depend on the pieces in which a line came.
 fn wanted(received: &[u8]) -> Result<Progress, ProxyError> {
-    let of_end = if received.ends_with(b"\r") { 1 } else { 2 };
-    if received.len() + of_end > BYTES_MAX {
-        return Err(ProxyError::EndlessLine);
-    }
-    let (may_end, before) = match received {
-        [before @ .., b'\r'] => (true, before),
-        all => (false, all),
+    let in_time = received.iter().take(BYTES_MAX);
+    let text = in_time.take_while(|byte| is_text_byte(byte)).count();
+    let (line, rest) = received.split_at(text);
+    let of_end = match rest {
+        _ if text + END.len() > BYTES_MAX => return Err(ProxyError::EndlessLine),
+        [] => END.len(),
+        [b'\r'] if origin(line).is_some() => 1,
+        _ => return Err(ProxyError::BrokenLine),
     };
-    if !is_text(before) || (may_end && origin(before).is_none()) {
-        return Err(ProxyError::BrokenLine);
-    }
     let least = BYTES_MIN.saturating_sub(received.len());
     Ok(Progress::Wants(least.max(of_end)))
 }
 
 fn is_text(line: &[u8]) -> bool {
-    line.iter().all(|byte| matches!(byte, b' '..=b'~'))
+    line.iter().all(is_text_byte)
+}
+
+fn is_text_byte(byte: &u8) -> bool {
+    matches!(byte, b' '..=b'~')
 }
 
 fn origin(line: &[u8]) -> Option<Origin> {

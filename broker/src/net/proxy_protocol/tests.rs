@@ -124,6 +124,22 @@ fn a_line_that_does_not_end_is_refused_after_107_bytes() {
     assert_eq!(progress(&late), Err(ProxyError::EndlessLine));
 }
 
+/// A byte that does not belong in a line, close to its longest length: found by fuzzing.
+#[test]
+fn a_line_is_refused_alike_in_whatever_pieces_it_comes() {
+    for at in 95..110 {
+        for end in [b"\r\x07", b"x\x07", b"\x07x", b"\r\r"] {
+            let text = [b"PROXY UNKNOWN ".as_slice(), &[b'x'; 120]].concat();
+            let line = [&text[..at], end, b"\r\n".as_slice(), &text].concat();
+            let at_once = read(&line, |wanted| wanted).unwrap_err();
+            for piece in 1..4 {
+                let by_parts = read(&line, |_| piece).unwrap_err();
+                assert_eq!(by_parts, at_once, "{end:?} at {at} in pieces of {piece}");
+            }
+        }
+    }
+}
+
 #[test]
 fn binary_headers_are_read() {
     let of_client = client("192.0.2.1:40000");
