@@ -38,6 +38,10 @@ pub const TURNS_IN_A_ROW_MAX: u32 = 8;
 /// A turn that has read this many bytes is the last in a row. Whoever sends without pause would else have
 /// eight turns for each one of those who consume what it sends, and the queue between them would grow.
 pub const READ_BEFORE_OTHERS_BYTES: usize = 16_384;
+/// A turn in which finding the way of messages has taken this long, in milliseconds, handles no more input: others
+/// have their turns first. Usual ways are found in microseconds; patterns that are made to be matched
+/// slowly take many times that, and a read holds hundreds of messages.
+pub const ROUTING_PER_TURN_MS_MAX: u64 = 5;
 /// Uncommitted transactions hold at most this many bytes per channel; the next publish closes the
 /// connection with 506.
 pub const TRANSACTION_BYTES_MAX: usize = 134_217_728;

@@ -10,10 +10,11 @@ use std::time::Duration;
 
 use bytes::{BufMut as _, BytesMut};
 use leveret::{Broker, Config};
+use leveret_protocol::client::write_publish;
 use leveret_protocol::content::ContentHeader;
 use leveret_protocol::method::connection::Method as Connection;
 use leveret_protocol::method::{basic, channel, exchange, queue, tx, write_frame};
-use leveret_protocol::{Method, MethodId, ShortStr};
+use leveret_protocol::{Method, MethodId, Properties, ShortStr};
 use support::{Client, Close, PATIENCE};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::timeout;
@@ -261,6 +262,97 @@ async fn unsettled_deliveries() {
         begin_message(0, &mut bytes);
     }
     is_refused_and_comes_back(bytes).await;
+}
+
+/// A client on channel 1.
+async fn on_channel(address: SocketAddr) -> Client {
+    let mut client = Client::open(address).await;
+    let open = channel::Open::default();
+    client.call(1, open, channel::OpenOk::ID).await;
+    client
+}
+
+/// Asks for replies and publishes a request; the address for replies as whoever gets it reads it.
+async fn request(requester: &mut Client, replier: &mut Client) -> Vec<u8> {
+    let declare = queue::Declare {
+        queue: QUEUE,
+        ..Default::default()
+    };
+    requester.call(1, declare, queue::DeclareOk::ID).await;
+    let reply_to = ShortStr(b"amq.rabbitmq.reply-to");
+    let consume = basic::Consume {
+        queue: reply_to,
+        no_ack: true,
+        ..Default::default()
+    };
+    requester.call(1, consume, basic::ConsumeOk::ID).await;
+    let publish = basic::Publish {
+        routing_key: QUEUE,
+        ..Default::default()
+    };
+    let properties = Properties {
+        reply_to: Some(reply_to),
+        ..Default::default()
+    };
+    let mut out = BytesMut::new();
+    write_publish(1, publish, &properties, b"?", 131_072, &mut out);
+    requester.stream.write_all(&out).await.unwrap();
+    let qos = basic::Qos::default();
+    requester.call(1, qos, basic::QosOk::ID).await;
+    let get = basic::Get {
+        queue: QUEUE,
+        no_ack: true,
+        ..Default::default()
+    };
+    replier.call(1, get, basic::GetOk::ID).await;
+    let header = replier.next_frame().await;
+    let _body = replier.next_frame().await;
+    let header = ContentHeader::parse(&header.payload).unwrap();
+    let properties = Properties::parse(header.properties).unwrap();
+    properties.reply_to.unwrap().0.to_vec()
+}
+
+#[tokio::test]
+async fn direct_replies_that_nobody_takes() {
+    const BODY_BYTES: usize = 50_000;
+    let reserve_bytes = 4 << 20;
+    let (broker, address) = support::start(Config {
+        memory_reserve_bytes: reserve_bytes,
+        ..Config::default()
+    })
+    .await;
+    let before = broker.reserved_bytes();
+    let mut requester = on_channel(address).await;
+    let mut replier = on_channel(address).await;
+    let reply_to = request(&mut requester, &mut replier).await;
+    let publish = basic::Publish {
+        routing_key: ShortStr(&reply_to),
+        ..Default::default()
+    };
+    // Much more than sockets and the reserve take.
+    for _ in 0..1_000 {
+        let (mut out, properties) = (BytesMut::new(), Properties::default());
+        let body = [7; BODY_BYTES];
+        write_publish(1, publish, &properties, &body, 131_072, &mut out);
+        replier.stream.write_all(&out).await.unwrap();
+        assert!(broker.reserved_bytes() <= reserve_bytes);
+    }
+    replier
+        .call(1, basic::Qos::default(), basic::QosOk::ID)
+        .await;
+    // Another reply would not have fitted.
+    let left = reserve_bytes - broker.reserved_bytes();
+    assert!(left < 4 * BODY_BYTES as u64, "{left} bytes are left");
+    drop(requester);
+    drop(replier);
+    // The queue that requests came by stays.
+    let queue_bytes = 4_096;
+    let settled = async {
+        while broker.reserved_bytes() > before + queue_bytes {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    timeout(PATIENCE, settled).await.unwrap();
 }
 
 #[tokio::test]

@@ -12,7 +12,8 @@
 //! nobody else is; deliveries stop earlier, at the outbox's high-water mark. It does not read what
 //! publishes far ahead of the store. While an answer is parked, it reads what its buffer holds, which
 //! shows whether the peer is still there, and handles it later; while a password is looked at, it reads
-//! nothing. After a few turns in a row, or one in which it has read much, it lets other connections run.
+//! nothing. After a few turns in a row, or one in which it has read much or the way of messages was long to find,
+//! it lets other connections run.
 
 use std::future::{Future, poll_fn};
 use std::io;
@@ -132,6 +133,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Future for ConnectionTask<S> {
         for _ in 0..TURNS_IN_A_ROW_MAX {
             match self.turn(cx)? {
                 Step::Did if self.read_last >= READ_BEFORE_OTHERS_BYTES => break,
+                Step::Did if self.session.has_had_its_turn => break,
                 Step::Did => {}
                 Step::Waits => return Poll::Pending,
                 Step::End => return Poll::Ready(Ok(())),
@@ -206,7 +208,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> ConnectionTask<S> {
         let is_buffer_full =
             parked && (self.session.awaits_verdict() || self.received.len() >= READ_TURN_BYTES_MAX);
         let waits_for_store = is_buffer_full || self.session.must_wait_for_commit();
-        self.listening = !self.session.blocked && !waits_for_store;
+        // What was received and could not be handled comes first.
+        let is_behind = self.unhandled && !parked;
+        self.listening = !self.session.blocked && !waits_for_store && !is_behind;
         if !self.listening || self.reading_stopped {
             return Ok(Step::Waits);
         }

@@ -17,6 +17,7 @@ use crate::access::verifier::Asker;
 use crate::amqp::reply_box::{Reply, ReplyBox};
 use crate::core::direct_reply::ReplyAddress;
 use crate::core::queue::Bell;
+use crate::core::reserve::Share;
 
 /// What the broker tells a connection.
 #[derive(Debug, Default)]
@@ -77,9 +78,13 @@ impl Mailbox {
     }
 
     /// The connection consumes direct replies under its own address from now on.
-    pub(crate) fn expect_replies(&self, at: &ReplyAddress) {
+    /// What waits is held by this share, if there was none before.
+    pub(crate) fn expect_replies(&self, at: &ReplyAddress, share: Share) {
         let mut inside = self.lock();
-        inside.replies.get_or_insert_default().open(at);
+        let replies = &mut inside.replies;
+        replies
+            .get_or_insert_with(|| Box::new(ReplyBox::within(share)))
+            .open(at);
     }
 
     /// A channel of the connection does not consume direct replies any more.

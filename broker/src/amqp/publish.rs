@@ -5,6 +5,7 @@
 //! the user may publish there, so the usual publish costs one look into the cache.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use leveret_protocol::server::content::Publish;
 use leveret_protocol::{Fault, Properties, ReplyCode, ShortStr, Table};
@@ -361,7 +362,9 @@ impl Session {
             message: Some(message),
             now: self.moment,
         };
+        let begun = Instant::now();
         let targets = self.vhost()?.route_publish(message.exchange(), &routing)?;
+        self.note_routing(begun.elapsed());
         if message.exchange().is_empty() {
             self.stage_replies(routing_keys, message);
         }

@@ -88,7 +88,7 @@ impl Session {
             address,
             name: Arc::from(address.name()),
         }));
-        self.mailbox.expect_replies(&address);
+        self.mailbox.expect_replies(&address, self.share.sibling());
         if !consume.nowait {
             let consumer_tag = ShortStr(tag);
             self.reply(number, basic::ConsumeOk { consumer_tag });

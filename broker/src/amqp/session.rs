@@ -7,7 +7,7 @@
 //! first hands over what is staged, so that its answer knows of everything sent before it (CHAN-19).
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use leveret_protocol::method::connection;
@@ -34,7 +34,9 @@ use crate::core::queue_handle::{ConnectionId, QueueHandle};
 use crate::core::reserve::Share;
 use crate::core::route_cache::RouteCache;
 use crate::core::vhost::Vhost;
-use crate::limits::{ACCOUNT_STEP_BYTES, CONNECTION_BYTES, CONNECTION_TLS_BYTES};
+use crate::limits::{
+    ACCOUNT_STEP_BYTES, CONNECTION_BYTES, CONNECTION_TLS_BYTES, ROUTING_PER_TURN_MS_MAX,
+};
 use crate::net::peer::Peer;
 use crate::node::Node;
 
@@ -100,6 +102,10 @@ pub(crate) struct Session {
     /// True once the client has published during an alarm: only those are held up (FLOW-01), and nothing
     /// they sent behind that publish is handled before [`Session::block_if_alarmed`] has looked (FLOW-06).
     pub(crate) has_published: bool,
+    /// How long finding the way of messages has taken in this turn.
+    pub(crate) routing_time: Duration,
+    /// True when that took so long that it is for others now (see [`ROUTING_PER_TURN_MS_MAX`]).
+    pub(crate) has_had_its_turn: bool,
     /// True while an alarm keeps the connection from being read (FLOW-06).
     pub(crate) blocked: bool,
     /// When deliveries are next held against the consumer timeouts, if there are any.
@@ -154,6 +160,8 @@ impl Session {
             waits_for_settles: false,
             cancelled_behind_answer: Vec::new(),
             has_published: false,
+            routing_time: Duration::ZERO,
+            has_had_its_turn: false,
             blocked: false,
             look_at_deliveries_at: None,
             now,
@@ -163,8 +171,10 @@ impl Session {
         }
     }
 
-    /// The time that the rest of the turn goes by.
+    /// A turn begins, and goes by this time.
     pub(crate) fn set_time(&mut self, now: Instant) {
+        self.routing_time = Duration::ZERO;
+        self.has_had_its_turn = false;
         self.now = now;
         self.moment = self.node.clock.moment(now);
     }
@@ -196,9 +206,16 @@ impl Session {
         }
     }
 
-    /// True while received bytes have to wait: for a parked answer, or for the end of an alarm.
+    /// True while received bytes have to wait: for a parked answer, for the end of an alarm, or for the next
+    /// turn.
     pub(crate) fn holds_input(&self) -> bool {
-        self.parked.is_some() || self.has_published
+        self.parked.is_some() || self.has_published || self.has_had_its_turn
+    }
+
+    /// So long took it to find the way of a message.
+    pub(crate) fn note_routing(&mut self, time: Duration) {
+        self.routing_time += time;
+        self.has_had_its_turn = self.routing_time >= Duration::from_millis(ROUTING_PER_TURN_MS_MAX);
     }
 
     /// Handles what `received` holds, all of it or until input is held; it lies in an allocation of so many

@@ -4,7 +4,7 @@
 //!   queued messages ──▶ memory_high_watermark_bytes      publishers wait (see `memory`)
 //!   all the rest    ──▶ memory_reserve_bytes             whoever asks for more is refused
 //!     connections, channels, consumers, incomplete messages, transactions,
-//!     queues, exchanges, bindings, what exchanges remember
+//!     direct replies that wait, queues, exchanges, bindings, what exchanges remember
 //! ```
 //!
 //! Whoever holds memory for a peer has a [`Share`], which grows before the memory is taken and returns what it

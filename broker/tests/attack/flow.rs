@@ -198,7 +198,7 @@ async fn n041_requests_at_once_that_have_to_be_stored_are_all_answered() {
 
 #[tokio::test]
 async fn n042_as_many_channels_as_there_are_numbers() {
-    let broker = BrokerProcess::start(&["channel_max=0"]).await;
+    let broker = BrokerProcess::start(&["channel_max=0", "memory_reserve_bytes=268435456"]).await;
     let before = broker.memory_peak_bytes();
     let mut manners = Manners::default();
     manners.tune.channel_max = 0;

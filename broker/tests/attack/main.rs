@@ -19,6 +19,7 @@ mod data_directory;
 mod flow;
 mod frames;
 mod handshake;
+mod hoards;
 mod list;
 mod lock_file;
 mod methods;

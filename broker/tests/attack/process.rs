@@ -1,7 +1,8 @@
 //! [`BrokerProcess`]: the built broker as a process of its own, where it matters what it takes of the
 //! system: memory, descriptors, files, lines of the log.
 //!
-//! Invariants: it ends with this value; every wait is bounded.
+//! Invariants: it ends with this value; every wait is bounded; at its end it has never had more memory than it
+//! was allowed: for messages, for everything else, and for itself ([`PROCESS_BYTES`]).
 
 use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
@@ -12,8 +13,19 @@ use std::sync::mpsc::{self, Receiver};
 use crate::arena::Healthy;
 use crate::support::PATIENCE;
 
+const MIB: u64 = 1 << 20;
+/// What a broker has that was not attacked: its code, its threads, and what the allocator keeps for them. A build
+/// without optimization has 31 MiB when it starts.
+const PROCESS_BYTES: u64 = 64 * MIB;
+/// What brokers of attacks may have for messages, unless an attack says otherwise: little, so that it is seen
+/// if somebody takes more.
+const WATERMARK: (&str, u64) = ("memory_high_watermark_bytes", 64 * MIB);
+/// The same for everything else.
+const RESERVE: (&str, u64) = ("memory_reserve_bytes", 64 * MIB);
+
 pub(crate) struct BrokerProcess {
     child: Child,
+    memory_max_bytes: u64,
     log: Receiver<String>,
     /// What it logged before it listened.
     start: Vec<String>,
@@ -23,7 +35,20 @@ pub(crate) struct BrokerProcess {
 impl BrokerProcess {
     /// A broker that keeps nothing, with these settings.
     pub(crate) async fn start(settings: &[&str]) -> Self {
-        Self::started(Self::command("", settings))
+        let mut memory_max_bytes = PROCESS_BYTES;
+        let mut all: Vec<String> = settings.iter().map(|setting| setting.to_string()).collect();
+        for (key, default) in [WATERMARK, RESERVE] {
+            let set = all
+                .iter()
+                .find_map(|setting| setting.strip_prefix(key)?.strip_prefix('='));
+            let bytes = set.map_or(default, |bytes| bytes.parse().unwrap());
+            memory_max_bytes += bytes;
+            all.push(format!("{key}={bytes}"));
+        }
+        let all: Vec<&str> = all.iter().map(String::as_str).collect();
+        let mut broker = Self::started(Self::command("", &all));
+        broker.memory_max_bytes = memory_max_bytes;
+        broker
     }
 
     /// The command that starts a broker on a data directory; none if that is empty.
@@ -57,6 +82,7 @@ impl BrokerProcess {
             if let Some(address) = listening(&line) {
                 return Ok(Self {
                     child,
+                    memory_max_bytes: u64::MAX,
                     log,
                     start,
                     address,
@@ -76,12 +102,15 @@ impl BrokerProcess {
 
     /// The most memory that it has had, in bytes.
     pub(crate) fn memory_peak_bytes(&self) -> u64 {
-        let status = self.proc_file("status");
-        let line = status.lines().find(|line| line.starts_with("VmHWM:"));
-        let kib = line
-            .and_then(|line| line.split_whitespace().nth(1))
-            .unwrap();
-        kib.parse::<u64>().unwrap() * 1024
+        self.memory_peak().unwrap()
+    }
+
+    /// None if it has ended.
+    fn memory_peak(&self) -> Option<u64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).ok()?;
+        let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
+        let kib = line.split_whitespace().nth(1)?;
+        Some(kib.parse::<u64>().ok()? * 1024)
     }
 
     pub(crate) fn open_files(&self) -> usize {
@@ -129,8 +158,15 @@ impl BrokerProcess {
     }
 
     fn end(&mut self) {
+        let peak = self.memory_peak();
         let _ = self.child.kill();
         let _ = self.child.wait();
+        let max = self.memory_max_bytes;
+        if let Some(peak) = peak
+            && !std::thread::panicking()
+        {
+            assert!(peak <= max, "{peak} bytes are held where {max} are allowed");
+        }
     }
 }
 

@@ -11,6 +11,7 @@ mod consumer_timeout;
 mod direct_reply;
 mod flood;
 mod renewed;
+mod slow_routes;
 mod stored_queue;
 #[path = "../../../tests/support/mod.rs"]
 pub(crate) mod support;
