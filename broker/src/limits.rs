@@ -125,3 +125,8 @@ pub const EXCHANGE_BYTES: u64 = 640;
 /// What a binding costs beside its key and arguments. Measured on a topic exchange with keys of 14 bytes, where
 /// it is most: 0.64 KiB.
 pub const BINDING_BYTES: u64 = 640;
+/// What each word of a routing key costs beyond [`BINDING_USUAL_WORDS`]: a topic exchange may have a node for it
+/// that no other key shares.
+pub const BINDING_WORD_BYTES: u64 = 320;
+/// So many words are in what every binding costs.
+pub const BINDING_USUAL_WORDS: u64 = 3;

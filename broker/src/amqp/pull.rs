@@ -67,7 +67,7 @@ impl Held {
     fn add(&mut self, deliveries: &[Delivery], no_ack: bool) {
         for delivery in deliveries {
             self.messages += u32::from(!no_ack);
-            self.bytes += delivery.message.body_len();
+            self.bytes += delivery.message.total_len();
         }
     }
 }

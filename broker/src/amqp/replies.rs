@@ -52,7 +52,7 @@ pub(crate) struct StagedReplies {
 
 impl StagedReplies {
     fn push(&mut self, reply: Reply) {
-        self.bytes += reply.message.body_len();
+        self.bytes += reply.message.total_len();
         self.replies.push(reply);
     }
 

@@ -29,7 +29,7 @@ pub(crate) struct StagedQueue {
     pub(crate) queue: Arc<QueueHandle>,
     pub(crate) batch: Vec<Message>,
     pub(crate) tickets: Vec<Ticket>,
-    /// Body bytes of the batch.
+    /// What the messages of the batch take.
     pub(crate) bytes: usize,
 }
 
@@ -51,7 +51,7 @@ impl Stage {
     /// Adds a message for one queue.
     pub(crate) fn push(&mut self, queue: &Arc<QueueHandle>, message: Message, ticket: Ticket) {
         self.messages += 1;
-        let bytes = message.body_len();
+        let bytes = message.total_len();
         self.bytes += bytes;
         let place = self.place(queue);
         place.bytes += bytes;

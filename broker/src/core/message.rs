@@ -236,6 +236,24 @@ impl Message {
         }
     }
 
+    /// The length of everything, which is about what it takes of memory.
+    #[inline]
+    pub fn total_len(&self) -> usize {
+        match &self.0 {
+            Storage::Small(bytes) => bytes.len(),
+            Storage::Large(large) => large.head.len() + large.body_len,
+        }
+    }
+
+    /// The length of everything but the body: address, properties, blind keys, and a few bytes before them.
+    #[inline]
+    pub fn head_len(&self) -> usize {
+        match &self.0 {
+            Storage::Small(bytes) => bytes.len() - self.body_len(),
+            Storage::Large(large) => large.head.len(),
+        }
+    }
+
     /// The body's length in bytes.
     #[inline]
     pub fn body_len(&self) -> usize {

@@ -10,6 +10,7 @@ use leveret_protocol::{Properties, ShortStr, TableBuf, Value};
 use crate::attacker::{Attacker, FRAME_MAX, one, publish};
 use crate::flow::{consume, flood_until_held_up};
 use crate::process::BrokerProcess;
+use crate::storage::empty_directory;
 use crate::topology::bind;
 
 const WATERMARK: &str = "memory_high_watermark_bytes=16777216";
@@ -68,6 +69,37 @@ async fn n085_messages_of_any_make_are_held_up_at_the_watermark() {
     }
 }
 
+/// Persistent messages leave memory, whatever part of them is the large one.
+#[tokio::test]
+async fn n085_stored_messages_with_large_headers_leave_memory() {
+    let data_dir = empty_directory("n085");
+    let broker = BrokerProcess::start_on(&data_dir, &[WATERMARK, RESERVE]).await;
+    let mut attacker = Attacker::on_channel(broker.address).await;
+    let declare = queue::Declare {
+        queue: ShortStr(b"hoard"),
+        durable: true,
+        ..Default::default()
+    };
+    attacker.call(1, declare, queue::DeclareOk::ID).await;
+    let headers = one("h", Value::LongStr(&[7; 50_000]));
+    let properties = Properties {
+        headers: Some(headers.view()),
+        delivery_mode: Some(2),
+        ..Default::default()
+    };
+    let flood = flood_of("", "hoard", &properties, b"");
+    for _ in 0..1_000 {
+        attacker.send(&flood).await;
+    }
+    broker.serves().await;
+    drop(broker);
+    // Nor do they come back all at once.
+    let broker = BrokerProcess::start_on(&data_dir, &[WATERMARK, RESERVE]).await;
+    let mut attacker = Attacker::on_channel(broker.address).await;
+    assert_eq!(attacker.get("hoard").await, Some(Vec::new()));
+    broker.serves().await;
+}
+
 #[tokio::test]
 async fn n085_a_message_in_many_queues_takes_a_place_in_each() {
     const QUEUES: usize = 50;
@@ -122,7 +154,8 @@ async fn n078_bindings_are_refused_at_the_reserve() {
     let mut attacker = Attacker::on_channel(broker.address).await;
     attacker.declare("bound", &TableBuf::new()).await;
     is_refused(&mut attacker, |number, out| {
-        let key = format!("{number}.{}", "word.".repeat(40));
+        // Words that no other key shares, as many as there can be.
+        let key = format!("{number}{}", ".".repeat(240));
         let bind = queue::Bind {
             nowait: true,
             arguments: arguments.view(),
@@ -208,6 +241,7 @@ async fn n051_replies_that_nobody_reads_are_dropped() {
             replier.send(&flood).await;
         }
     }
+    // They have taken the reserve, so that nobody else can come until they are read or their clients are gone.
     replier.goes_on(1).await;
-    broker.serves().await;
+    drop(deaf);
 }

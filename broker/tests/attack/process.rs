@@ -35,6 +35,11 @@ pub(crate) struct BrokerProcess {
 impl BrokerProcess {
     /// A broker that keeps nothing, with these settings.
     pub(crate) async fn start(settings: &[&str]) -> Self {
+        Self::start_on("", settings).await
+    }
+
+    /// A broker on this directory; on none if that is empty.
+    pub(crate) async fn start_on(data_dir: impl AsRef<Path>, settings: &[&str]) -> Self {
         let mut memory_max_bytes = PROCESS_BYTES;
         let mut all: Vec<String> = settings.iter().map(|setting| setting.to_string()).collect();
         for (key, default) in [WATERMARK, RESERVE] {
@@ -46,7 +51,7 @@ impl BrokerProcess {
             all.push(format!("{key}={bytes}"));
         }
         let all: Vec<&str> = all.iter().map(String::as_str).collect();
-        let mut broker = Self::started(Self::command("", &all));
+        let mut broker = Self::started(Self::command(data_dir, &all));
         broker.memory_max_bytes = memory_max_bytes;
         broker
     }

@@ -32,6 +32,7 @@ use super::consumers::{Consumers, RoomLeft};
 use super::deduplication::QueueDeduplication;
 use super::durable::{self, Durable};
 use super::entry::{Entry, NEVER, counted_len, sort_by_position};
+use super::held::{HeadSize, Held};
 use super::letters::Letters;
 use super::options::{ClassicOptions, Overflow};
 use super::ready::Ready;
@@ -50,7 +51,7 @@ pub(super) struct Classic {
     pub(super) consumers: Consumers,
     pub(super) next_position: u64,
     /// Body bytes of all messages the queue holds: ready, assigned and unsettled.
-    pub(super) held_bytes: u64,
+    pub(super) held: Held,
     /// `None` for a queue that keeps nothing.
     pub(super) durable: Option<Box<Durable>>,
     /// Dead letters that are held until they have arrived; `None` for a queue that has never had one.
@@ -74,7 +75,7 @@ impl Classic {
             ready: Ready::new(options.max_priority),
             consumers: Consumers::new(options.single_active_consumer),
             next_position: 0,
-            held_bytes: 0,
+            held: Held::default(),
             durable: None,
             letters: None,
             tick_at: NEVER,
@@ -221,9 +222,9 @@ impl Classic {
             let Aftermath {
                 dropped, records, ..
             } = &mut *call.aftermath;
-            let (held_bytes, durable) = (&mut self.held_bytes, &self.durable);
+            let (held, durable) = (&mut self.held, &self.durable);
             let done = |entry: Entry| {
-                *held_bytes -= entry.body_len() as u64;
+                held.sub(&entry);
                 if let (true, Some(durable)) = (entry.logged, durable) {
                     let (at, bytes) = (entry.position, entry.body_bytes());
                     durable::write_settled(durable.log, at, bytes, records);
@@ -274,7 +275,8 @@ impl Classic {
             deduplication.purged();
         }
         let dropped = self.ready.len();
-        self.held_bytes -= self.ready.bytes();
+        self.held.bodies -= self.ready.bytes();
+        self.held.heads -= self.ready.head_bytes();
         aftermath.purged.append(&mut self.ready.take_all());
         if let Some(durable) = &mut self.durable {
             // What it brings is not wanted any more.
@@ -308,7 +310,7 @@ impl Classic {
         let ready = self.drop_ready(aftermath);
         self.ring_getters(aftermath);
         aftermath.retired = Some(Box::new(std::mem::take(&mut self.consumers)));
-        self.held_bytes = 0;
+        self.held = Held::default();
         self.letters = None;
         // Its log goes as a whole; nothing is written to it any more.
         self.durable = None;
@@ -327,8 +329,9 @@ impl Classic {
             unsettled,
             consumers: self.consumers.count(),
             ready_bytes: self.ready.bytes(),
-            held_bytes: self.held_bytes + letters_bytes,
-            resident_bytes: self.held_bytes + letters_bytes - self.ready.stored_bytes()
+            held_bytes: self.held.bodies + letters_bytes,
+            resident_bytes: self.held.bodies + self.held.heads + letters_bytes
+                - self.ready.stored_bytes()
                 + remembered,
             resident_messages: ready + unsettled + letters_resident - self.ready.stored_len(),
             dead_letters: letters.map_or(0, Letters::len),
@@ -341,7 +344,7 @@ impl Classic {
     pub(super) fn take_in(&mut self, message: Message, call: &mut Call<'_>) {
         let expires_at = self.deadline(&message, call.now);
         let mut entry = Entry::new(message, self.next_position, expires_at);
-        self.held_bytes += entry.body_len() as u64;
+        self.held.add(&entry);
         self.next_position += 1;
         let is_open = match &self.durable {
             Some(durable) => {
@@ -402,7 +405,8 @@ impl Classic {
         }
         for delivery in sent {
             let bytes = counted_len(&delivery.message);
-            self.held_bytes -= u64::from(bytes);
+            self.held.bodies -= u64::from(bytes);
+            self.held.heads -= HeadSize::of(&delivery.message).bytes();
             if let Some(durable) = &self.durable
                 && (self.options.keeps_transient || delivery.message.is_persistent())
             {
@@ -497,7 +501,7 @@ impl Classic {
         if let Some(deduplication) = &mut self.deduplication {
             deduplication.left(entry.position);
         }
-        self.held_bytes -= entry.body_len() as u64;
+        self.held.sub(&entry);
         if self.options.at_least_once {
             return self.bury_letter(entry, reason, call);
         }

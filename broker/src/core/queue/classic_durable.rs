@@ -42,7 +42,7 @@ impl Classic {
             queue.next_position = recovered.next_index;
             if let Some(run) = durable::recovered_run(recovered) {
                 queue.ready.recover(run);
-                queue.held_bytes = run.bytes;
+                queue.held.bodies = run.bytes;
             }
             queue.recover_letters(recovered);
         }
@@ -238,10 +238,11 @@ impl Classic {
             entries,
             unreadable: unreadable.count() as u64 + letters,
         };
-        let before = self.ready.bytes();
+        let (bodies, heads) = (self.ready.bytes(), self.ready.head_bytes());
         self.ready.place_loaded(loaded, &mut aftermath.dropped);
         // What could not be read is not held any more: nobody will ever be handed it.
-        self.held_bytes = self.held_bytes - before + self.ready.bytes();
+        self.held.bodies = self.held.bodies - bodies + self.ready.bytes();
+        self.held.heads = self.held.heads - heads + self.ready.head_bytes();
     }
 
     /// Ends a call to a durable queue: asks for what its head waits for.
@@ -321,7 +322,10 @@ impl Classic {
     fn page_block(&mut self) -> Paged {
         match &self.durable {
             Some(durable) if durable.is_over_share(&self.ready) => {
-                self.ready.page_out(&durable.page_limits())
+                let heads = self.ready.head_bytes();
+                let paged = self.ready.page_out(&durable.page_limits());
+                self.held.heads -= heads - self.ready.head_bytes();
+                paged
             }
             _ => Paged::Nothing,
         }

@@ -71,7 +71,7 @@ impl Classic {
     /// Acknowledged messages are done with, and may come again.
     pub(super) fn acknowledge(&mut self, settled: &mut Vec<Entry>, call: &mut Call<'_>) {
         for entry in settled.drain(..) {
-            self.held_bytes -= entry.body_len() as u64;
+            self.held.sub(&entry);
             if let Some(deduplication) = &mut self.deduplication {
                 deduplication.left(entry.position);
             }

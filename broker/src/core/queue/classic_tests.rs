@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod bench;
+mod heads;
 mod priorities;
 
 use super::consumers::ASSIGNED_MAX;

@@ -128,7 +128,8 @@ impl RoomLeft {
 
     fn take(&mut self, entry: &Entry) {
         self.messages -= 1;
-        self.bytes = self.bytes.saturating_sub(entry.body_len());
+        let bytes = usize::try_from(entry.memory_bytes()).unwrap_or(usize::MAX);
+        self.bytes = self.bytes.saturating_sub(bytes);
         self.none_taken = false;
     }
 
@@ -489,7 +490,7 @@ impl Slot {
     }
 
     fn deliver(&mut self, entry: Entry) -> Delivery {
-        let redelivered = entry.redelivered;
+        let redelivered = entry.is_redelivered();
         let return_count = u32::from(entry.return_count);
         let position = entry.position;
         let (id, message) = if self.no_ack {

@@ -249,7 +249,8 @@ impl Durable {
 /// What the ready messages need in memory.
 pub(super) fn resident_bytes(ready: &Ready) -> u64 {
     let messages = ready.len() - ready.stored_len();
-    ready.bytes() - ready.stored_bytes() + messages * crate::limits::MESSAGE_OVERHEAD_BYTES
+    let bytes = ready.bytes() - ready.stored_bytes() + ready.head_bytes();
+    bytes + messages * crate::limits::MESSAGE_OVERHEAD_BYTES
 }
 
 /// Everything that a recovered log has, as one run: between its messages there are only such as are

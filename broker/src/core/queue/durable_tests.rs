@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod heads;
 mod histories;
 mod priorities;
 mod rig;

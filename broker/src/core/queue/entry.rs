@@ -4,10 +4,14 @@
 //! its size.
 
 use super::LoadedMessage;
+use super::held::HeadSize;
 use crate::core::{Message, Moment};
 
 /// The deadline of a message that does not expire.
 pub(super) const NEVER: Moment = Moment::from_unix_ms(u64::MAX);
+
+/// The bit of an entry's marks that is set once it came back.
+const REDELIVERED: u8 = !HeadSize::BITS;
 
 /// One message of one queue.
 #[derive(Debug)]
@@ -21,8 +25,8 @@ pub(super) struct Entry {
     body_len: u32,
     /// How often it came back; stays at the largest number.
     pub(super) return_count: u16,
-    /// True once it came back (DELIV-05).
-    pub(super) redelivered: bool,
+    /// A bit for whether it came back, and the size of the message's head.
+    marks: u8,
     /// True if it is in the store: a persistent message of a durable queue.
     pub(super) logged: bool,
 }
@@ -33,11 +37,11 @@ impl Entry {
         Self {
             // The length is kept here so that counting a taken message does not fetch it from memory.
             body_len: counted_len(&message),
+            marks: HeadSize::of(&message).to_bits(),
             message,
             position,
             expires_at,
             return_count: 0,
-            redelivered: false,
             logged: false,
         }
     }
@@ -45,12 +49,15 @@ impl Entry {
     /// A message that came back from the store.
     pub(super) fn loaded(loaded: LoadedMessage) -> Self {
         let expires_at = loaded.expires_at.unwrap_or(NEVER);
-        Self {
+        let mut entry = Self {
             return_count: u16::try_from(loaded.return_count).unwrap_or(u16::MAX),
-            redelivered: loaded.redelivered,
             logged: true,
             ..Self::new(loaded.message, loaded.position, expires_at)
+        };
+        if loaded.redelivered {
+            entry.marks |= REDELIVERED;
         }
+        entry
     }
 
     /// The message's body length in bytes.
@@ -63,6 +70,23 @@ impl Entry {
         self.body_len
     }
 
+    /// What the message's head counts for in memory.
+    #[inline]
+    pub(super) fn head_bytes(&self) -> u64 {
+        HeadSize::from_bits(self.marks).bytes()
+    }
+
+    /// What the message counts for in memory, beside what each message does.
+    #[inline]
+    pub(super) fn memory_bytes(&self) -> u64 {
+        u64::from(self.body_len) + self.head_bytes()
+    }
+
+    /// True once it came back (DELIV-05).
+    pub(super) fn is_redelivered(&self) -> bool {
+        self.marks & REDELIVERED != 0
+    }
+
     /// When it expires, if it does.
     pub(super) fn deadline(&self) -> Option<Moment> {
         (self.expires_at != NEVER).then_some(self.expires_at)
@@ -70,7 +94,7 @@ impl Entry {
 
     /// Notes that the message was delivered and came back.
     pub(super) fn mark_returned(&mut self) {
-        self.redelivered = true;
+        self.marks |= REDELIVERED;
         self.return_count = self.return_count.saturating_add(1);
     }
 }
@@ -79,6 +103,11 @@ impl Entry {
 /// that does, going in and out alike.
 pub(super) fn counted_len(message: &Message) -> u32 {
     u32::try_from(message.body_len()).unwrap_or(u32::MAX)
+}
+
+/// What a message counts for in memory, beside what each message does.
+pub(super) fn memory_len(message: &Message) -> u64 {
+    u64::from(counted_len(message)) + HeadSize::of(message).bytes()
 }
 
 /// Sorts by position; cheap for what is sorted already or made of sorted runs.

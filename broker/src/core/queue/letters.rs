@@ -22,7 +22,7 @@
 use std::collections::BTreeMap;
 use std::ops::Bound;
 
-use super::entry::{Entry, NEVER};
+use super::entry::{Entry, NEVER, memory_len};
 use super::{
     DeadLetter, DeathReason, HeldLetter, LetterSent, Load, Loaded, LoadedMessage, QueueId,
 };
@@ -192,7 +192,7 @@ impl Letters {
     fn hold(&mut self, position: u64, note: Note, body_bytes: u32, message: Option<Message>) {
         if message.is_some() {
             self.resident += 1;
-            self.resident_bytes += u64::from(body_bytes);
+            self.resident_bytes += message.as_ref().map_or(0, memory_len);
         }
         let letter = Letter {
             note,
@@ -236,7 +236,7 @@ impl Letters {
             };
         }
         self.resident -= 1;
-        self.resident_bytes -= u64::from(letter.body_bytes);
+        self.resident_bytes -= letter.message.as_ref().map_or(0, memory_len);
         Written::Nothing
     }
 

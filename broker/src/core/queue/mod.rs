@@ -38,6 +38,7 @@ mod durable_tests;
 mod entry;
 #[cfg(test)]
 mod fake_journal;
+mod held;
 pub mod journal;
 mod letters;
 mod marks;

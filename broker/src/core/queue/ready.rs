@@ -41,6 +41,8 @@ pub(super) struct Counts {
     /// Those that are only in the store.
     pub(super) stored_len: u64,
     pub(super) stored_bytes: u64,
+    /// The heads of those in memory, as far as they are unusually large.
+    pub(super) head_bytes: u64,
 }
 
 impl Counts {
@@ -49,7 +51,7 @@ impl Counts {
     }
 
     fn resident_bytes(&self) -> u64 {
-        self.bytes - self.stored_bytes
+        self.bytes - self.stored_bytes + self.head_bytes
     }
 }
 
@@ -59,6 +61,7 @@ impl AddAssign for Counts {
         self.bytes += more.bytes;
         self.stored_len += more.stored_len;
         self.stored_bytes += more.stored_bytes;
+        self.head_bytes += more.head_bytes;
     }
 }
 
@@ -68,6 +71,7 @@ impl SubAssign for Counts {
         self.bytes -= less.bytes;
         self.stored_len -= less.stored_len;
         self.stored_bytes -= less.stored_bytes;
+        self.head_bytes -= less.head_bytes;
     }
 }
 
@@ -185,6 +189,11 @@ impl Ready {
     /// Body bytes of the ready messages that are only in the store.
     pub(super) fn stored_bytes(&self) -> u64 {
         self.counts().stored_bytes
+    }
+
+    /// The heads of the ready messages in memory, as far as they are unusually large.
+    pub(super) fn head_bytes(&self) -> u64 {
+        self.counts().head_bytes
     }
 
     /// When the head expires; [`NEVER`] also for an empty queue and for a head that is not in memory.

@@ -41,6 +41,20 @@ pub(crate) fn prioritized(
     Message::new(parts, &mut Vec::new())
 }
 
+/// A message with this body and so many bytes of properties, which no queue looks into.
+pub(crate) fn headed(body: &str, properties_len: usize, persistent: bool) -> Message {
+    let parts = MessageParts {
+        exchange: b"",
+        routing_key: b"q",
+        properties: &vec![0; properties_len],
+        body: Body::Whole(body.as_bytes()),
+        persistent,
+        priority: 0,
+        expiration_ms: None,
+    };
+    Message::new(parts, &mut Vec::new())
+}
+
 /// The body of a message made here.
 pub(crate) fn body(message: &Message) -> String {
     let parts: Vec<&[u8]> = message.body_parts().collect();

@@ -8,7 +8,9 @@ use crate::core::binding::Binding;
 use crate::core::queue_handle::QueueSpec;
 use crate::core::reserve::Share;
 use crate::core::topology::{Applied, Change, Command, ExchangeSpec, Topology};
-use crate::limits::{BINDING_BYTES, EXCHANGE_BYTES, QUEUE_BYTES};
+use crate::limits::{
+    BINDING_BYTES, BINDING_USUAL_WORDS, BINDING_WORD_BYTES, EXCHANGE_BYTES, QUEUE_BYTES,
+};
 
 /// Routing keys stand in the binding and in the exchange's index, there perhaps word by word.
 const ROUTING_KEY_COPIES: u64 = 3;
@@ -63,7 +65,10 @@ fn of_queue(spec: &QueueSpec) -> u64 {
 }
 
 fn of_binding(binding: &Binding) -> u64 {
-    let key = binding.routing_key().len() as u64 * ROUTING_KEY_COPIES;
+    let routing_key = binding.routing_key();
+    let words = routing_key.iter().filter(|byte| **byte == b'.').count() as u64 + 1;
+    let unusual = words.saturating_sub(BINDING_USUAL_WORDS) * BINDING_WORD_BYTES;
+    let key = routing_key.len() as u64 * ROUTING_KEY_COPIES + unusual;
     BINDING_BYTES + key + copies(binding.arguments().view().as_bytes())
 }
 

@@ -17,7 +17,7 @@ use leveret_storage::{Epoch, LogId, NewMessage, Records, RecoveredLog};
 
 use super::held::{Due, First, Held};
 use crate::core::queue::durable::{recovered_run, write_settled};
-use crate::core::queue::entry::{NEVER, counted_len};
+use crate::core::queue::entry::{NEVER, counted_len, memory_len};
 use crate::core::queue::written::Written;
 use crate::core::queue::{Buried, Effects, Journal, Load, Loaded, Offered, QueueStatus};
 use crate::core::{Message, Moment, stored_message};
@@ -251,7 +251,7 @@ impl Delay {
                 self.held.push_stored(due);
             }
             _ => {
-                self.resident_bytes += u64::from(counted_len(&message));
+                self.resident_bytes += memory_len(&message);
                 self.held.push_resident(due, message);
             }
         }
@@ -309,7 +309,7 @@ impl Delay {
         while self.part.has_room()
             && let Some(message) = self.held.take_resident(now)
         {
-            self.resident_bytes -= u64::from(counted_len(&message));
+            self.resident_bytes -= memory_len(&message);
             self.part.add(message);
         }
     }

@@ -113,6 +113,7 @@ impl Sequence {
         }
         self.counts.len -= 1;
         self.counts.bytes -= u64::from(entry.body_bytes());
+        self.counts.head_bytes -= entry.head_bytes();
         Some(entry)
     }
 
@@ -172,6 +173,7 @@ impl Sequence {
     fn count(&mut self, entry: &Entry) {
         self.counts.len += 1;
         self.counts.bytes += u64::from(entry.body_bytes());
+        self.counts.head_bytes += entry.head_bytes();
     }
 
     fn release_front_block(&mut self) {

@@ -47,6 +47,7 @@ impl StoredRun {
             bytes: self.bytes,
             stored_len: self.count,
             stored_bytes: self.bytes,
+            head_bytes: 0,
         }
     }
 

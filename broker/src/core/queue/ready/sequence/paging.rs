@@ -61,7 +61,7 @@ pub(in crate::core::queue::ready) struct Sum {
 impl Sum {
     fn add(&mut self, entry: &Entry) {
         self.messages += 1;
-        self.bytes += entry.body_len() as u64;
+        self.bytes += entry.memory_bytes();
     }
 
     pub(in crate::core::queue::ready) fn has(&self, messages: u64, bytes: u64) -> bool {
@@ -170,7 +170,8 @@ impl Sequence {
             count: entries.len() as u64,
             bytes: entries.iter().map(|entry| entry.body_len() as u64).sum(),
         };
-        let counted = run.bytes + run.count * rules.overhead_bytes;
+        let head_bytes: u64 = entries.iter().map(Entry::head_bytes).sum();
+        let counted = run.bytes + head_bytes + run.count * rules.overhead_bytes;
         if is_last && entries.len() < BLOCK_ENTRIES_MAX && counted < rules.last_block_bytes_min {
             return Paged::Nothing;
         }
@@ -182,6 +183,7 @@ impl Sequence {
         if next > rules.written_below {
             return Paged::NotWritten;
         }
+        self.counts.head_bytes -= head_bytes;
         let entries = self.replace_by_run(at, run, rules);
         Paged::Out { next, entries }
     }
