@@ -245,15 +245,6 @@ impl Message {
         }
     }
 
-    /// The length of everything but the body: address, properties, blind keys, and a few bytes before them.
-    #[inline]
-    pub fn head_len(&self) -> usize {
-        match &self.0 {
-            Storage::Small(bytes) => bytes.len() - self.body_len(),
-            Storage::Large(large) => large.head.len(),
-        }
-    }
-
     /// The body's length in bytes.
     #[inline]
     pub fn body_len(&self) -> usize {

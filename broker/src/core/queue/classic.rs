@@ -31,7 +31,7 @@ use super::arguments::QueueArguments;
 use super::consumers::{Consumers, RoomLeft};
 use super::deduplication::QueueDeduplication;
 use super::durable::{self, Durable};
-use super::entry::{Entry, NEVER, counted_len, sort_by_position};
+use super::entry::{Entry, NEVER, sort_by_position};
 use super::held::{HeadSize, Held};
 use super::letters::Letters;
 use super::options::{ClassicOptions, Overflow};
@@ -404,9 +404,9 @@ impl Classic {
             positions.for_each(|position| deduplication.left(position));
         }
         for delivery in sent {
-            let bytes = counted_len(&delivery.message);
+            let (bytes, head) = HeadSize::beside_body(&delivery.message);
             self.held.bodies -= u64::from(bytes);
-            self.held.heads -= HeadSize::of(&delivery.message).bytes();
+            self.held.heads -= head.bytes();
             if let Some(durable) = &self.durable
                 && (self.options.keeps_transient || delivery.message.is_persistent())
             {

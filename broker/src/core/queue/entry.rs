@@ -34,10 +34,11 @@ pub(super) struct Entry {
 impl Entry {
     /// A message that was just taken in, and is in no store.
     pub(super) fn new(message: Message, position: u64, expires_at: Moment) -> Self {
+        let (body_len, head) = HeadSize::beside_body(&message);
         Self {
-            // The length is kept here so that counting a taken message does not fetch it from memory.
-            body_len: counted_len(&message),
-            marks: HeadSize::of(&message).to_bits(),
+            // The lengths are kept here so that counting a taken message does not fetch it from memory.
+            body_len,
+            marks: head.to_bits(),
             message,
             position,
             expires_at,
@@ -71,13 +72,13 @@ impl Entry {
     }
 
     /// What the message's head counts for in memory.
-    #[inline]
+    #[inline(always)]
     pub(super) fn head_bytes(&self) -> u64 {
         HeadSize::from_bits(self.marks).bytes()
     }
 
     /// What the message counts for in memory, beside what each message does.
-    #[inline]
+    #[inline(always)]
     pub(super) fn memory_bytes(&self) -> u64 {
         u64::from(self.body_len) + self.head_bytes()
     }
@@ -107,7 +108,8 @@ pub(super) fn counted_len(message: &Message) -> u32 {
 
 /// What a message counts for in memory, beside what each message does.
 pub(super) fn memory_len(message: &Message) -> u64 {
-    u64::from(counted_len(message)) + HeadSize::of(message).bytes()
+    let (body_len, head) = HeadSize::beside_body(message);
+    u64::from(body_len) + head.bytes()
 }
 
 /// Sorts by position; cheap for what is sorted already or made of sorted runs.

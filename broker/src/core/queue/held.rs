@@ -27,11 +27,17 @@ impl HeadSize {
     /// The seven bits.
     pub(super) const BITS: u8 = 0x7f;
 
-    pub(super) fn of(message: &Message) -> Self {
-        Self::of_bytes(message.head_len())
+    /// The length of the body as it is counted, and the size of the head: found in one go, for it is done for
+    /// every message.
+    #[inline(always)]
+    pub(super) fn beside_body(message: &Message) -> (u32, Self) {
+        let body_len = message.body_len();
+        let head = Self::of_bytes(message.total_len() - body_len);
+        // A body that does not fit is counted as the largest that does, going in and out alike.
+        (u32::try_from(body_len).unwrap_or(u32::MAX), head)
     }
 
-    #[inline]
+    #[inline(always)]
     fn of_bytes(bytes: usize) -> Self {
         if bytes <= USUAL_BYTES {
             return Self(0);
@@ -49,21 +55,29 @@ impl HeadSize {
         Self(u8::try_from(code).map_or(Self::BITS, |code| code.min(Self::BITS)))
     }
 
+    #[inline(always)]
     pub(super) fn from_bits(bits: u8) -> Self {
         Self(bits & Self::BITS)
     }
 
+    #[inline(always)]
     pub(super) fn to_bits(self) -> u8 {
         self.0
     }
 
     /// At least what it was made of, and at most an eighth more; 0 for usual ones.
-    #[inline]
+    #[inline(always)]
     pub(super) fn bytes(self) -> u64 {
-        match usize::from(self.0) {
+        match self.0 {
             0 => 0,
-            code => (((STEPS + code % STEPS) * UNIT_BYTES) << (code / STEPS)) as u64,
+            _ => self.unusual_bytes(),
         }
+    }
+
+    #[cold]
+    fn unusual_bytes(self) -> u64 {
+        let code = usize::from(self.0);
+        (((STEPS + code % STEPS) * UNIT_BYTES) << (code / STEPS)) as u64
     }
 }
 
@@ -76,14 +90,14 @@ pub(super) struct Held {
 
 impl Held {
     /// Counts a message in.
-    #[inline]
+    #[inline(always)]
     pub(super) fn add(&mut self, entry: &Entry) {
         self.bodies += u64::from(entry.body_bytes());
         self.heads += entry.head_bytes();
     }
 
     /// Counts a message out.
-    #[inline]
+    #[inline(always)]
     pub(super) fn sub(&mut self, entry: &Entry) {
         self.bodies -= u64::from(entry.body_bytes());
         self.heads -= entry.head_bytes();
